@@ -1,0 +1,272 @@
+//! Choosing where to compute, and saying what was chosen and why.
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+use burn_wgpu::WgpuSetup;
+use eframe::egui_wgpu;
+use thiserror::Error;
+
+/// A device that was asked for on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// A real GPU where there is one, else the CPU.
+    #[default]
+    Auto,
+    /// A wgpu adapter, software ones included: the given one of `purrscope devices`, or the best.
+    Gpu(Option<usize>),
+    /// burn's CPU backend.
+    Cpu,
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Gpu(None) => f.write_str("gpu"),
+            Self::Gpu(Some(index)) => write!(f, "gpu:{index}"),
+            Self::Cpu => f.write_str("cpu"),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "gpu" => Ok(Self::Gpu(None)),
+            "cpu" => Ok(Self::Cpu),
+            _ => text
+                .strip_prefix("gpu:")
+                .and_then(|index| index.parse().ok())
+                .map(|index| Self::Gpu(Some(index)))
+                .ok_or_else(|| DeviceError::Unknown { given: text.to_owned() }),
+        }
+    }
+}
+
+/// A device that cannot be had.
+#[derive(Debug, Error)]
+pub enum DeviceError {
+    /// A spelling that names no device.
+    #[error("unknown device '{given}' (known: auto, gpu, gpu:N, cpu)")]
+    Unknown {
+        /// What was given.
+        given: String,
+    },
+    /// No adapter of that number.
+    #[error("there is no adapter {index}: `purrscope devices` lists {count}")]
+    NoSuchAdapter {
+        /// The number asked for.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// No adapter at all.
+    #[error("no Vulkan, Metal or DX12 adapter was found (use --device cpu)")]
+    NoAdapter,
+    /// The adapter refused to give a device.
+    #[error("the adapter '{adapter}' gave no device: {reason}")]
+    Refused {
+        /// Name of the adapter.
+        adapter: String,
+        /// What the driver said.
+        reason: String,
+    },
+}
+
+/// A device that is ready for tensors.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// burn's handle.
+    pub device: Device,
+    /// One line for people: what was chosen, and why.
+    pub description: String,
+}
+
+/// A wgpu adapter of this machine, with what it can do.
+#[derive(Debug)]
+pub struct AdapterReport {
+    adapter: wgpu::Adapter,
+    /// Name, kind, backend and driver.
+    pub info: wgpu::AdapterInfo,
+    /// Limits that it offers.
+    pub limits: wgpu::Limits,
+    /// Whether subgroup operations can be used in compute shaders.
+    pub subgroups: bool,
+    /// Whether shaders can use 16-bit floats.
+    pub half_floats: bool,
+}
+
+impl AdapterReport {
+    fn new(adapter: wgpu::Adapter) -> Self {
+        let features = adapter.features();
+        Self {
+            info: adapter.get_info(),
+            limits: adapter.limits(),
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            half_floats: features.contains(wgpu::Features::SHADER_F16),
+            adapter,
+        }
+    }
+
+    /// Whether a processor pretends to be a GPU.
+    pub fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// Name and graphics interface, for people.
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.info.name, self.info.backend)
+    }
+
+    fn rank(&self) -> u8 {
+        match self.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => 0,
+            wgpu::DeviceType::IntegratedGpu => 1,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => 4,
+        }
+    }
+}
+
+const BACKENDS: wgpu::Backends =
+    wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = BACKENDS;
+    wgpu::Instance::new(descriptor)
+}
+
+/// The adapters of this machine, best first: discrete, integrated, virtual, software.
+pub fn adapters() -> Vec<AdapterReport> {
+    list_adapters(&instance())
+}
+
+fn list_adapters(instance: &wgpu::Instance) -> Vec<AdapterReport> {
+    let adapters = pollster::block_on(instance.enumerate_adapters(BACKENDS));
+    let mut reports: Vec<_> = adapters.into_iter().map(AdapterReport::new).collect();
+    reports.sort_by_key(AdapterReport::rank);
+    reports
+}
+
+/// What a wgpu device must be created with for burn's kernels to compile on it.
+fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
+    wgpu::DeviceDescriptor {
+        label: Some("purrscope"),
+        required_features: adapter.features().difference(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
+        required_limits: adapter.limits(),
+        // SAFETY: the token acknowledges that experimental features may have bugs that validation
+        // does not catch. burn's own device creation acknowledges the same for the same kernels.
+        experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
+        memory_hints: wgpu::MemoryHints::Performance,
+        trace: wgpu::Trace::Off,
+    }
+}
+
+/// How eframe must set up wgpu so that burn can share its device.
+pub fn wgpu_setup() -> egui_wgpu::WgpuSetup {
+    let mut setup = egui_wgpu::WgpuSetupCreateNew::without_display_handle();
+    setup.instance_descriptor.backends = BACKENDS;
+    setup.power_preference = wgpu::PowerPreference::HighPerformance;
+    setup.device_descriptor = std::sync::Arc::new(descriptor);
+    setup.into()
+}
+
+fn cpu(reason: &str) -> Selected {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let unit = if cores == 1 { "core" } else { "cores" };
+    Selected { device: Device::flex(), description: format!("cpu: {cores} {unit}{reason}") }
+}
+
+/// Opens the device that was asked for, on its own.
+///
+/// # Errors
+/// No such adapter, or one that gives no device.
+pub fn select(choice: DeviceChoice) -> Result<Selected, DeviceError> {
+    if choice == DeviceChoice::Cpu {
+        return Ok(cpu(""));
+    }
+    let instance = instance();
+    let mut reports = list_adapters(&instance);
+    let count = reports.len();
+    let report = match choice {
+        DeviceChoice::Gpu(Some(index)) if index < count => reports.swap_remove(index),
+        DeviceChoice::Gpu(Some(index)) => return Err(DeviceError::NoSuchAdapter { index, count }),
+        DeviceChoice::Gpu(None) if count == 0 => return Err(DeviceError::NoAdapter),
+        DeviceChoice::Gpu(None) => reports.swap_remove(0),
+        _ => match reports.iter().position(|report| !report.is_software()) {
+            Some(real) => reports.swap_remove(real),
+            None if count == 0 => return Ok(cpu(" (no GPU adapter found)")),
+            None => return Ok(cpu(" (the only GPU adapter is software)")),
+        },
+    };
+    let refused = |reason: String| DeviceError::Refused { adapter: report.label(), reason };
+    let (device, queue) =
+        pollster::block_on(report.adapter.request_device(&descriptor(&report.adapter)))
+            .map_err(|error| refused(error.to_string()))?;
+    let setup = WgpuSetup {
+        instance,
+        adapter: report.adapter.clone(),
+        device,
+        queue,
+        backend: report.info.backend,
+    };
+    let device = register(setup).map_err(refused)?;
+    Ok(Selected { device, description: format!("gpu: {}", report.label()) })
+}
+
+/// Opens the device that was asked for inside a window, sharing the window's wgpu device where it
+/// computes on a GPU.
+///
+/// # Errors
+/// As [`select`], for a window's adapter.
+pub fn select_in_window(
+    choice: DeviceChoice,
+    state: &egui_wgpu::RenderState,
+) -> Result<Selected, DeviceError> {
+    let report = AdapterReport::new(state.adapter.clone());
+    match choice {
+        DeviceChoice::Cpu => return Ok(cpu("")),
+        DeviceChoice::Auto if report.is_software() => {
+            return Ok(cpu(" (the only GPU adapter is software)"));
+        }
+        // Another adapter than the window's own has a device of its own.
+        DeviceChoice::Gpu(Some(_)) => return select(choice),
+        DeviceChoice::Auto | DeviceChoice::Gpu(None) => {}
+    }
+    let setup = WgpuSetup {
+        instance: state.instance.clone(),
+        adapter: state.adapter.clone(),
+        device: state.device.clone(),
+        queue: state.queue.clone(),
+        backend: report.info.backend,
+    };
+    let device = register(setup)
+        .map_err(|reason| DeviceError::Refused { adapter: report.label(), reason })?;
+    Ok(Selected { device, description: format!("gpu: {}, shared with the window", report.label()) })
+}
+
+fn register(setup: WgpuSetup) -> Result<Device, String> {
+    Device::wgpu_options().setup(setup).init().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_round_trip() {
+        for text in ["auto", "gpu", "gpu:1", "cpu"] {
+            assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
+        }
+        for text in ["", "gpu:", "gpu:x", "cuda"] {
+            assert!(text.parse::<DeviceChoice>().is_err(), "{text}");
+        }
+    }
+}

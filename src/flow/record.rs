@@ -1,0 +1,116 @@
+//! What the sampler reports: plain numbers on the host, so that a window, a file and a test read
+//! the same thing.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Extent of a batch of latents, laid out as `[batch, channels, height, width]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatentShape {
+    /// Images in the batch.
+    pub batch: usize,
+    /// Size of a code.
+    pub channels: usize,
+    /// Rows of tokens.
+    pub height: usize,
+    /// Columns of tokens.
+    pub width: usize,
+}
+
+impl LatentShape {
+    /// Tokens of one image.
+    pub fn tokens(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Numbers in a tensor of this shape.
+    pub fn len(&self) -> usize {
+        self.batch * self.channels * self.tokens()
+    }
+
+    /// Whether the shape holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The four extents in order.
+    pub fn dims(&self) -> [usize; 4] {
+        [self.batch, self.channels, self.height, self.width]
+    }
+}
+
+/// Latents on the host: `[batch, channels, height, width]`, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latents {
+    /// The extents.
+    pub shape: LatentShape,
+    /// The numbers, `shape.len()` of them.
+    pub values: Vec<f32>,
+}
+
+/// The model's belief about every token at one evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Posterior {
+    /// Mean of the codebook under the posterior, `[batch, channels, height, width]`.
+    pub mean: Latents,
+    /// Shannon entropy in nats, `[batch, height, width]`.
+    pub entropy: Vec<f32>,
+    /// Log of the partition function of the tempered logits, `[batch, height, width]`.
+    pub log_z: Vec<f32>,
+    /// How many of the most likely codes are kept, at most [`Posterior::TOP`].
+    pub top: usize,
+    /// The most likely codes, likeliest first, `[batch, top, height, width]`.
+    pub top_codes: Vec<u32>,
+    /// Their probabilities, `[batch, top, height, width]`.
+    pub top_probs: Vec<f32>,
+}
+
+impl Posterior {
+    /// Most likely codes kept for each token.
+    pub const TOP: usize = 8;
+
+    /// The `(code, probability)` pairs of one token, likeliest first.
+    pub fn top_of(&self, image: usize, row: usize, column: usize) -> Vec<(u32, f32)> {
+        let LatentShape { height, width, .. } = self.mean.shape;
+        (0..self.top)
+            .map(|rank| {
+                let at = ((image * self.top + rank) * height + row) * width + column;
+                (self.top_codes[at], self.top_probs[at])
+            })
+            .collect()
+    }
+
+    /// The single most likely code of every token, `[batch, height, width]`.
+    pub fn best_codes(&self) -> Vec<u32> {
+        let tokens = self.mean.shape.tokens();
+        self.top_codes
+            .chunks_exact(self.top * tokens)
+            .flat_map(|image| &image[..tokens])
+            .copied()
+            .collect()
+    }
+}
+
+/// One interval of the solver, as it was taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepRecord {
+    /// Number of the interval, from 0.
+    pub step: usize,
+    /// Time at which the interval begins, in `[0, 1)`.
+    pub t: f32,
+    /// Time at which it ends, in `(0, 1]`.
+    pub t_next: f32,
+    /// Temperature at which the posterior was taken.
+    pub temperature: f32,
+    /// State at `t`.
+    pub x: Latents,
+    /// Belief at `t`.
+    pub posterior: Posterior,
+    /// State at `t_next`.
+    pub x_next: Latents,
+    /// Network evaluations so far, this interval included; guidance counts twice.
+    pub evaluations: usize,
+    /// Time the interval took.
+    pub wall: Duration,
+}

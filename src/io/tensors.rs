@@ -1,0 +1,359 @@
+//! safetensors files: opened by memory map, checked before use, written whole or not at all.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use memmap2::Mmap;
+use safetensors::tensor::{Metadata, TensorView};
+use safetensors::{Dtype, SafeTensors};
+use thiserror::Error;
+
+use super::atomic;
+
+/// Key of the header's metadata under which this program keeps its JSON.
+pub const METADATA_KEY: &str = "purrscope";
+
+/// A tensor file that cannot be used.
+#[derive(Debug, Error)]
+pub enum TensorFileError {
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// Not a safetensors file, or a truncated or inconsistent one.
+    #[error("{path}: not a valid safetensors file: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor that should be there is not.
+    #[error("{path}: tensor '{name}' is missing")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor of another shape or type than expected.
+    #[error("{path}: tensor '{name}' is {found}, expected {expected}")]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What was expected.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A tensor with numbers that are not finite.
+    #[error("{path}: tensor '{name}' holds values that are not finite")]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Static(&'static [u8]),
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Static(bytes) => bytes,
+        }
+    }
+}
+
+/// An open tensor file; tensors are read on demand.
+pub struct TensorFile {
+    path: PathBuf,
+    bytes: Bytes,
+    header: Metadata,
+    data_start: usize,
+}
+
+impl TensorFile {
+    /// Maps the file and checks its header: sizes, offsets and extents.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or its header is not that of a safetensors file.
+    pub fn open(path: &Path) -> Result<Self, TensorFileError> {
+        let io_error = |source| TensorFileError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io_error)?;
+        // SAFETY: the map is read only. Another process that truncates the file while it is mapped
+        // can end this one with a bus error; model files are replaced by renaming, never in place.
+        let map = unsafe { Mmap::map(&file) }.map_err(io_error)?;
+        Self::parse(path.to_owned(), Bytes::Mapped(map))
+    }
+
+    /// A file that is part of the program; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    /// The bytes are not those of a safetensors file.
+    pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self, TensorFileError> {
+        Self::parse(PathBuf::from(name), Bytes::Static(bytes))
+    }
+
+    fn parse(path: PathBuf, bytes: Bytes) -> Result<Self, TensorFileError> {
+        let (header_length, header) =
+            SafeTensors::read_metadata(bytes.as_ref()).map_err(|error| {
+                TensorFileError::Malformed { path: path.clone(), reason: error.to_string() }
+            })?;
+        let file = Self { path, bytes, header, data_start: header_length + 8 };
+        let expected = file.data_start + file.header.data_len();
+        let found = file.bytes.as_ref().len();
+        if expected != found {
+            return Err(
+                file.malformed(format!("{found} bytes long, its header asks for {expected}"))
+            );
+        }
+        Ok(file)
+    }
+
+    fn malformed(&self, reason: String) -> TensorFileError {
+        TensorFileError::Malformed { path: self.path.clone(), reason }
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All bytes of the file.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+
+    /// The text under `key` of the header's metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Name, element type and shape of every tensor, in order of name.
+    pub fn entries(&self) -> Vec<(String, Dtype, Vec<usize>)> {
+        let mut entries: Vec<_> = self
+            .header
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| (name, info.dtype, info.shape.clone()))
+            .collect();
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        entries
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.header.info(name).is_some()
+    }
+
+    fn raw(&self, name: &str) -> Result<(Dtype, &[usize], &[u8]), TensorFileError> {
+        let info = self.header.info(name).ok_or_else(|| TensorFileError::Missing {
+            path: self.path.clone(),
+            name: name.to_owned(),
+        })?;
+        let (start, end) = info.data_offsets;
+        let data = &self.bytes.as_ref()[self.data_start + start..self.data_start + end];
+        Ok((info.dtype, &info.shape, data))
+    }
+
+    fn mismatch(
+        &self,
+        name: &str,
+        expected: impl Into<String>,
+        dtype: Dtype,
+        shape: &[usize],
+    ) -> TensorFileError {
+        TensorFileError::Mismatch {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            expected: expected.into(),
+            found: format!("{dtype:?} {shape:?}"),
+        }
+    }
+
+    /// Shape and numbers of a floating-point tensor, stored as f16, bf16, f32 or f64.
+    ///
+    /// # Errors
+    /// The tensor is missing, of another type, or holds numbers that are not finite.
+    pub fn floats(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), TensorFileError> {
+        let (dtype, shape, data) = self.raw(name)?;
+        let values: Vec<f32> = match dtype {
+            Dtype::F32 => elements(data, f32::from_le_bytes),
+            Dtype::F16 => elements(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Dtype::BF16 => elements(data, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+            Dtype::F64 => elements(data, |bytes| f64::from_le_bytes(bytes) as f32),
+            _ => return Err(self.mismatch(name, "floating point", dtype, shape)),
+        };
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(TensorFileError::NotFinite {
+                path: self.path.clone(),
+                name: name.to_owned(),
+            });
+        }
+        Ok((shape.to_vec(), values))
+    }
+
+    /// Numbers of a floating-point tensor that must have the given shape.
+    ///
+    /// # Errors
+    /// As [`TensorFile::floats`], or another shape.
+    pub fn floats_of_shape(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<Vec<f32>, TensorFileError> {
+        let (dtype, found, _) = self.raw(name)?;
+        if found != shape {
+            return Err(self.mismatch(name, format!("floating point {shape:?}"), dtype, found));
+        }
+        Ok(self.floats(name)?.1)
+    }
+
+    /// Shape and numbers of an i64 tensor.
+    ///
+    /// # Errors
+    /// The tensor is missing or of another type.
+    pub fn integers(&self, name: &str) -> Result<(Vec<usize>, Vec<i64>), TensorFileError> {
+        match self.raw(name)? {
+            (Dtype::I64, shape, data) => Ok((shape.to_vec(), elements(data, i64::from_le_bytes))),
+            (dtype, shape, _) => Err(self.mismatch(name, "I64", dtype, shape)),
+        }
+    }
+}
+
+fn elements<const N: usize, T>(data: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
+    data.as_chunks::<N>().0.iter().map(|bytes| read(*bytes)).collect()
+}
+
+/// How floating-point numbers are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Four bytes a number.
+    #[default]
+    F32,
+    /// Two bytes a number.
+    F16,
+}
+
+/// Tensors on their way into a file.
+#[derive(Debug, Default)]
+pub struct TensorWriter {
+    tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
+    metadata: HashMap<String, String>,
+}
+
+impl TensorWriter {
+    /// Adds a text to the header's metadata.
+    pub fn metadata(&mut self, key: &str, text: String) {
+        self.metadata.insert(key.to_owned(), text);
+    }
+
+    /// Adds floating-point numbers.
+    pub fn floats(&mut self, name: &str, shape: &[usize], values: &[f32], precision: Precision) {
+        let (dtype, bytes) = match precision {
+            Precision::F32 => (Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            Precision::F16 => {
+                (Dtype::F16, values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect())
+            }
+        };
+        self.tensors.push((name.to_owned(), dtype, shape.to_vec(), bytes));
+    }
+
+    /// Adds i64 numbers.
+    pub fn integers(&mut self, name: &str, shape: &[usize], values: impl IntoIterator<Item = i64>) {
+        let bytes = values.into_iter().flat_map(i64::to_le_bytes).collect();
+        self.tensors.push((name.to_owned(), Dtype::I64, shape.to_vec(), bytes));
+    }
+
+    /// The bytes of the file. The same tensors and metadata give the same bytes.
+    ///
+    /// # Errors
+    /// A tensor whose numbers do not fill its shape.
+    pub fn serialise(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+        let views = self
+            .tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| {
+                Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?))
+            })
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+        let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone());
+        safetensors::serialize(views, metadata)
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn write(&self, path: &Path) -> Result<(), TensorFileError> {
+        let bytes = self.serialise().map_err(|error| TensorFileError::Malformed {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        atomic::write(path, &bytes)
+            .map_err(|source| TensorFileError::Io { path: path.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vec<u8> {
+        let mut writer = TensorWriter::default();
+        writer.metadata(METADATA_KEY, "{}".to_owned());
+        writer.floats("a", &[2, 2], &[1.0, -2.0, 0.5, 4.0], Precision::F32);
+        writer.floats("half", &[2], &[1.0, 0.25], Precision::F16);
+        writer.integers("codes", &[3], [1, 2, 3]);
+        writer.serialise().unwrap()
+    }
+
+    fn open(bytes: &[u8]) -> Result<TensorFile, TensorFileError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        TensorFile::open(file.path())
+    }
+
+    #[test]
+    fn tensors_survive() {
+        let file = open(&sample()).unwrap();
+        assert_eq!(file.metadata(METADATA_KEY), Some("{}"));
+        assert_eq!(file.floats("a").unwrap(), (vec![2, 2], vec![1.0, -2.0, 0.5, 4.0]));
+        assert_eq!(file.floats("half").unwrap().1, [1.0, 0.25]);
+        assert_eq!(file.integers("codes").unwrap().1, [1, 2, 3]);
+        assert!(matches!(file.floats("codes"), Err(TensorFileError::Mismatch { .. })));
+        assert!(matches!(file.floats("b"), Err(TensorFileError::Missing { .. })));
+        assert!(matches!(file.floats_of_shape("a", &[4]), Err(TensorFileError::Mismatch { .. })));
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let bytes = sample();
+        for length in 0..bytes.len() {
+            assert!(open(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn infinities_are_refused() {
+        let mut writer = TensorWriter::default();
+        writer.floats("a", &[1], &[f32::NAN], Precision::F32);
+        let file = open(&writer.serialise().unwrap()).unwrap();
+        assert!(matches!(file.floats("a"), Err(TensorFileError::NotFinite { .. })));
+    }
+}

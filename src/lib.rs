@@ -1,0 +1,12 @@
+//! Purrscope: watch, question and steer a generative flow over vector-quantised latents.
+//!
+//! Dependencies point one way: [`cli`] and [`studio`] know [`train`], [`flow`] and [`model`]; those
+//! know [`data`], [`io`] and [`device`].
+
+pub mod data;
+pub mod device;
+pub mod flow;
+pub mod io;
+pub mod kernels;
+pub mod model;
+pub mod rng;

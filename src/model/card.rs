@@ -1,0 +1,140 @@
+//! The description that travels in a model file's header.
+
+use serde::{Deserialize, Serialize};
+
+/// What the network predicts and how it was trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// Logits over codes; cross-entropy and z-loss.
+    #[default]
+    Purrception,
+}
+
+/// Sizes of the DiT backbone, in the reference's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DitConfig {
+    /// Side of the latent grid, in tokens of the tokenizer.
+    pub input_size: usize,
+    /// Side of a patch, in tokens of the tokenizer.
+    pub patch_size: usize,
+    /// Channels of the input: the size of a code.
+    pub in_channels: usize,
+    /// Width of the transformer.
+    pub hidden_size: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads of a block.
+    pub num_heads: usize,
+    /// Hidden width of a block's MLP, as a multiple of `hidden_size`.
+    #[serde(default = "default_mlp_ratio")]
+    pub mlp_ratio: usize,
+    /// Number of classes; one more row stands for 'no label'.
+    pub num_classes: usize,
+    /// Channels of the output for each token of the tokenizer: the number of codes.
+    pub out_channels: usize,
+}
+
+fn default_mlp_ratio() -> usize {
+    4
+}
+
+/// Shape of the VQ autoencoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenizerConfig {
+    /// Channels of the pictures.
+    #[serde(default = "default_image_channels")]
+    pub image_channels: usize,
+    /// Channels at full resolution.
+    pub channels: usize,
+    /// Multiples of `channels` at each resolution, finest first; each but the first halves the side.
+    pub multipliers: Vec<usize>,
+    /// Residual blocks at each resolution of the encoder; the decoder has one more.
+    pub residual_blocks: usize,
+    /// Whether the coarsest resolution and the middle have self-attention.
+    #[serde(default = "default_attention")]
+    pub attention: bool,
+    /// Groups of every group normalisation.
+    #[serde(default = "default_groups")]
+    pub groups: usize,
+    /// Channels of the encoder's output, before the projection to codes.
+    pub latent_channels: usize,
+    /// Size of a code.
+    pub code_size: usize,
+    /// Number of codes.
+    pub codes: usize,
+    /// Whether codes and latents are compared, and used, at unit length.
+    pub l2_normalised: bool,
+}
+
+fn default_image_channels() -> usize {
+    3
+}
+
+fn default_attention() -> bool {
+    true
+}
+
+fn default_groups() -> usize {
+    32
+}
+
+impl TokenizerConfig {
+    /// How many pixels a token spans in each direction.
+    pub fn downsampling(&self) -> usize {
+        1 << (self.multipliers.len() - 1)
+    }
+}
+
+/// Where a model came from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provenance {
+    /// Version of the program that wrote the file.
+    pub program: String,
+    /// What it was trained on.
+    pub data: String,
+    /// Optimiser steps of the flow.
+    pub flow_steps: usize,
+    /// Optimiser steps of the tokenizer.
+    pub tokenizer_steps: usize,
+    /// Licence and credits of the training pictures.
+    pub credits: String,
+}
+
+/// Everything about a model but its weights: the JSON under the header's key `purrscope`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// Version of this format.
+    pub format: u32,
+    /// A name for people.
+    pub name: String,
+    /// What the network predicts.
+    pub objective: Objective,
+    /// Sizes of the backbone.
+    pub backbone: DitConfig,
+    /// Shape of the tokenizer.
+    pub tokenizer: TokenizerConfig,
+    /// One name a class.
+    pub class_names: Vec<String>,
+    /// Factor between the tokenizer's codes and the flow's data end: `x1 = latent_scale * E[c]`.
+    #[serde(default = "default_latent_scale")]
+    pub latent_scale: f32,
+    /// Where the model came from.
+    #[serde(default)]
+    pub provenance: Provenance,
+}
+
+fn default_latent_scale() -> f32 {
+    1.0
+}
+
+impl ModelCard {
+    /// The version written by this program.
+    pub const FORMAT: u32 = 1;
+
+    /// Side of the pictures in pixels.
+    pub fn image_size(&self) -> usize {
+        self.backbone.input_size * self.tokenizer.downsampling()
+    }
+}

@@ -1,0 +1,275 @@
+//! The backbone: a diffusion transformer with adaLN-Zero conditioning (Peebles and Xie 2023), as in
+//! `models/dit.py` of the Purrception reference.
+
+use burn::module::Module;
+use burn::tensor::activation::{gelu_approximate, silu};
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::card::DitConfig;
+use super::layers::{Conv2d, Embedding, Initialiser, Linear};
+
+/// Deviation of the first values of the time MLP and the label table.
+const EMBEDDING_DEVIATION: f32 = 0.02;
+/// Width of the sinusoidal features of time.
+const TIME_FEATURES: usize = 256;
+/// Longest period of the sinusoids of time and position, in units of their argument.
+const LONGEST_PERIOD: f64 = 10_000.0;
+const NORM_EPSILON: f32 = 1e-6;
+
+/// The network: `(x_t, t, y)` to one vector of `out_channels` numbers for every token.
+#[derive(Module, Debug)]
+pub struct Dit {
+    x_embedder: PatchEmbedder,
+    t_embedder: TimeEmbedder,
+    y_embedder: LabelEmbedder,
+    blocks: Vec<Block>,
+    final_layer: FinalLayer,
+    /// `[1, patches, hidden]`, fixed.
+    #[module(skip)]
+    positions: TensorData,
+    #[module(skip)]
+    config: DitConfig,
+}
+
+impl Dit {
+    /// A network with the reference's first values: every block and the output start at zero.
+    pub fn new(config: &DitConfig, init: &mut Initialiser) -> Self {
+        let (hidden, patch) = (config.hidden_size, config.patch_size);
+        Self {
+            x_embedder: PatchEmbedder {
+                proj: Conv2d::xavier(config.in_channels, hidden, patch, init),
+            },
+            t_embedder: TimeEmbedder {
+                mlp_in: Linear::normal(EMBEDDING_DEVIATION, TIME_FEATURES, hidden, init),
+                mlp_out: Linear::normal(EMBEDDING_DEVIATION, hidden, hidden, init),
+            },
+            y_embedder: LabelEmbedder {
+                embedding_table: Embedding::normal(
+                    EMBEDDING_DEVIATION,
+                    config.num_classes + 1,
+                    hidden,
+                    init,
+                ),
+            },
+            blocks: (0..config.depth).map(|_| Block::new(config, init)).collect(),
+            final_layer: FinalLayer {
+                modulation: Linear::zero(hidden, 2 * hidden, init),
+                linear: Linear::zero(hidden, patch * patch * config.out_channels, init),
+            },
+            positions: sin_cos_positions(config.input_size / patch, hidden),
+            config: config.clone(),
+        }
+    }
+
+    /// Sizes of this network.
+    pub fn config(&self) -> &DitConfig {
+        &self.config
+    }
+
+    /// Output for every token of the tokenizer, tokens in row-major order.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, in_channels, input_size, input_size]`
+    /// - `t`: `[batch]`, in `[0, 1]`
+    /// - `labels`: `[batch]`, `0..=num_classes`, the last meaning 'no label'
+    /// - output: `[batch, input_size * input_size, out_channels]`
+    pub fn forward(&self, x: Tensor<4>, t: Tensor<1>, labels: Tensor<1, Int>) -> Tensor<3> {
+        let positions = Tensor::<3>::from_data(self.positions.clone(), &x.device());
+        let mut tokens = self.x_embedder.proj.patches(x) + positions;
+        let condition =
+            self.t_embedder.forward(t) + self.y_embedder.embedding_table.forward(labels);
+        let condition = silu(condition);
+        for block in &self.blocks {
+            tokens = block.forward(tokens, &condition);
+        }
+        self.unpatchify(self.final_layer.forward(tokens, &condition))
+    }
+
+    /// `[batch, patches, p * p * c]` in the layout (row, column, channel) to tokens in row-major order.
+    fn unpatchify(&self, patches: Tensor<3>) -> Tensor<3> {
+        let DitConfig { input_size, patch_size: p, out_channels, .. } = self.config;
+        let (batch, side) = (patches.dims()[0], input_size / p);
+        patches
+            .reshape([batch, side, side, p, p, out_channels])
+            .permute([0, 1, 3, 2, 4, 5])
+            .reshape([batch, input_size * input_size, out_channels])
+    }
+}
+
+#[derive(Module, Debug)]
+struct PatchEmbedder {
+    proj: Conv2d,
+}
+
+#[derive(Module, Debug)]
+struct TimeEmbedder {
+    mlp_in: Linear,
+    mlp_out: Linear,
+}
+
+impl TimeEmbedder {
+    /// `[batch]` to `[batch, hidden]`
+    fn forward(&self, t: Tensor<1>) -> Tensor<2> {
+        let features = time_features(t);
+        self.mlp_out.forward(silu(self.mlp_in.forward(features)))
+    }
+}
+
+/// Cosines, then sines, of `t` (in `[0, 1]`, not scaled) at 128 frequencies from 1 down to 1e-4.
+fn time_features(t: Tensor<1>) -> Tensor<2> {
+    let half = TIME_FEATURES / 2;
+    let frequencies: Vec<f32> =
+        (0..half).map(|i| LONGEST_PERIOD.powf(-(i as f64) / half as f64) as f32).collect();
+    let frequencies = Tensor::<1>::from_floats(frequencies.as_slice(), &t.device()).unsqueeze();
+    let angles = t.unsqueeze_dim::<2>(1) * frequencies;
+    Tensor::cat(vec![angles.clone().cos(), angles.sin()], 1)
+}
+
+#[derive(Module, Debug)]
+struct LabelEmbedder {
+    embedding_table: Embedding,
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    attn: Attention,
+    mlp: Mlp,
+    modulation: Linear,
+}
+
+impl Block {
+    fn new(config: &DitConfig, init: &mut Initialiser) -> Self {
+        let hidden = config.hidden_size;
+        Self {
+            attn: Attention {
+                qkv: Linear::xavier(hidden, 3 * hidden, init),
+                proj: Linear::xavier(hidden, hidden, init),
+                heads: config.num_heads,
+            },
+            mlp: Mlp {
+                fc1: Linear::xavier(hidden, config.mlp_ratio * hidden, init),
+                fc2: Linear::xavier(config.mlp_ratio * hidden, hidden, init),
+            },
+            modulation: Linear::zero(hidden, 6 * hidden, init),
+        }
+    }
+
+    /// # Shapes
+    /// - `x`, output: `[batch, patches, hidden]`
+    /// - `condition`: `[batch, hidden]`, after its SiLU
+    fn forward(&self, x: Tensor<3>, condition: &Tensor<2>) -> Tensor<3> {
+        let [shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp] =
+            split_modulation(self.modulation.forward(condition.clone()));
+        let attended = self.attn.forward(modulate(x.clone(), shift_attn, scale_attn));
+        let x = x + gate_attn * attended;
+        let mixed = self.mlp.forward(modulate(x.clone(), shift_mlp, scale_mlp));
+        x + gate_mlp * mixed
+    }
+}
+
+/// `[batch, n * hidden]` to `n` vectors of `[batch, 1, hidden]`
+fn split_modulation<const N: usize>(modulation: Tensor<2>) -> [Tensor<3>; N] {
+    let hidden = modulation.dims()[1] / N;
+    std::array::from_fn(|i| {
+        modulation
+            .clone()
+            .slice([0..modulation.dims()[0], i * hidden..(i + 1) * hidden])
+            .unsqueeze_dim(1)
+    })
+}
+
+/// `LN(x) (1 + scale) + shift`, the normalisation without parameters of its own.
+///
+/// # Shapes
+/// - `x`, output: `[batch, patches, hidden]`
+/// - `shift`, `scale`: `[batch, 1, hidden]`
+fn modulate(x: Tensor<3>, shift: Tensor<3>, scale: Tensor<3>) -> Tensor<3> {
+    let centred = x.clone() - x.mean_dim(2);
+    let variance = centred.clone().square().mean_dim(2);
+    let normal = centred * (variance + NORM_EPSILON).sqrt().recip();
+    normal * (scale + 1.0) + shift
+}
+
+#[derive(Module, Debug)]
+struct Attention {
+    qkv: Linear,
+    proj: Linear,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl Attention {
+    /// `[batch, patches, hidden]` to the same
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, patches, hidden] = x.dims();
+        let head = hidden / self.heads;
+        let qkv = self
+            .qkv
+            .forward(x)
+            .reshape([batch, patches, 3, self.heads, head])
+            .permute([2, 0, 3, 1, 4]);
+        let part = |i: usize| qkv.clone().slice_dim(0, i..i + 1).squeeze_dim::<4>(0);
+        let mixed =
+            attention(part(0), part(1), part(2), None, None, AttentionModuleOptions::default());
+        self.proj.forward(mixed.swap_dims(1, 2).reshape([batch, patches, hidden]))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Mlp {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.fc2.forward(gelu_approximate(self.fc1.forward(x)))
+    }
+}
+
+#[derive(Module, Debug)]
+struct FinalLayer {
+    modulation: Linear,
+    linear: Linear,
+}
+
+impl FinalLayer {
+    /// `[batch, patches, hidden]` to `[batch, patches, p * p * out_channels]`
+    fn forward(&self, x: Tensor<3>, condition: &Tensor<2>) -> Tensor<3> {
+        let [shift, scale] = split_modulation(self.modulation.forward(condition.clone()));
+        self.linear.forward(modulate(x, shift, scale))
+    }
+}
+
+/// Fixed positions: the first half of the channels from the column, the second from the row;
+/// within each half sines, then cosines. Shape `[1, side * side, hidden]`.
+fn sin_cos_positions(side: usize, hidden: usize) -> TensorData {
+    let quarter = hidden / 4;
+    let frequencies: Vec<f64> =
+        (0..quarter).map(|i| LONGEST_PERIOD.powf(-(i as f64) / quarter as f64)).collect();
+    let mut values = Vec::with_capacity(side * side * hidden);
+    for row in 0..side {
+        for column in 0..side {
+            for position in [column, row] {
+                let angles = || frequencies.iter().map(|f| f * position as f64);
+                values.extend(angles().map(|angle| angle.sin() as f32));
+                values.extend(angles().map(|angle| angle.cos() as f32));
+            }
+        }
+    }
+    TensorData::new(values, [1, side * side, hidden])
+}
+
+/// The name that the reference's files give to the parameter at `path` of [`Dit`].
+pub fn reference_name(path: &str) -> String {
+    path.replace("modulation.", "adaLN_modulation.1.")
+        .replace("t_embedder.mlp_in.", "t_embedder.mlp.0.")
+        .replace("t_embedder.mlp_out.", "t_embedder.mlp.2.")
+}
+
+/// A network for `device` whose parameters are zero until they are loaded.
+pub fn blank(config: &DitConfig, device: &Device) -> Dit {
+    Dit::new(config, &mut Initialiser::new(0, device))
+}

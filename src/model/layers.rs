@@ -1,0 +1,234 @@
+//! Layers whose parameters keep the names and layouts of the reference's files.
+
+use burn::module::{Module, Param};
+use burn::tensor::activation::silu;
+use burn::tensor::module::{conv2d, linear};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::rng::Stream;
+
+/// Draws the first values of parameters: each tensor has a stream of its own, in order of creation.
+#[derive(Debug)]
+pub struct Initialiser<'a> {
+    device: &'a Device,
+    seed: u64,
+    drawn: u64,
+}
+
+impl<'a> Initialiser<'a> {
+    /// Parameters on `device`, drawn from `seed`.
+    pub fn new(seed: u64, device: &'a Device) -> Self {
+        Self { device, seed, drawn: 0 }
+    }
+
+    /// The device that parameters are made on.
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
+    fn stream(&mut self) -> Stream {
+        self.drawn += 1;
+        Stream::new(self.seed, self.drawn)
+    }
+
+    fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
+        Param::from_data(TensorData::new(values, shape), self.device)
+    }
+
+    /// A parameter filled with `value`.
+    pub fn constant<const D: usize>(&mut self, value: f32, shape: [usize; D]) -> Param<Tensor<D>> {
+        self.param(vec![value; shape.iter().product()], shape)
+    }
+
+    /// A parameter drawn from the normal distribution of mean 0.
+    pub fn normal<const D: usize>(
+        &mut self,
+        deviation: f32,
+        shape: [usize; D],
+    ) -> Param<Tensor<D>> {
+        let mut values = self.stream().normals(shape.iter().product());
+        values.iter_mut().for_each(|value| *value *= deviation);
+        self.param(values, shape)
+    }
+
+    /// A parameter drawn uniformly from `[-bound, bound)`.
+    pub fn uniform<const D: usize>(&mut self, bound: f64, shape: [usize; D]) -> Param<Tensor<D>> {
+        let values = self.stream().symmetric(shape.iter().product(), bound);
+        self.param(values, shape)
+    }
+}
+
+/// `y = x W^T + b`, with the weight stored as PyTorch stores it.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[outputs, inputs]`
+    pub weight: Param<Tensor<2>>,
+    /// `[outputs]`
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Linear {
+    /// Xavier-uniform weight, zero bias.
+    pub fn xavier(inputs: usize, outputs: usize, init: &mut Initialiser) -> Self {
+        let bound = (6.0 / (inputs + outputs) as f64).sqrt();
+        Self { weight: init.uniform(bound, [outputs, inputs]), bias: init.constant(0.0, [outputs]) }
+    }
+
+    /// Normal weight of the given deviation, zero bias.
+    pub fn normal(deviation: f32, inputs: usize, outputs: usize, init: &mut Initialiser) -> Self {
+        Self {
+            weight: init.normal(deviation, [outputs, inputs]),
+            bias: init.constant(0.0, [outputs]),
+        }
+    }
+
+    /// Zero weight and bias.
+    pub fn zero(inputs: usize, outputs: usize, init: &mut Initialiser) -> Self {
+        Self { weight: init.constant(0.0, [outputs, inputs]), bias: init.constant(0.0, [outputs]) }
+    }
+
+    /// # Shapes
+    /// - `x`: `[..., inputs]`
+    /// - output: `[..., outputs]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+    }
+}
+
+/// A convolution with a square kernel.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[outputs, inputs, kernel, kernel]`
+    pub weight: Param<Tensor<4>>,
+    /// `[outputs]`
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Conv2d {
+    /// Kaiming-uniform weight with the gain PyTorch gives convolutions, and a bias in the same range.
+    pub fn new(inputs: usize, outputs: usize, kernel: usize, init: &mut Initialiser) -> Self {
+        let bound = 1.0 / ((inputs * kernel * kernel) as f64).sqrt();
+        Self {
+            weight: init.uniform(bound, [outputs, inputs, kernel, kernel]),
+            bias: init.uniform(bound, [outputs]),
+        }
+    }
+
+    /// Xavier-uniform over the flattened kernel and zero bias, as the DiT's patch embedding starts.
+    pub fn xavier(inputs: usize, outputs: usize, kernel: usize, init: &mut Initialiser) -> Self {
+        let bound = (6.0 / (inputs * kernel * kernel + outputs) as f64).sqrt();
+        Self {
+            weight: init.uniform(bound, [outputs, inputs, kernel, kernel]),
+            bias: init.constant(0.0, [outputs]),
+        }
+    }
+
+    fn apply(&self, x: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
+        let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
+        conv2d(x, self.weight.val(), Some(self.bias.val()), options)
+    }
+
+    /// Stride 1 and 'same' padding.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, inputs, height, width]`
+    /// - output: `[batch, outputs, height, width]`
+    pub fn same(&self, x: Tensor<4>) -> Tensor<4> {
+        let kernel = self.weight.dims()[3];
+        self.apply(x, 1, kernel / 2)
+    }
+
+    /// Stride 2, padded by one row below and one column to the right, as the reference
+    /// autoencoders halve an image.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, inputs, height, width]`
+    /// - output: `[batch, outputs, height / 2, width / 2]`
+    pub fn halve(&self, x: Tensor<4>) -> Tensor<4> {
+        self.apply(x.pad((0, 1, 0, 1), 0.0), 2, 0)
+    }
+
+    /// Non-overlapping patches: stride equal to the kernel, written as one matrix product.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, inputs, height, width]`
+    /// - output: `[batch, (height / kernel) (width / kernel), outputs]`
+    pub fn patches(&self, x: Tensor<4>) -> Tensor<3> {
+        let [outputs, inputs, kernel, _] = self.weight.dims();
+        let [batch, _, height, width] = x.dims();
+        let (rows, columns) = (height / kernel, width / kernel);
+        let x = x
+            .reshape([batch, inputs, rows, kernel, columns, kernel])
+            .permute([0, 2, 4, 1, 3, 5])
+            .reshape([batch, rows * columns, inputs * kernel * kernel]);
+        let weight = self.weight.val().reshape([outputs, inputs * kernel * kernel]);
+        linear(x, weight.transpose(), Some(self.bias.val()))
+    }
+}
+
+/// Group normalisation over channels and space, with a scale and a shift for each channel.
+#[derive(Module, Debug)]
+pub struct GroupNorm {
+    /// `[channels]`
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    groups: usize,
+}
+
+impl GroupNorm {
+    const EPSILON: f64 = 1e-6;
+
+    /// Scale 1, shift 0.
+    pub fn new(groups: usize, channels: usize, init: &mut Initialiser) -> Self {
+        Self {
+            weight: init.constant(1.0, [channels]),
+            bias: init.constant(0.0, [channels]),
+            groups,
+        }
+    }
+
+    /// # Shapes
+    /// - `x`, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, height, width] = x.dims();
+        let grouped = x.reshape([batch, self.groups, channels / self.groups * height * width]);
+        let centred = grouped.clone() - grouped.mean_dim(2);
+        let variance = centred.clone().square().mean_dim(2);
+        let normal = centred * (variance + Self::EPSILON).sqrt().recip();
+        let scale = self.weight.val().reshape([1, channels, 1, 1]);
+        let shift = self.bias.val().reshape([1, channels, 1, 1]);
+        normal.reshape([batch, channels, height, width]) * scale + shift
+    }
+
+    /// Normalises, then applies `x sigmoid(x)`.
+    ///
+    /// # Shapes
+    /// - `x`, output: `[batch, channels, height, width]`
+    pub fn silu(&self, x: Tensor<4>) -> Tensor<4> {
+        silu(self.forward(x))
+    }
+}
+
+/// A table of vectors looked up by index.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// `[rows, width]`
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    /// Normal rows of the given deviation.
+    pub fn normal(deviation: f32, rows: usize, width: usize, init: &mut Initialiser) -> Self {
+        Self { weight: init.normal(deviation, [rows, width]) }
+    }
+
+    /// # Shapes
+    /// - `indices`: `[n]`, each below `rows`
+    /// - output: `[n, width]`
+    pub fn forward(&self, indices: Tensor<1, Int>) -> Tensor<2> {
+        self.weight.val().select(0, indices)
+    }
+}

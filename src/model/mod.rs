@@ -1,0 +1,384 @@
+//! A model: backbone, tokenizer and card, opened from one file.
+
+pub mod card;
+pub mod dit;
+pub mod layers;
+pub mod params;
+pub mod tokenizer;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use image::RgbImage;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::flow::{LatentShape, Latents};
+use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorFileError, TensorWriter};
+pub use card::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
+pub use dit::Dit;
+use layers::Initialiser;
+use params::NamedTensor;
+pub use tokenizer::Tokenizer;
+
+/// The model that is part of the program.
+static EMBEDDED: &[u8] = include_bytes!("../../assets/cats-and-robots.safetensors");
+
+/// Tokens of a field of one code that is decoded to show what the code looks like.
+const SWATCH_TOKENS: usize = 4;
+/// Codes decoded at once for swatches.
+const SWATCH_BATCH: usize = 64;
+
+/// A model that cannot be used.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// The file or one of its tensors.
+    #[error(transparent)]
+    File(#[from] TensorFileError),
+    /// A tensor file, but not a model.
+    #[error("{path}: not a purrscope model: {reason}")]
+    NotAModel {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// A class name that the model does not have.
+    #[error("unknown class '{given}' (the model has {known})")]
+    UnknownClass {
+        /// What was given.
+        given: String,
+        /// Classes that the model has.
+        known: String,
+    },
+}
+
+/// A model, ready on a device.
+///
+/// Its tensors belong to the thread that made them: burn orders work by thread.
+#[derive(Debug)]
+pub struct Model {
+    /// Everything but the weights.
+    pub card: ModelCard,
+    /// The network.
+    pub backbone: Dit,
+    /// The autoencoder.
+    pub tokenizer: Tokenizer,
+    device: Device,
+    /// `[codes, code_size]`, in the units of the flow.
+    codebook: Tensor<2>,
+    hash: OnceLock<String>,
+}
+
+impl Model {
+    /// Opens a model file.
+    ///
+    /// # Errors
+    /// The file is not a whole model of this format.
+    pub fn open(path: &Path, device: &Device) -> Result<Self, ModelError> {
+        Self::read(&TensorFile::open(path)?, device)
+    }
+
+    /// Opens the model that is part of the program.
+    ///
+    /// # Errors
+    /// None in a program that was built whole.
+    pub fn embedded(device: &Device) -> Result<Self, ModelError> {
+        Self::read(&TensorFile::from_static("embedded model", EMBEDDED)?, device)
+    }
+
+    fn read(file: &TensorFile, device: &Device) -> Result<Self, ModelError> {
+        let card = read_card(file)?;
+        let init = || Initialiser::new(0, device);
+        let backbone = Dit::new(&card.backbone, &mut init());
+        let backbone = params::load(backbone, backbone_name, device, |name, shape| {
+            file.floats_of_shape(name, shape)
+        })?;
+        let tokenizer = read_tokenizer(file, &card.tokenizer, device)?;
+        let model = Self::assemble(card, backbone, tokenizer, device);
+        let _ = model.hash.set(short_hash(file.bytes()));
+        Ok(model)
+    }
+
+    /// A model from its parts.
+    pub fn assemble(card: ModelCard, backbone: Dit, tokenizer: Tokenizer, device: &Device) -> Self {
+        let codebook = tokenizer.codebook() * card.latent_scale;
+        Self { card, backbone, tokenizer, device: device.clone(), codebook, hash: OnceLock::new() }
+    }
+
+    /// Writes the model file.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn save(&self, path: &Path, precision: Precision) -> Result<(), ModelError> {
+        let backbone = params::collect(&self.backbone, backbone_name);
+        let tokenizer = params::collect(&self.tokenizer, tokenizer_name);
+        write_model(path, &self.card, backbone.iter().chain(&tokenizer), precision)
+    }
+
+    /// The first 16 hexadecimal digits of the SHA-256 of the file; empty for a model that has none.
+    pub fn hash(&self) -> &str {
+        self.hash.get().map_or("", String::as_str)
+    }
+
+    /// The device that the model is on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Codes at the data end of the flow, `[codes, code_size]`.
+    pub fn codebook(&self) -> &Tensor<2> {
+        &self.codebook
+    }
+
+    /// Extent of the latents of `batch` images.
+    pub fn latent_shape(&self, batch: usize) -> LatentShape {
+        LatentShape {
+            batch,
+            channels: self.card.tokenizer.code_size,
+            height: self.card.backbone.input_size,
+            width: self.card.backbone.input_size,
+        }
+    }
+
+    /// The label of a class, by exact name or, if only one fits, by the beginning of it.
+    ///
+    /// # Errors
+    /// No class, or more than one, is meant.
+    pub fn label(&self, class: &str) -> Result<usize, ModelError> {
+        let names = &self.card.class_names;
+        if let Some(label) = names.iter().position(|name| name == class) {
+            return Ok(label);
+        }
+        let fitting: Vec<usize> =
+            (0..names.len()).filter(|label| names[*label].starts_with(class)).collect();
+        match fitting.as_slice() {
+            [label] if !class.is_empty() => Ok(*label),
+            _ => Err(ModelError::UnknownClass { given: class.to_owned(), known: names.join(", ") }),
+        }
+    }
+
+    /// Logits over codes for every token, guided: unconditional, conditional, or `u + s (c - u)`.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, code_size, height, width]`
+    /// - `labels`: one an image
+    /// - output: `[batch, height * width, codes]`
+    pub fn logits(&self, x: Tensor<4>, t: f32, labels: &[usize], guidance: f32) -> Tensor<3> {
+        let no_label = vec![self.card.backbone.num_classes; labels.len()];
+        let forward = |x: Tensor<4>, labels: &[usize]| {
+            let t = Tensor::<1>::full([labels.len()], t, &self.device);
+            let labels: Vec<i64> = labels.iter().map(|label| *label as i64).collect();
+            let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &self.device);
+            self.backbone.forward(x, t, labels)
+        };
+        if guidance == 1.0 {
+            return forward(x, labels);
+        }
+        if guidance == 0.0 {
+            return forward(x, &no_label);
+        }
+        let both = Tensor::cat(vec![x.clone(), x], 0);
+        let mut halves = forward(both, &[labels, &no_label].concat()).chunk(2, 0).into_iter();
+        match (halves.next(), halves.next()) {
+            (Some(conditional), Some(unconditional)) => {
+                unconditional.clone() + (conditional - unconditional) * guidance
+            }
+            // An even batch has two halves.
+            _ => unreachable!("a doubled batch splits in two"),
+        }
+    }
+
+    /// Puts latents on the device.
+    pub fn upload(&self, latents: &Latents) -> Tensor<4> {
+        let data = TensorData::new(latents.values.clone(), latents.shape.dims());
+        Tensor::from_data(data, &self.device)
+    }
+
+    /// The nearest code of every token, `[batch, height, width]`.
+    pub fn nearest_codes(&self, latents: &Latents) -> Vec<u32> {
+        let codes = tokenizer::nearest_codes(self.upload(latents), self.codebook.clone());
+        codes.into_data_as::<i64>().iter::<i64>().map(|code| code as u32).collect()
+    }
+
+    /// Pictures of latents in the units of the flow, any point between codes included.
+    pub fn decode(&self, latents: &Latents) -> Vec<RgbImage> {
+        let latents = self.upload(latents) / self.card.latent_scale;
+        to_pictures(self.tokenizer.decode(latents))
+    }
+
+    /// Pictures of codes, `[batch, height, width]`, each below the number of codes.
+    pub fn decode_codes(&self, codes: &[u32], batch: usize) -> Vec<RgbImage> {
+        let LatentShape { height, width, .. } = self.latent_shape(batch);
+        to_pictures(self.decode_grid(codes.iter().copied(), [batch, height, width]))
+    }
+
+    fn decode_grid(&self, codes: impl Iterator<Item = u32>, shape: [usize; 3]) -> Tensor<4> {
+        let codes: Vec<i64> = codes.map(i64::from).collect();
+        let codes = Tensor::<3, Int>::from_data(TensorData::new(codes, shape), &self.device);
+        self.tokenizer.decode(self.tokenizer.look_up(codes))
+    }
+
+    /// What the decoder makes of a field of each code: a small picture a code.
+    pub fn code_swatches(&self, codes: &[u32]) -> Vec<RgbImage> {
+        let field = SWATCH_TOKENS * SWATCH_TOKENS;
+        codes
+            .chunks(SWATCH_BATCH)
+            .flat_map(|codes| {
+                let tokens = codes.iter().flat_map(|code| std::iter::repeat_n(*code, field));
+                to_pictures(self.decode_grid(tokens, [codes.len(), SWATCH_TOKENS, SWATCH_TOKENS]))
+            })
+            .collect()
+    }
+}
+
+/// Writes a model file from named parameters.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn write_model<'a>(
+    path: &Path,
+    card: &ModelCard,
+    tensors: impl Iterator<Item = &'a NamedTensor>,
+    precision: Precision,
+) -> Result<(), ModelError> {
+    let mut writer = TensorWriter::default();
+    let card = serde_json::to_string(card).map_err(|error| ModelError::NotAModel {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    writer.metadata(METADATA_KEY, card);
+    for NamedTensor { name, shape, values } in tensors {
+        writer.floats(name, shape, values, precision);
+    }
+    Ok(writer.write(path)?)
+}
+
+/// The card in a model file's header.
+///
+/// # Errors
+/// There is none, or it does not fit this version of the program.
+pub fn read_card(file: &TensorFile) -> Result<ModelCard, ModelError> {
+    let not_a_model =
+        |reason: String| ModelError::NotAModel { path: file.path().to_owned(), reason };
+    let json = file
+        .metadata(METADATA_KEY)
+        .ok_or_else(|| not_a_model(format!("its header has no '{METADATA_KEY}' entry")))?;
+    let card: ModelCard =
+        serde_json::from_str(json).map_err(|error| not_a_model(error.to_string()))?;
+    check_card(&card).map_err(not_a_model)?;
+    Ok(card)
+}
+
+fn check_card(card: &ModelCard) -> Result<(), String> {
+    let (dit, vq) = (&card.backbone, &card.tokenizer);
+    let rules = [
+        (card.format == ModelCard::FORMAT, "its format is of another version"),
+        (card.class_names.len() == dit.num_classes, "it does not name every class"),
+        (
+            card.latent_scale.is_finite() && card.latent_scale > 0.0,
+            "its latent scale is not positive",
+        ),
+        (dit.in_channels == vq.code_size, "backbone and tokenizer disagree on the size of a code"),
+        (dit.out_channels == vq.codes, "backbone and tokenizer disagree on the number of codes"),
+        (dit.num_classes > 0 && dit.out_channels > 0, "it has no classes or no codes"),
+    ];
+    rules
+        .iter()
+        .find(|(holds, _)| !holds)
+        .map_or(Ok(()), |(_, reason)| Err((*reason).to_owned()))?;
+    check_dit(dit)?;
+    check_tokenizer(vq)
+}
+
+/// Whether a backbone of these sizes can be built.
+///
+/// # Errors
+/// The first rule that does not hold, in words.
+pub fn check_dit(dit: &DitConfig) -> Result<(), String> {
+    let positive = [dit.patch_size, dit.num_heads, dit.hidden_size, dit.input_size, dit.mlp_ratio];
+    if positive.contains(&0) {
+        return Err("a size of its backbone is zero".to_owned());
+    }
+    let rules = [
+        (dit.input_size.is_multiple_of(dit.patch_size), "its patches do not tile the latents"),
+        (dit.hidden_size.is_multiple_of(dit.num_heads), "its heads do not divide the hidden size"),
+        (dit.hidden_size.is_multiple_of(4), "its hidden size is not a multiple of 4"),
+    ];
+    rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, reason)| Err((*reason).to_owned()))
+}
+
+/// Whether a tokenizer of this shape can be built.
+///
+/// # Errors
+/// The first rule that does not hold, in words.
+pub fn check_tokenizer(vq: &TokenizerConfig) -> Result<(), String> {
+    let positive = [vq.image_channels, vq.channels, vq.groups, vq.latent_channels, vq.code_size];
+    if positive.contains(&0) || vq.multipliers.is_empty() || vq.multipliers.contains(&0) {
+        return Err("a size of its tokenizer is zero".to_owned());
+    }
+    if vq.image_channels != 3 {
+        return Err("its pictures are not RGB".to_owned());
+    }
+    if vq.multipliers.iter().any(|multiplier| !(vq.channels * multiplier).is_multiple_of(vq.groups))
+    {
+        return Err("the groups of its tokenizer do not divide the channels".to_owned());
+    }
+    Ok(())
+}
+
+/// The tokenizer in a model file.
+///
+/// # Errors
+/// A tensor is missing or of another shape.
+pub fn read_tokenizer(
+    file: &TensorFile,
+    config: &TokenizerConfig,
+    device: &Device,
+) -> Result<Tokenizer, ModelError> {
+    let tokenizer = Tokenizer::new(config, &mut Initialiser::new(0, device));
+    Ok(params::load(tokenizer, tokenizer_name, device, |name, shape| {
+        file.floats_of_shape(name, shape)
+    })?)
+}
+
+/// Name in a model file of the backbone's parameter at `path`.
+pub fn backbone_name(path: &str) -> String {
+    format!("backbone.{}", dit::reference_name(path))
+}
+
+/// Name in a model file of the tokenizer's parameter at `path`.
+pub fn tokenizer_name(path: &str) -> String {
+    format!("tokenizer.{}", tokenizer::reference_name(path))
+}
+
+fn short_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `[batch, 3, height, width]` in about `[-1, 1]` to 8-bit pictures.
+pub fn to_pictures(images: Tensor<4>) -> Vec<RgbImage> {
+    let [_, _, height, width] = images.dims();
+    let values = params::host((images.permute([0, 2, 3, 1]) + 1.0) * 127.5);
+    values
+        .chunks_exact(3 * height * width)
+        .map(|pixels| {
+            let bytes = pixels.iter().map(|value| value.round() as u8).collect();
+            // One chunk is exactly the bytes of one picture.
+            RgbImage::from_raw(width as u32, height as u32, bytes).unwrap_or_default()
+        })
+        .collect()
+}
+
+/// Pictures of one size to `[batch, 3, height, width]` in `[-1, 1]`.
+pub fn from_pictures(pictures: &[RgbImage], device: &Device) -> Tensor<4> {
+    let (width, height) = pictures.first().map_or((0, 0), RgbImage::dimensions);
+    let values: Vec<f32> = pictures
+        .iter()
+        .flat_map(|picture| picture.as_raw())
+        .map(|byte| f32::from(*byte) / 127.5 - 1.0)
+        .collect();
+    let shape = [pictures.len(), height as usize, width as usize, 3];
+    Tensor::<4>::from_data(TensorData::new(values, shape), device).permute([0, 3, 1, 2])
+}

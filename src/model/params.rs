@@ -1,0 +1,113 @@
+//! Parameters by name: out of modules into files, and back.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// A naming of parameters: the path of a field to the name in files.
+pub type Naming = fn(&str) -> String;
+
+/// Name, shape and numbers of a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// Name in files.
+    pub name: String,
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// Numbers, row-major.
+    pub values: Vec<f32>,
+}
+
+#[derive(Default)]
+struct PathStack(Vec<String>);
+
+impl PathStack {
+    fn name(&self, naming: Naming) -> String {
+        naming(&self.0.join("."))
+    }
+}
+
+/// The numbers of a tensor, read to the host.
+pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data_as::<f32>().try_to_vec().unwrap_or_default()
+}
+
+/// Every parameter of a module, in the order of its fields.
+pub fn collect<M: Module>(module: &M, naming: Naming) -> Vec<NamedTensor> {
+    struct Collector {
+        path: PathStack,
+        naming: Naming,
+        found: Vec<NamedTensor>,
+    }
+    impl ModuleVisitor for Collector {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.0.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.0.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let tensor = param.val();
+            self.found.push(NamedTensor {
+                name: self.path.name(self.naming),
+                shape: tensor.dims().to_vec(),
+                values: host(tensor),
+            });
+        }
+    }
+    let mut collector = Collector { path: PathStack::default(), naming, found: Vec::new() };
+    module.visit(&mut collector);
+    collector.found
+}
+
+/// Gives every parameter the numbers that `source` has for its name and shape, on `device`.
+///
+/// # Errors
+/// The first error of `source`; parameters after it are left as they were.
+pub fn load<M: Module, E>(
+    module: M,
+    naming: Naming,
+    device: &Device,
+    source: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+) -> Result<M, E> {
+    struct Loader<'a, F, E> {
+        path: PathStack,
+        naming: Naming,
+        device: &'a Device,
+        source: F,
+        failed: Option<E>,
+    }
+    impl<E, F: FnMut(&str, &[usize]) -> Result<Vec<f32>, E>> ModuleMapper for Loader<'_, F, E> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.0.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.0.pop();
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if self.failed.is_some() {
+                return param;
+            }
+            let shape: [usize; D] = param.lazy_shape().dims();
+            match (self.source)(&self.path.name(self.naming), &shape) {
+                Ok(values) => Param::initialized(
+                    param.id,
+                    Tensor::from_data(TensorData::new(values, shape), self.device),
+                ),
+                Err(error) => {
+                    self.failed = Some(error);
+                    param
+                }
+            }
+        }
+    }
+    let mut loader = Loader { path: PathStack::default(), naming, device, source, failed: None };
+    let module = module.map(&mut loader);
+    match loader.failed {
+        Some(error) => Err(error),
+        None => Ok(module),
+    }
+}
