@@ -10,3 +10,4 @@ pub mod io;
 pub mod kernels;
 pub mod model;
 pub mod rng;
+pub mod studio;
