@@ -1,9 +1,9 @@
 //! The window: a bar, a dock of panes, and what lies over them.
 
 use egui::{
-    Align, Align2, Area, Button, CentralPanel, Color32, Context, Frame, Grid, Id, Key, Layout, Margin,
-    Modal, Modifiers, Order, Panel as Strip, Rect, RichText, ScrollArea, Stroke, Theme, Ui, UiBuilder,
-    Visuals, WidgetText, vec2,
+    Align, Align2, Area, Button, CentralPanel, Color32, Context, Frame, Grid, Id, Key, Layout,
+    Margin, Modal, Modifiers, Order, Panel as Strip, Rect, RichText, ScrollArea, Stroke, Theme, Ui,
+    UiBuilder, Visuals, WidgetText, vec2,
 };
 use egui_tiles::{
     Behavior, Linear, LinearDir, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree,
@@ -214,7 +214,8 @@ impl StudioApp {
 
     /// The buttons of the bar, from the right.
     fn bar_buttons(&mut self, ui: &mut Ui) {
-        let help = ui.button("?").on_hover_text("Keys, layout and credits (?)").accessible_name("Help");
+        let help =
+            ui.button("?").on_hover_text("Keys, layout and credits (?)").accessible_name("Help");
         if help.clicked() {
             self.page = Some(Page::Help);
         }
@@ -226,7 +227,11 @@ impl StudioApp {
             self.theme = other;
             ui.ctx().set_theme(other);
         }
-        if ui.button("Open model").on_hover_text("Open a .safetensors model, or drop one on the window").clicked() {
+        if ui
+            .button("Open model")
+            .on_hover_text("Open a .safetensors model, or drop one on the window")
+            .clicked()
+        {
             self.dialogs.open_model(ui.ctx());
         }
         self.save_menu(ui);
@@ -235,7 +240,11 @@ impl StudioApp {
         ui.add_space(GRID);
         let stop = Button::new("Stop").shortcut_text("S");
         let stop = ui.add_enabled(self.state.active.is_some(), stop);
-        if stop.on_hover_text("Drop the run after the step in progress (S)").accessible_name("Stop").clicked() {
+        if stop
+            .on_hover_text("Drop the run after the step in progress (S)")
+            .accessible_name("Stop")
+            .clicked()
+        {
             self.state.stop();
         }
         let colours = palette(ui.visuals());
@@ -250,6 +259,9 @@ impl StudioApp {
         {
             self.state.generate();
         }
+        ui.checkbox(&mut self.state.draft.live, "Live").on_hover_text(
+            "A changed setting starts a run at once, and drops the one in progress.",
+        );
     }
 
     fn save_menu(&mut self, ui: &mut Ui) {
@@ -258,7 +270,11 @@ impl StudioApp {
             let menu = ui.menu_button("Save PNG", |ui| {
                 let count = self.state.run.as_ref().map_or(0, |run| run.settings.labels.len());
                 for index in 0..count {
-                    if ui.button(format!("Picture {}", index + 1)).accessible_name(format!("Save picture {}", index + 1)).clicked() {
+                    if ui
+                        .button(format!("Picture {}", index + 1))
+                        .accessible_name(format!("Save picture {}", index + 1))
+                        .clicked()
+                    {
                         self.save(ui.ctx(), Some(index));
                     }
                 }
@@ -266,7 +282,8 @@ impl StudioApp {
                     self.save(ui.ctx(), None);
                 }
             });
-            menu.response.on_hover_text("Save what is on the canvas, with the settings that made it inside");
+            menu.response
+                .on_hover_text("Save what is on the canvas, with the settings that made it inside");
         });
     }
 
@@ -285,7 +302,9 @@ impl StudioApp {
                 self.dialogs.save_png(ctx, &name, image, settings);
             }
             (_, Err(error)) => {
-                self.state.notices.error(format!("The settings could not be written down: {error}."));
+                self.state
+                    .notices
+                    .error(format!("The settings could not be written down: {error}."));
             }
             (None, _) => {}
         }
@@ -320,7 +339,7 @@ impl StudioApp {
         let Some((level, text)) = self.state.notices.banner.clone() else { return };
         Area::new(Id::unique("banner"))
             .order(Order::Foreground)
-            .anchor(Align2::CENTER_TOP, vec2(0.0, BAR_HEIGHT + 12.0 * GRID))
+            .anchor(Align2::CENTER_TOP, vec2(0.0, BAR_HEIGHT + 20.0 * GRID))
             .show(ctx, |ui| {
                 let colours = palette(ui.visuals());
                 let (title, colour) = match level {
@@ -338,7 +357,8 @@ impl StudioApp {
                             if ui.button("Dismiss").on_hover_text("Escape").clicked() {
                                 self.state.notices.banner = None;
                             }
-                            if ui.button("Log").on_hover_text("Everything that happened").clicked() {
+                            if ui.button("Log").on_hover_text("Everything that happened").clicked()
+                            {
                                 self.page = Some(Page::Log);
                             }
                         });
@@ -349,10 +369,13 @@ impl StudioApp {
     }
 
     fn help(&mut self, ctx: &Context) {
-        let modal = Modal::new(Id::unique("help")).show(ctx, |ui| {
+        let modal = page("help", ctx).show(ctx, |ui| {
             ui.set_width(110.0 * GRID);
             ui.heading("Purrscope");
-            ui.label(theme::weak(ui, "Watch noise become a picture, with the model's belief laid open."));
+            ui.label(theme::weak(
+                ui,
+                "Watch noise become a picture, with the model's belief laid open.",
+            ));
             ui.add_space(2.0 * GRID);
             Grid::new("keys").num_columns(2).spacing([6.0 * GRID, GRID]).show(ui, |ui| {
                 for (keys, what) in KEYS {
@@ -370,7 +393,11 @@ impl StudioApp {
                 ui.add_space(2.0 * GRID);
             }
             ui.horizontal(|ui| {
-                if ui.button("Reset layout").on_hover_text("Put every pane back in its place").clicked() {
+                if ui
+                    .button("Reset layout")
+                    .on_hover_text("Put every pane back in its place")
+                    .clicked()
+                {
                     self.dock = default_dock();
                 }
                 if ui.button("Log").on_hover_text("Everything that happened").clicked() {
@@ -389,7 +416,7 @@ impl StudioApp {
     }
 
     fn log(&mut self, ctx: &Context) {
-        let modal = Modal::new(Id::unique("log")).show(ctx, |ui| {
+        let modal = page("log", ctx).show(ctx, |ui| {
             ui.set_width(150.0 * GRID);
             ui.heading("Log");
             let scroll = ScrollArea::vertical().max_height(90.0 * GRID).stick_to_bottom(true);
@@ -397,7 +424,10 @@ impl StudioApp {
                 for entry in &self.state.notices.log {
                     ui.horizontal_top(|ui| {
                         let seconds = entry.at.as_secs();
-                        ui.label(theme::number(ui, format!("{:02}:{:02}", seconds / 60, seconds % 60)));
+                        ui.label(theme::number(
+                            ui,
+                            format!("{:02}:{:02}", seconds / 60, seconds % 60),
+                        ));
                         let colour = match entry.level {
                             Level::Note => ui.visuals().text_color(),
                             Level::Error => palette(ui.visuals()).error,
@@ -488,9 +518,16 @@ impl eframe::App for StudioApp {
     }
 }
 
+/// A page over the whole window.
+fn page(name: &str, ctx: &Context) -> Modal {
+    let frame = Frame::popup(&ctx.global_style()).inner_margin(5.0 * GRID);
+    Modal::new(Id::unique(name)).frame(frame)
+}
+
 /// Moves the chosen token by rows and columns, within its picture.
 fn move_token(state: &mut StudioState, rows: isize, columns: isize) {
-    let Some(shape) = state.run.as_ref().and_then(|run| run.frame(0)).map(|frame| frame.record.x.shape)
+    let Some(shape) =
+        state.run.as_ref().and_then(|run| run.frame(0)).map(|frame| frame.record.x.shape)
     else {
         return;
     };
@@ -525,10 +562,10 @@ fn default_dock() -> Tree<Pane> {
             let tile = tiles.insert_pane(pane);
             tiles.insert_tab_tile(vec![tile])
         });
-    let middle = Linear::new_binary(LinearDir::Vertical, [canvas, timeline], 0.74);
+    let middle = Linear::new_binary(LinearDir::Vertical, [canvas, timeline], 0.73);
     let middle = tiles.insert_container(middle);
     let mut root = Linear::new(LinearDir::Horizontal, vec![controls, middle, posterior]);
-    for (tile, share) in [(controls, 0.21), (middle, 0.57), (posterior, 0.22)] {
+    for (tile, share) in [(controls, 0.215), (middle, 0.565), (posterior, 0.22)] {
         root.shares.set_share(tile, share);
     }
     let root = tiles.insert_container(root);

@@ -36,7 +36,9 @@ mod tests {
     use super::*;
 
     fn luminance(colour: Color32) -> f32 {
-        0.2126 * f32::from(colour.r()) + 0.7152 * f32::from(colour.g()) + 0.0722 * f32::from(colour.b())
+        0.2126 * f32::from(colour.r())
+            + 0.7152 * f32::from(colour.g())
+            + 0.0722 * f32::from(colour.b())
     }
 
     #[test]

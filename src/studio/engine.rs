@@ -216,15 +216,23 @@ impl Engine {
     ) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
         let (outbox, events) = mpsc::channel();
-        let thread = thread::Builder::new().name("purrscope-compute".to_owned()).spawn(move || {
-            let report = move |event| {
-                // A send fails only when the window has gone; the thread then ends by itself.
-                let _ = outbox.send(event);
-                wake();
-            };
-            Desk { make, worker: None, source: None, inbox: Inbox::new(inbox), report: &report, run: None }
+        let thread =
+            thread::Builder::new().name("purrscope-compute".to_owned()).spawn(move || {
+                let report = move |event| {
+                    // A send fails only when the window has gone; the thread then ends by itself.
+                    let _ = outbox.send(event);
+                    wake();
+                };
+                Desk {
+                    make,
+                    worker: None,
+                    source: None,
+                    inbox: Inbox::new(inbox),
+                    report: &report,
+                    run: None,
+                }
                 .serve();
-        })?;
+            })?;
         Ok(Self { commands, events, thread: Some(thread) })
     }
 
@@ -417,7 +425,9 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
             };
         }
         if self.source.is_none() {
-            self.fail("No model is loaded yet: open one, or drop its file on the window.".to_owned());
+            self.fail(
+                "No model is loaded yet: open one, or drop its file on the window.".to_owned(),
+            );
         }
         self.source.is_some()
     }
@@ -454,8 +464,10 @@ fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
         Command::Render { key, record } => {
             let pictures = match key.view {
                 View::Predicted => worker.decode(&record.posterior.mean),
-                View::Likeliest => worker
-                    .decode_codes(&record.posterior.best_codes(), record.posterior.mean.shape.batch),
+                View::Likeliest => worker.decode_codes(
+                    &record.posterior.best_codes(),
+                    record.posterior.mean.shape.batch,
+                ),
                 View::State if key.position > record.step => worker.decode(&record.x_next),
                 View::State => worker.decode(&record.x),
             };
@@ -614,7 +626,9 @@ mod tests {
         let none = || Err::<FakeWorker, _>("the device is asleep".to_owned());
         let engine = Engine::spawn(none, || {}).unwrap();
         engine.send(Command::LoadModel(ModelSource::Embedded));
-        assert!(matches!(engine.wait(), Event::Failed { run: None, text } if text.contains("asleep")));
+        assert!(
+            matches!(engine.wait(), Event::Failed { run: None, text } if text.contains("asleep"))
+        );
         engine.send(Command::Generate { run: 1, settings: settings(1, 1) });
         assert!(matches!(engine.wait(), Event::Failed { run: Some(1), .. }));
     }

@@ -29,19 +29,21 @@ pub enum Reply {
     Failed(String),
 }
 
-/// The settings that travel in an exported picture.
+/// The settings that travel in an exported picture, by the names that `purrscope sample` uses.
 #[derive(Debug, Serialize)]
 struct Exported<'a> {
+    program: &'static str,
     model: &'a str,
-    model_name: &'a str,
+    model_hash: &'a str,
+    #[serde(flatten)]
+    settings: &'a SampleSettings,
     class: String,
     /// The picture's number in the batch; absent on a sheet of all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    picture: Option<usize>,
-    /// The time at which the picture was taken, 1 at the end.
-    t: f32,
-    #[serde(flatten)]
-    settings: &'a SampleSettings,
+    image: Option<usize>,
+    /// The time at which the picture was taken; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    t: Option<f32>,
 }
 
 /// The JSON that goes into a picture of `run`, taken at `position`.
@@ -54,24 +56,25 @@ pub fn settings_json(
     picture: Option<usize>,
 ) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Exported {
-        model: &run.model.hash,
-        model_name: &run.model.card.name,
-        class: class_name(&run.model.card, &run.settings),
-        picture,
-        t: run.time(position),
+        program: concat!("purrscope ", env!("CARGO_PKG_VERSION")),
+        model: &run.model.card.name,
+        model_hash: &run.model.hash,
         settings: &run.settings,
+        class: class_name(&run.model.card, &run.settings),
+        image: picture,
+        t: (!run.is_end(position)).then(|| run.time(position)),
     })
 }
 
 /// A name for a picture's file.
 pub fn file_name(run: &Run, position: usize, picture: Option<usize>) -> String {
     let class = class_name(&run.model.card, &run.settings);
-    let which = picture.map_or_else(|| "sheet".to_owned(), |index| (index + 1).to_string());
+    let which = picture.map_or_else(|| "sheet".to_owned(), |index| format!("{index:03}"));
     let when = match run.is_end(position) {
         true => String::new(),
         false => format!("-step{}", position + 1),
     };
-    format!("{class}-{}-{which}{when}.png", run.settings.seed)
+    format!("{class}-seed{}-{which}{when}.png", run.settings.seed)
 }
 
 /// Writes a picture with its settings inside.
@@ -152,7 +155,8 @@ impl Dialogs {
             }
         };
         if let Err(error) = thread::Builder::new().name("purrscope-dialog".to_owned()).spawn(wait) {
-            let _ = self.sender.send(Reply::Failed(format!("No file dialog could be shown: {error}.")));
+            let _ =
+                self.sender.send(Reply::Failed(format!("No file dialog could be shown: {error}.")));
         }
     }
 }

@@ -61,7 +61,8 @@ impl FakeWorker {
 
 fn card() -> ModelCard {
     let cats = (1..=15).map(|i| format!("cat-{i:02}"));
-    let robots = ["blue", "brown", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow"];
+    let robots =
+        ["blue", "brown", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow"];
     let robots = robots.map(|colour| format!("robot-{colour}"));
     let droids = (1..=7).map(|i| format!("droid-{i}"));
     ModelCard {
@@ -173,7 +174,8 @@ impl Worker for FakeWorker {
                 RgbImage::from_fn(PIXELS, PIXELS, |x, y| {
                     let (row, column) = (y as usize / scale, x as usize / scale);
                     pixel(std::array::from_fn(|channel| {
-                        latents.values[((image * channels + channel) * height + row) * width + column]
+                        latents.values
+                            [((image * channels + channel) * height + row) * width + column]
                     }))
                 })
             })

@@ -459,6 +459,8 @@ pub struct StudioState {
     pub draft: Draft,
     /// What is typed in the class search.
     pub class_search: String,
+    /// Whether the list of classes is to scroll to the one chosen.
+    pub reveal_class: bool,
     /// The run on show.
     pub run: Option<Run>,
     /// The run being computed.
@@ -492,6 +494,7 @@ impl Default for StudioState {
             loading: None,
             draft: Draft::default(),
             class_search: String::new(),
+            reveal_class: true,
             run: None,
             active: None,
             position: 0,
@@ -537,7 +540,10 @@ impl StudioState {
     /// Throws the dice for a new seed.
     pub fn throw_dice(&mut self) {
         // Knuth's linear congruential generator: only to offer a seed that was not there before.
-        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.dice = self
+            .dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.draft.seed = (self.dice >> 33) % 1_000_000;
     }
 
@@ -637,6 +643,7 @@ impl StudioState {
             self.draft.class = name.cloned().unwrap_or_default();
         }
         self.model = Some(model);
+        self.reveal_class = true;
         self.sent = None;
         if first {
             self.begin();

@@ -15,14 +15,16 @@ use super::state::Level;
 type Window = Harness<'static, StudioApp>;
 
 fn window_with(worker: FakeWorker) -> Window {
-    Harness::builder().with_size(vec2(1440.0, 900.0)).with_step_dt(1.0 / 30.0).with_max_steps(64).build_eframe(
-        move |creation| {
+    Harness::builder()
+        .with_size(vec2(1440.0, 900.0))
+        .with_step_dt(1.0 / 30.0)
+        .with_max_steps(64)
+        .build_eframe(move |creation| {
             let ctx = creation.egui_ctx.clone();
             let wake = move || ctx.request_repaint();
             let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
             StudioApp::new(&creation.egui_ctx, None, engine, ModelSource::Embedded)
-        },
-    )
+        })
 }
 
 /// Shows frames until `done` holds.
@@ -205,14 +207,15 @@ fn screenshots() {
         ("small", vec2(1280.0, 720.0), false),
     ] {
         let worker = FakeWorker::default();
-        let mut window = Harness::builder().with_size(size).with_step_dt(1.0 / 30.0).wgpu().build_eframe(
-            move |creation| {
-                let ctx = creation.egui_ctx.clone();
-                let wake = move || ctx.request_repaint();
-                let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
-                StudioApp::new(&creation.egui_ctx, None, engine, ModelSource::Embedded)
-            },
-        );
+        let mut window =
+            Harness::builder().with_size(size).with_step_dt(1.0 / 30.0).wgpu().build_eframe(
+                move |creation| {
+                    let ctx = creation.egui_ctx.clone();
+                    let wake = move || ctx.request_repaint();
+                    let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
+                    StudioApp::new(&creation.egui_ctx, None, engine, ModelSource::Embedded)
+                },
+            );
         let shoot = |window: &mut Window, what: &str| {
             window.render().unwrap().save(folder.join(format!("{name}-{what}.png"))).unwrap();
         };

@@ -25,6 +25,8 @@ pub struct Palette {
     pub backdrop: Color32,
     /// Outline of things on the backdrop.
     pub outline: Color32,
+    /// Marks on pictures, which are the same in both themes.
+    pub mark: Color32,
     /// Second curve, told from the accent also by its dashes.
     pub second: Color32,
     /// Titles.
@@ -35,11 +37,14 @@ pub struct Palette {
     pub error: Color32,
 }
 
+const MARK: Color32 = Color32::from_rgb(255, 178, 92);
+
 const DARK: Palette = Palette {
     accent: Color32::from_rgb(244, 172, 98),
     on_accent: Color32::from_rgb(36, 22, 6),
     backdrop: Color32::from_rgb(17, 17, 19),
     outline: Color32::from_rgb(58, 57, 62),
+    mark: MARK,
     second: Color32::from_rgb(120, 186, 205),
     strong: Color32::from_rgb(240, 237, 232),
     weak: Color32::from_rgb(155, 151, 146),
@@ -51,6 +56,7 @@ const LIGHT: Palette = Palette {
     on_accent: Color32::from_rgb(255, 252, 247),
     backdrop: Color32::from_rgb(232, 229, 224),
     outline: Color32::from_rgb(202, 196, 187),
+    mark: MARK,
     second: Color32::from_rgb(20, 108, 132),
     strong: Color32::from_rgb(28, 25, 21),
     weak: Color32::from_rgb(108, 102, 94),
@@ -205,7 +211,7 @@ fn visuals(base: Visuals, palette: &Palette, greys: &Greys) -> Visuals {
         popup_shadow: shadow,
         panel_fill: greys.surface,
         slider_trailing_fill: true,
-        handle_shape: HandleShape::Circle,
+        handle_shape: HandleShape::Rect { aspect_ratio: 0.5 },
         ..base
     }
 }

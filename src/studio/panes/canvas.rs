@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use egui::{
-    Align, Color32, ColorImage, ComboBox, Layout, Pos2, Rect, Response, Role, Sense, Slider, Stroke,
-    StrokeKind, TextureHandle, TextureOptions, Ui, UiBuilder, Vec2, WidgetInfo, pos2, vec2,
+    Align, Color32, ColorImage, ComboBox, Layout, Pos2, Rect, Response, Role, Sense, Slider,
+    Stroke, StrokeKind, TextureHandle, TextureOptions, Ui, UiBuilder, Vec2, WidgetInfo, pos2, vec2,
 };
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -56,16 +56,18 @@ impl Overlay {
             Self::Entropy => {
                 "How undecided the model is about a token: 0 nats is certain, ln(codes) knows nothing."
             }
-            Self::Changes => {
-                "Tokens whose most likely code is another than at the step before."
-            }
+            Self::Changes => "Tokens whose most likely code is another than at the step before.",
             Self::TopProbability => "How much probability a token's most likely code has.",
         }
     }
 }
 
 const VIEWS: [(View, &str, &str); 3] = [
-    (View::Predicted, "Predicted", "The picture that the model expects: its mean over codes, decoded."),
+    (
+        View::Predicted,
+        "Predicted",
+        "The picture that the model expects: its mean over codes, decoded.",
+    ),
     (View::Likeliest, "Likeliest codes", "The picture of each token's single most likely code."),
     (View::State, "State", "The state between noise and picture that the solver carries, decoded."),
 ];
@@ -88,7 +90,7 @@ pub struct CanvasState {
     #[serde(skip)]
     hovered: Option<Token>,
     #[serde(skip)]
-    pictures: Textures<(PictureKey, bool)>,
+    pictures: Textures<(PictureKey, Filter)>,
     #[serde(skip)]
     overlays: Textures<(RunId, usize, Overlay, u32)>,
 }
@@ -144,6 +146,58 @@ impl<K: PartialEq> Textures<K> {
             count = index + 1;
         }
         self.handles.truncate(count);
+    }
+}
+
+/// How pictures are enlarged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filter {
+    /// Between pixels.
+    Smooth,
+    /// By a whole number with hard pixels, then smoothly to the size on the screen: pixels come out
+    /// equally large at any zoom.
+    Whole(u32),
+    /// With hard pixels.
+    Hard,
+}
+
+impl Filter {
+    /// The filter for hard pixels at an enlargement of `times`.
+    fn sharp(times: f32) -> Self {
+        match times {
+            times if times <= SHARP_FROM => Self::Smooth,
+            times if times <= 4.0 => Self::Whole(4),
+            times if times <= 8.0 => Self::Whole(8),
+            _ => Self::Hard,
+        }
+    }
+
+    fn enlarge(self, image: &RgbImage) -> ColorImage {
+        /// Largest side that every wgpu device takes as a texture.
+        const LARGEST: u32 = 2048;
+        let times = match self {
+            Self::Whole(times) => times.min(LARGEST / image.width().max(image.height()).max(1)),
+            Self::Smooth | Self::Hard => 1,
+        };
+        if times <= 1 {
+            return colour_image(image);
+        }
+        let size = [image.width() * times, image.height() * times];
+        let row = |y: u32| {
+            (0..size[0]).map(move |x| {
+                let image::Rgb([r, g, b]) = *image.get_pixel(x / times, y / times);
+                Color32::from_rgb(r, g, b)
+            })
+        };
+        let pixels = (0..size[1]).flat_map(row).collect();
+        ColorImage::new(size.map(|side| side as usize), pixels)
+    }
+
+    fn options(self) -> TextureOptions {
+        match self {
+            Self::Smooth | Self::Whole(_) => TextureOptions::LINEAR,
+            Self::Hard => TextureOptions::NEAREST,
+        }
     }
 }
 
@@ -244,9 +298,13 @@ fn toolbar(ui: &mut Ui, canvas: &mut CanvasState) {
             .accessible_name("Overlay opacity");
     });
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-        if ui.add_enabled(canvas.camera.is_some(), egui::Button::new("Fit")).on_hover_text(
-            "Show everything (or double-click the canvas). The wheel zooms, dragging moves.",
-        ).clicked() {
+        if ui
+            .add_enabled(canvas.camera.is_some(), egui::Button::new("Fit"))
+            .on_hover_text(
+                "Show everything (or double-click the canvas). The wheel zooms, dragging moves.",
+            )
+            .clicked()
+        {
             canvas.camera = None;
         }
         ui.checkbox(&mut canvas.sharp, "Sharp pixels")
@@ -264,7 +322,7 @@ fn pictures(ui: &mut Ui, state: &mut StudioState, view: Rect) {
     let sheet = Sheet::new(shape.batch, Vec2::splat(side), view.size() - Vec2::splat(8.0 * GRID));
     let canvas = &mut state.canvas;
     let background = ui.interact(view, ui.scope_id().with("background"), Sense::click_and_drag());
-    let fitted = fit_zoom(ui, &sheet, view);
+    let fitted = sheet.fit(view.size() - Vec2::splat(8.0 * GRID));
     let mut camera = canvas.camera.unwrap_or(Camera { zoom: fitted, centre: Vec2::ZERO });
     let to_screen = |camera: Camera, rect: Rect| {
         let place = |at: Pos2| view.center() + (at.to_vec2() - camera.centre) * camera.zoom;
@@ -289,12 +347,13 @@ fn pictures(ui: &mut Ui, state: &mut StudioState, view: Rect) {
         camera = moved;
     }
 
-    let enlarged = camera.zoom * ui.pixels_per_point() > SHARP_FROM;
-    let nearest = canvas.sharp && enlarged;
     if let Some((key, images)) = current {
-        let options = if nearest { TextureOptions::NEAREST } else { TextureOptions::LINEAR };
-        let images = images.iter().map(colour_image);
-        canvas.pictures.update(ui.ctx(), (key, nearest), "picture", options, images);
+        let filter = match canvas.sharp {
+            true => Filter::sharp(camera.zoom * ui.pixels_per_point()),
+            false => Filter::Smooth,
+        };
+        let images = images.iter().map(|image| filter.enlarge(image));
+        canvas.pictures.update(ui.ctx(), (key, filter), "picture", filter.options(), images);
     }
     update_overlay(ui, canvas, run, state.position);
 
@@ -333,8 +392,7 @@ fn pictures(ui: &mut Ui, state: &mut StudioState, view: Rect) {
         outline(ui, cell(token), Color32::WHITE, 1.0);
     }
     if let Some(token) = state.selected.filter(|token| token.image < shape.batch) {
-        let accent = palette(ui.visuals()).accent;
-        outline(ui, cell(token).expand(1.0), accent, 2.0);
+        outline(ui, cell(token), palette(ui.visuals()).mark, 2.0);
     }
 }
 
@@ -343,7 +401,11 @@ fn waiting(ui: &mut Ui, state: &StudioState) {
     if let Some(source) = &state.loading {
         empty_state(ui, "Loading the model", &format!("Reading {source}."));
     } else if state.active.is_some() {
-        empty_state(ui, "The first step is on its way", "Noise becomes a picture here, step by step.");
+        empty_state(
+            ui,
+            "The first step is on its way",
+            "Noise becomes a picture here, step by step.",
+        );
     } else if state.model.is_some() {
         empty_state(
             ui,
@@ -357,13 +419,6 @@ fn waiting(ui: &mut Ui, state: &StudioState) {
             "Open a model with the button above, or drop its .safetensors file on this window.",
         );
     }
-}
-
-/// The scale that fits the sheet, rounded down so that pixels come out equally large.
-fn fit_zoom(ui: &Ui, sheet: &Sheet, view: Rect) -> f32 {
-    let zoom = sheet.fit(view.size() - Vec2::splat(8.0 * GRID));
-    let dense = zoom * ui.pixels_per_point();
-    if dense >= SHARP_FROM { dense.floor() / ui.pixels_per_point() } else { zoom }
 }
 
 /// Wheel and pinch zoom about the pointer, dragging moves.
@@ -392,9 +447,10 @@ fn token_under(picture: Rect, shape: LatentShape, pointer: Pos2) -> Option<(usiz
 
 /// An outline that shows on any ground: a bright line beside a dark one.
 fn outline(ui: &Ui, rect: Rect, colour: Color32, width: f32) {
-    let dark = Stroke::new(width + 2.0, Color32::from_black_alpha(170));
-    ui.painter().rect_stroke(rect.expand(1.0), 1.0, dark, StrokeKind::Outside);
-    ui.painter().rect_stroke(rect, 1.0, Stroke::new(width, colour), StrokeKind::Outside);
+    let dark = Stroke::new(width + 2.0, Color32::from_black_alpha(200));
+    let line = rect.expand(width / 2.0);
+    ui.painter().rect_stroke(line, 1.0, dark, StrokeKind::Middle);
+    ui.painter().rect_stroke(line, 1.0, Stroke::new(width, colour), StrokeKind::Middle);
 }
 
 /// The top of the entropy scale: the largest entropy of the run, rounded up to half a nat.
@@ -407,14 +463,14 @@ fn update_overlay(ui: &Ui, canvas: &mut CanvasState, run: &Run, position: usize)
     let (Some(frame), Some(changed)) = (run.frame(position), run.changed(position)) else { return };
     let shape = frame.record.x.shape;
     let posterior = &frame.record.posterior;
-    let accent = palette(ui.visuals()).accent;
+    let mark = palette(ui.visuals()).mark;
     let top = entropy_top(run);
     let colour = |image: usize, token: usize| {
         let at = image * shape.tokens() + token;
         match overlay {
             Overlay::None => Color32::TRANSPARENT,
             Overlay::Entropy => viridis(posterior.entropy[at] / top),
-            Overlay::Changes if changed[at] => accent,
+            Overlay::Changes if changed[at] => mark,
             Overlay::Changes => Color32::TRANSPARENT,
             Overlay::TopProbability => {
                 viridis(posterior.top_probs[image * posterior.top * shape.tokens() + token])
@@ -432,12 +488,8 @@ fn update_overlay(ui: &Ui, canvas: &mut CanvasState, run: &Run, position: usize)
 fn footer(ui: &mut Ui, state: &StudioState) {
     let Some(run) = &state.run else { return };
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-        // Legends read from left to right inside a row that fills from the right.
-        ui.allocate_ui_with_layout(
-            vec2(52.0 * GRID, ui.available_height()),
-            Layout::left_to_right(Align::Center),
-            |ui| legend(ui, state, run),
-        );
+        legend(ui, state, run);
+        ui.add_space(4.0 * GRID);
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
             let text = match state.canvas.hovered.or(state.selected) {
                 Some(token) => describe(run, state.position, token),
@@ -483,12 +535,12 @@ fn legend(ui: &mut Ui, state: &StudioState, run: &Run) {
         }
         Overlay::TopProbability => legend_ramp(ui, "0", "1 probability", overlay.hint()),
         Overlay::Changes => {
-            let (rect, _) = ui.allocate_exact_size(Vec2::splat(2.5 * GRID), Sense::hover());
-            ui.painter().rect_filled(rect, 1.0, palette(ui.visuals()).accent);
             let changed = run.changed(state.position).unwrap_or_default();
             let count = changed.iter().filter(|changed| **changed).count();
             let text = format!("changed: {count} of {} tokens", changed.len());
             ui.label(theme::weak(ui, text)).on_hover_text(overlay.hint());
+            let (rect, _) = ui.allocate_exact_size(Vec2::splat(2.5 * GRID), Sense::hover());
+            ui.painter().rect_filled(rect, 1.0, palette(ui.visuals()).mark);
         }
     }
 }

@@ -10,16 +10,21 @@ use crate::studio::state::{Draft, GridKind, StudioState, TemperatureKind};
 use crate::studio::theme::{self, GRID, palette};
 use crate::studio::widgets::{Chart, Curve, Dash, Icon, Row, icon_button};
 
+/// Height of everything but the list of classes, where nothing is folded out.
+const REST: f32 = 134.0 * GRID;
+
 /// Shows the pane.
 pub fn show(ui: &mut Ui, state: &mut StudioState) {
+    // The list of classes takes what room the rest leaves.
+    let list = (ui.available_height() - REST).clamp(26.0 * GRID, 120.0 * GRID);
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         ui.add_enabled_ui(state.model.is_some(), |ui| {
-            classes(ui, state);
+            classes(ui, state, list);
             ui.add_space(GRID);
             batch(ui, state);
             sampler(ui, &mut state.draft);
             temperature(ui, &mut state.draft);
-            summary(ui, &mut state.draft);
+            summary(ui, &state.draft);
         });
     });
 }
@@ -29,7 +34,7 @@ fn heading(ui: &mut Ui, text: &str) {
     ui.label(theme::section(ui, text));
 }
 
-fn classes(ui: &mut Ui, state: &mut StudioState) {
+fn classes(ui: &mut Ui, state: &mut StudioState, height: f32) {
     let names = state.model.as_ref().map_or(&[][..], |model| &model.card.class_names);
     ui.horizontal(|ui| {
         ui.label(theme::section(ui, "Class"));
@@ -54,48 +59,54 @@ fn classes(ui: &mut Ui, state: &mut StudioState) {
     {
         state.draft.class.clone_from(first);
         state.class_search.clear();
+        state.reveal_class = true;
     }
     egui::Frame::new()
         .fill(ui.visuals().extreme_bg_color)
         .corner_radius(4)
         .inner_margin(GRID)
         .show(ui, |ui| {
-            let height = 36.0 * GRID;
             ui.set_min_height(height);
             ScrollArea::vertical().id_salt("classes").max_height(height).auto_shrink(false).show(
                 ui,
                 |ui| {
-                    ui.spacing_mut().item_spacing.y = 0.0;
-                    let mut found = false;
-                    for name in names.iter().filter(fits) {
-                        found = true;
-                        let chosen = *name == state.draft.class;
-                        let button = Button::selectable(chosen, name.as_str())
-                            .min_size(vec2(ui.available_width(), 0.0))
-                            .right_text("");
-                        if ui.add(button).clicked() {
-                            state.draft.class.clone_from(name);
+                    let layout = Layout::top_down_justified(Align::Min);
+                    ui.with_layout(layout, |ui| {
+                        ui.spacing_mut().item_spacing.y = 0.0;
+                        let mut found = false;
+                        for name in names.iter().filter(fits) {
+                            found = true;
+                            let chosen = *name == state.draft.class;
+                            let response = ui.add(Button::selectable(chosen, name.as_str()));
+                            if response.clicked() {
+                                state.draft.class.clone_from(name);
+                            }
+                            if chosen && std::mem::take(&mut state.reveal_class) {
+                                response.scroll_to_me(Some(Align::Center));
+                            }
                         }
-                    }
-                    if !found && !names.is_empty() {
-                        ui.label(theme::weak(ui, "No class of that name."));
-                    }
+                        if !found && !names.is_empty() {
+                            ui.label(theme::weak(ui, "No class of that name."));
+                        }
+                    });
                 },
             );
         });
 }
 
 fn batch(ui: &mut Ui, state: &mut StudioState) {
-    let hint = "Number that the noise is drawn from: the same seed and settings make the same picture.";
+    let hint =
+        "Number that the noise is drawn from: the same seed and settings make the same picture.";
     let mut thrown = false;
     Row::new("Seed", hint).show(ui, |ui| {
         let field = ui.add_sized(
-            vec2(18.0 * GRID, ui.spacing().interact_size.y),
+            vec2(17.0 * GRID, ui.spacing().interact_size.y),
             DragValue::new(&mut state.draft.seed).speed(0.2),
         );
         thrown = icon_button(ui, Icon::Dice, "Throw the dice for a new seed", true).clicked();
-        ui.checkbox(&mut state.draft.seed_locked, "Lock")
-            .on_hover_text("Keep the seed when you press Generate; otherwise each press draws a new one.");
+        ui.checkbox(&mut state.draft.seed_locked, "Lock").on_hover_text(
+            "Keep the seed when you press Generate; otherwise each press draws a new one.",
+        );
         field
     });
     if thrown {
@@ -132,16 +143,20 @@ fn sampler(ui: &mut Ui, draft: &mut Draft) {
         let solvers = Solver::ALL.map(|solver| (solver, solver.to_string()));
         combo(ui, "solver", &mut draft.solver, solvers)
     });
-    Row::new("Steps", "Intervals of time from noise to picture: more are slower and finer.").slider(
+    Row::new("Steps", "Intervals of time from noise to picture: more are slower and finer.")
+        .slider(
+            ui,
+            Slider::new(&mut draft.steps, 1..=Draft::MAX_STEPS)
+                .logarithmic(true)
+                .clamping(SliderClamping::Edits),
+        );
+    Row::new("Grid", "Where the times of the steps lie between noise and picture.").show(
         ui,
-        Slider::new(&mut draft.steps, 1..=Draft::MAX_STEPS)
-            .logarithmic(true)
-            .clamping(SliderClamping::Edits),
+        |ui| {
+            let grids = GridKind::ALL.map(|kind| (kind, kind.name().to_owned()));
+            combo(ui, "grid", &mut draft.grid, grids)
+        },
     );
-    Row::new("Grid", "Where the times of the steps lie between noise and picture.").show(ui, |ui| {
-        let grids = GridKind::ALL.map(|kind| (kind, kind.name().to_owned()));
-        combo(ui, "grid", &mut draft.grid, grids)
-    });
     if draft.grid == GridKind::Shifted {
         Row::new("Shift", "Above 1 more of the steps lie near the noise.").slider(
             ui,
@@ -211,28 +226,30 @@ fn course(ui: &mut Ui, draft: &Draft) {
     response.on_hover_text("Temperature from noise, on the left, to picture, on the right.");
 }
 
-fn summary(ui: &mut Ui, draft: &mut Draft) {
+fn summary(ui: &mut Ui, draft: &Draft) {
     ui.add_space(GRID);
-    ui.separator();
     let each = draft.evaluations_per_step();
     ui.horizontal(|ui| {
-        let hint = "Network evaluations (NFE): steps times evaluations a step; guidance asks twice.";
+        let hint =
+            "Network evaluations (NFE): steps times evaluations a step; guidance asks twice.";
         ui.label(theme::number(ui, format!("{} x {each} = {}", draft.steps, draft.steps * each)))
             .on_hover_text(hint);
         ui.label(theme::weak(ui, "evaluations")).on_hover_text(hint);
     });
-    ui.checkbox(&mut draft.live, "Live").on_hover_text(
-        "A changed setting starts a run at once, and drops the one in progress.",
+    CollapsingHeader::new(RichText::new("As a command").text_style(TextStyle::Small)).show(
+        ui,
+        |ui| {
+            let text = command(draft);
+            ui.add(egui::Label::new(RichText::new(&text).monospace()).wrap().selectable(true));
+            if ui
+                .button("Copy")
+                .on_hover_text("Copy the command that makes the same pictures.")
+                .clicked()
+            {
+                ui.ctx().copy_text(text);
+            }
+        },
     );
-    CollapsingHeader::new(RichText::new("As a command").text_style(TextStyle::Small)).show(ui, |ui| {
-        let text = command(draft);
-        ui.add(
-            egui::Label::new(RichText::new(&text).monospace()).wrap().selectable(true),
-        );
-        if ui.button("Copy").on_hover_text("Copy the command that makes the same pictures.").clicked() {
-            ui.ctx().copy_text(text);
-        }
-    });
 }
 
 /// The command line that makes the same pictures.

@@ -17,7 +17,11 @@ const PERPLEXITY_HINT: &str =
 
 /// Shows the pane.
 pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    let belief = state.run.as_ref().zip(state.selected).and_then(|(run, token)| Belief::of(run, state.position, token));
+    let belief = state
+        .run
+        .as_ref()
+        .zip(state.selected)
+        .and_then(|(run, token)| Belief::of(run, state.position, token));
     let Some(belief) = belief else {
         return empty_state(
             ui,
@@ -71,9 +75,8 @@ impl Belief {
         }
         let at = (token.image * shape.height + token.row) * shape.width + token.column;
         let posterior = &frame.record.posterior;
-        let course = run.frames.iter().map(|frame| {
-            (frame.record.t, frame.record.posterior.entropy[at])
-        });
+        let course =
+            run.frames.iter().map(|frame| (frame.record.t, frame.record.posterior.entropy[at]));
         let is_end = run.is_end(position);
         Some(Self {
             token,
@@ -175,16 +178,23 @@ fn code_row(ui: &mut Ui, state: &mut StudioState, rank: usize, code: u32, probab
     ui.painter().rect_filled(track, round, ui.visuals().extreme_bg_color);
     let width = track.width() * probability.clamp(0.0, 1.0);
     let fill = if rank == 0 { colours.accent } else { colours.accent.gamma_multiply(0.6) };
-    ui.painter().rect_filled(Rect::from_min_size(track.min, vec2(width, track.height())), round, fill);
+    ui.painter().rect_filled(
+        Rect::from_min_size(track.min, vec2(width, track.height())),
+        round,
+        fill,
+    );
     let text = format!("Code {code}: probability {}", percent(probability).trim());
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &text));
-    response.on_hover_text(format!("{text}. The swatch is what the decoder makes of a field of this code."));
+    response.on_hover_text(format!(
+        "{text}. The swatch is what the decoder makes of a field of this code."
+    ));
 }
 
 fn over_time(ui: &mut Ui, belief: &Belief) {
     ui.label(theme::section(ui, "Entropy over time")).on_hover_text(ENTROPY_HINT);
     let height = ui.available_height().clamp(18.0 * GRID, 32.0 * GRID);
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
+    let (rect, response) =
+        ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
     let colours = palette(ui.visuals());
     let highest = belief.course.iter().map(|(_, value)| *value).fold(0.5, f32::max);
     let curve = Curve {

@@ -2,7 +2,8 @@
 
 use egui::accesskit::Action;
 use egui::{
-    Align, Align2, ComboBox, Layout, Pos2, Rect, Role, Sense, Stroke, Ui, Vec2, WidgetInfo, pos2, vec2,
+    Align, Align2, ComboBox, Layout, Pos2, Rect, Role, Sense, Stroke, Ui, Vec2, WidgetInfo, pos2,
+    vec2,
 };
 
 use crate::studio::state::{Playback, Run, StudioState};
@@ -95,16 +96,18 @@ fn readout(ui: &mut Ui, state: &StudioState) {
             "Network evaluations up to here; guidance counts twice.",
         ),
         (
-            "ms",
-            format!("{:>5.0}", frame.record.wall.as_secs_f64() * 1e3),
+            "",
+            format!("{:>4.0} ms", frame.record.wall.as_secs_f64() * 1e3),
             "Time that this step took, in milliseconds.",
         ),
     ];
     ui.spacing_mut().item_spacing.x = GRID;
     for (name, value, hint) in fields.into_iter().rev() {
         ui.label(theme::number(ui, value)).on_hover_text(hint);
-        ui.label(theme::weak(ui, name)).on_hover_text(hint);
-        ui.add_space(GRID);
+        if !name.is_empty() {
+            ui.label(theme::weak(ui, name)).on_hover_text(hint);
+        }
+        ui.add_space(2.0 * GRID);
     }
 }
 
@@ -114,9 +117,11 @@ fn legend(ui: &mut Ui, state: &StudioState) {
     else {
         return;
     };
+    ui.add_space(2.0 * GRID);
     let colours = palette(ui.visuals());
     let changed = run.changed(state.position).unwrap_or_default();
-    let part = changed.iter().filter(|changed| **changed).count() as f32 / changed.len().max(1) as f32;
+    let part =
+        changed.iter().filter(|changed| **changed).count() as f32 / changed.len().max(1) as f32;
     let mut entry = |dash, colour, name: &str, value: String, hint: &str| {
         let (rect, _) = ui.allocate_exact_size(vec2(5.0 * GRID, 4.0 * GRID), Sense::hover());
         let ends = [rect.left_center(), rect.right_center()];
@@ -152,8 +157,9 @@ fn track(ui: &mut Ui, state: &mut StudioState) {
     chart.paint(ui);
     let weak = palette(ui.visuals()).weak;
     if let [entropy, _] = chart.curves.as_slice() {
-        chart.note(ui, Align2::LEFT_TOP, &format!("{:.1} nats", entropy.top), weak);
-        chart.note(ui, Align2::RIGHT_TOP, "100 %", weak);
+        // Both curves are low at the end, so that this corner is free.
+        let text = format!("top: {:.1} nats, 100 %", entropy.top);
+        chart.note(ui, Align2::RIGHT_TOP, &text, weak);
     }
     paint_dots(ui, run, state.position, &chart, dots);
 

@@ -56,7 +56,11 @@ impl Chart {
         }
         if let Some(t) = self.cursor {
             let x = self.x(t);
-            painter.vline(x, self.rect.y_range(), Stroke::new(1.0, colours.strong.gamma_multiply(0.7)));
+            painter.vline(
+                x,
+                self.rect.y_range(),
+                Stroke::new(1.0, colours.strong.gamma_multiply(0.7)),
+            );
             for curve in &self.curves {
                 if let Some(&point) = curve.points.iter().rfind(|(at, _)| *at <= t + 1e-6) {
                     let place = self.place(curve, point);

@@ -1,6 +1,8 @@
 //! Buttons with a painted sign, for the few signs that everybody knows.
 
-use egui::{Color32, Painter, Rect, Response, Role, Sense, Shape, Stroke, Ui, WidgetInfo, pos2, vec2};
+use egui::{
+    Color32, Painter, Rect, Response, Role, Sense, Shape, Stroke, Ui, WidgetInfo, pos2, vec2,
+};
 
 use crate::studio::theme::{GRID, palette};
 
@@ -59,7 +61,8 @@ fn paint(painter: &Painter, rect: Rect, icon: Icon, colour: Color32) {
         painter.add(Shape::convex_polygon(points, colour, Stroke::NONE));
     };
     let bar = |x: f32, width: f32| {
-        let bar = Rect::from_min_max(pos2(x, rect.top() + 1.0), pos2(x + width, rect.bottom() - 1.0));
+        let bar =
+            Rect::from_min_max(pos2(x, rect.top() + 1.0), pos2(x + width, rect.bottom() - 1.0));
         painter.rect_filled(bar, 1.0, colour);
     };
     let (left, right, middle) = (rect.left(), rect.right(), rect.center().x);

@@ -14,7 +14,7 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    const LABEL: f32 = 21.0 * GRID;
+    const LABEL: f32 = 17.0 * GRID;
 
     /// A row named `label`, explained by `hint`.
     pub fn new(label: &'a str, hint: &'a str) -> Self {
@@ -40,7 +40,7 @@ impl<'a> Row<'a> {
     /// Shows the row with a slider and its number, which take up its whole width.
     pub fn slider(self, ui: &mut Ui, slider: egui::Slider<'_>) -> Response {
         self.show(ui, |ui| {
-            let number = 14.0 * GRID;
+            let number = 13.0 * GRID;
             ui.spacing_mut().interact_size.x = number;
             let gap = ui.spacing().item_spacing.x;
             ui.spacing_mut().slider_width = (ui.available_width() - number - gap).max(8.0 * GRID);
@@ -78,14 +78,15 @@ pub fn empty_state(ui: &mut Ui, title: &str, hint: &str) {
     });
 }
 
-/// A viridis ramp between the numbers at its ends, with its unit.
+/// A viridis ramp between the numbers at its ends, with its unit; for a row that fills from the
+/// right.
 pub fn legend_ramp(ui: &mut Ui, low: &str, high: &str, hint: &str) {
     let size = vec2(24.0 * GRID, 2.0 * GRID);
-    ui.label(RichText::new(low).text_style(TextStyle::Monospace));
+    ui.label(RichText::new(high).text_style(TextStyle::Monospace));
     let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
     ui.painter().add(ramp(rect));
     response.on_hover_text(hint);
-    ui.label(RichText::new(high).text_style(TextStyle::Monospace));
+    ui.label(RichText::new(low).text_style(TextStyle::Monospace));
 }
 
 fn ramp(rect: Rect) -> Shape {
