@@ -3,6 +3,7 @@
 //! Dependencies point one way: [`cli`] and [`studio`] know [`train`], [`flow`] and [`model`]; those
 //! know [`data`], [`io`] and [`device`].
 
+pub mod cli;
 pub mod data;
 pub mod device;
 pub mod flow;
@@ -11,3 +12,4 @@ pub mod kernels;
 pub mod model;
 pub mod rng;
 pub mod studio;
+pub mod train;

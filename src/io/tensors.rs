@@ -9,6 +9,7 @@ use half::f16;
 use memmap2::Mmap;
 use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::atomic;
@@ -241,7 +242,8 @@ fn elements<const N: usize, T>(data: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<
 }
 
 /// How floating-point numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Four bytes a number.
     #[default]

@@ -138,3 +138,21 @@ impl ModelCard {
         self.backbone.input_size * self.tokenizer.downsampling()
     }
 }
+
+/// The JSON in the header of a tokenizer on its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenizerCard {
+    /// Version of this format.
+    pub format: u32,
+    /// Shape of the autoencoder.
+    pub tokenizer: TokenizerConfig,
+    /// Program that wrote the file.
+    pub program: String,
+    /// Optimiser steps.
+    pub steps: usize,
+}
+
+impl TokenizerCard {
+    /// The version written by this program.
+    pub const FORMAT: u32 = 1;
+}

@@ -1,7 +1,7 @@
 //! The VQ autoencoder between pictures and codes: the family of VQGAN (Esser et al. 2021) in the
 //! form of LlamaGen's `tokenizer_image/vq_model.py`, with every size in the configuration.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor};
 
@@ -51,8 +51,20 @@ impl Tokenizer {
 
     /// The codebook as it is used: at unit length if the configuration says so. `[codes, code_size]`
     pub fn codebook(&self) -> Tensor<2> {
-        let rows = self.quantize.embedding.weight.val();
+        let rows = self.codebook_table();
         if self.config.l2_normalised { unit_length(rows, 1) } else { rows }
+    }
+
+    /// The codebook as it is stored, before any normalisation. `[codes, code_size]`
+    pub fn codebook_table(&self) -> Tensor<2> {
+        self.quantize.embedding.weight.val()
+    }
+
+    /// The same tokenizer with another table of codes, to be trained on.
+    pub fn with_codebook_table(mut self, table: Tensor<2>) -> Self {
+        let id = self.quantize.embedding.weight.id;
+        self.quantize.embedding.weight = Param::initialized(id, table.require_grad());
+        self
     }
 
     /// The nearest code of every latent, the lowest index where distances tie.

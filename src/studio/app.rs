@@ -207,7 +207,7 @@ impl StudioApp {
                     .on_hover_text("Where the model computes, and why there.");
             }
             (None, None) => {
-                ui.label(theme::weak(ui, "no model"));
+                ui.label(theme::weak(ui, "no model is loaded"));
             }
         }
     }

@@ -59,7 +59,7 @@ impl FakeWorker {
     }
 }
 
-fn card() -> ModelCard {
+pub fn card() -> ModelCard {
     let cats = (1..=15).map(|i| format!("cat-{i:02}"));
     let robots =
         ["blue", "brown", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow"];

@@ -1,0 +1,123 @@
+//! `purrscope inspect`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::io::png;
+use crate::io::tensors::{METADATA_KEY, TensorFile};
+use crate::model::read_card;
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A model, trajectory, codes or PNG file
+    file: PathBuf,
+    /// Prints JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tells what a file holds.
+pub fn run(args: &InspectArgs) -> Result<()> {
+    let report = report(&args.file)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print_human(&report, 0);
+    }
+    Ok(())
+}
+
+fn report(path: &Path) -> Result<Value> {
+    const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+    let mut start = [0; 8];
+    let read = {
+        use std::io::Read;
+        let mut file = fs::File::open(path).with_context(|| path.display().to_string())?;
+        file.read(&mut start).with_context(|| path.display().to_string())?
+    };
+    if start[..read] == *PNG_SIGNATURE {
+        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+        let settings = png::settings(&bytes).with_context(|| path.display().to_string())?;
+        let settings: Value = serde_json::from_str(&settings).unwrap_or(Value::String(settings));
+        return Ok(json!({ "kind": "picture", "settings": settings }));
+    }
+    let file = TensorFile::open(path)?;
+    let tensors: Vec<Value> = file
+        .entries()
+        .into_iter()
+        .map(|(name, dtype, shape)| json!({ "name": name, "type": format!("{dtype:?}"), "shape": shape }))
+        .collect();
+    let metadata: Option<Value> =
+        file.metadata(METADATA_KEY).and_then(|text| serde_json::from_str(text).ok());
+    let kind = kind(&file);
+    let parameters: usize = file
+        .entries()
+        .iter()
+        .filter(|(name, ..)| name.starts_with("backbone.") || name.starts_with("tokenizer."))
+        .map(|(.., shape)| shape.iter().product::<usize>())
+        .sum();
+    let mut report = json!({ "kind": kind, "bytes": file.bytes().len() });
+    if kind == "model" {
+        report["card"] = serde_json::to_value(read_card(&file)?)?;
+        report["parameters"] = json!(parameters);
+    } else if let Some(metadata) = metadata {
+        report["metadata"] = metadata;
+    }
+    report["tensors"] = json!(tensors);
+    Ok(report)
+}
+
+fn kind(file: &TensorFile) -> &'static str {
+    let starts = |prefix: &str| file.entries().iter().any(|(name, ..)| name.starts_with(prefix));
+    if starts("adam.") {
+        "checkpoint"
+    } else if starts("backbone.") {
+        "model"
+    } else if starts("tokenizer.") {
+        "tokenizer"
+    } else if file.contains("x") && file.contains("t") {
+        "trajectory"
+    } else if file.contains("codes") {
+        "codes"
+    } else if file.contains("noise") {
+        "noise"
+    } else {
+        "tensors"
+    }
+}
+
+fn print_human(value: &Value, depth: usize) {
+    let Value::Object(entries) = value else { return };
+    let indent = "  ".repeat(depth);
+    for (key, value) in entries {
+        match value {
+            Value::Object(_) => {
+                println!("{indent}{key}:");
+                print_human(value, depth + 1);
+            }
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                println!("{indent}{key}:");
+                for item in items {
+                    let words: Vec<String> =
+                        item.as_object().into_iter().flatten().map(|(_, v)| plain(v)).collect();
+                    println!("{indent}  {}", words.join("  "));
+                }
+            }
+            value => println!("{indent}{key}: {}", plain(value)),
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,108 @@
+//! The command line: arguments to commands, errors to one line.
+
+mod devices;
+mod inspect;
+mod sample;
+mod train;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::device::{DeviceChoice, Selected, select};
+
+/// Watch, question and steer a generative flow over vector-quantised latents.
+///
+/// Without a command: opens the studio, on MODEL or on the embedded model.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Model file to open in the studio (the embedded model if none is named)
+    model: Option<PathBuf>,
+    /// Trains as the run file says, without a window
+    #[arg(long, value_name = "RUN.toml", conflicts_with = "model")]
+    train: Option<PathBuf>,
+    /// Continues the run from its last checkpoint
+    #[arg(long, requires = "train")]
+    resume: bool,
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+struct DeviceArg {
+    /// Where to compute: auto, gpu, gpu:N or cpu (`purrscope devices` lists them)
+    #[arg(long, value_name = "D", default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+}
+
+impl DeviceArg {
+    /// Opens the device and says on standard error which one it is.
+    fn open(self) -> Result<Selected> {
+        let selected = select(self.device)?;
+        eprintln!("device: {}", selected.description);
+        Ok(selected)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes pictures without a window
+    Sample(sample::SampleArgs),
+    /// Tells what a model, trajectory, codes or exported PNG holds
+    Inspect(inspect::InspectArgs),
+    /// Lists the adapters of this machine and what each can run
+    Devices(devices::DevicesArgs),
+}
+
+/// Runs the program: 0 on success, 1 with one line on standard error, 2 for a wrong command line.
+pub fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,purrscope=info,wgpu=error,naga=error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .without_time()
+        .with_writer(std::io::stderr)
+        .init();
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Some(Command::Sample(args)) => sample::run(&args),
+        Some(Command::Inspect(args)) => inspect::run(&args),
+        Some(Command::Devices(args)) => devices::run(&args),
+        None => match cli.train {
+            Some(file) => train::run(&file, cli.resume, cli.device),
+            None => studio(cli.model, cli.device),
+        },
+    }
+}
+
+fn studio(model: Option<PathBuf>, device: DeviceArg) -> Result<()> {
+    if let Some(path) = &model
+        && !path.exists()
+    {
+        // A word that is neither a command nor a file is most likely a misspelt command.
+        Cli::command()
+            .error(
+                ErrorKind::InvalidSubcommand,
+                format!("no command and no file is called '{}'", path.display()),
+            )
+            .exit();
+    }
+    Ok(crate::studio::run(crate::studio::StudioOptions { model, device: device.device })?)
+}

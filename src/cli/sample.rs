@@ -1,0 +1,171 @@
+//! `purrscope sample`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::DeviceArg;
+use crate::flow::trajectory::Trajectory;
+use crate::flow::{Grid, LatentShape, Latents, SampleSettings, Sampler, Solver, Temperature};
+use crate::io::tensors::TensorFile;
+use crate::io::{atomic, png};
+use crate::model::Model;
+
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// Model file (the embedded model if none is named)
+    model: Option<PathBuf>,
+    /// Class labels, one an image, such as 3,3,7
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["class", "count"])]
+    labels: Option<Vec<usize>>,
+    /// Class by name
+    #[arg(long)]
+    class: Option<String>,
+    /// Images of the class
+    #[arg(long, requires = "class")]
+    count: Option<usize>,
+    /// Seed of the starting noise
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Starting noise from a file: `noise` f32 [batch, channels, height, width]
+    #[arg(long, value_name = "FILE")]
+    noise: Option<PathBuf>,
+    /// Solver: euler
+    #[arg(long, default_value_t = Solver::Euler)]
+    solver: Solver,
+    /// Grid of times: uniform, cosine or shifted:S
+    #[arg(long, default_value_t = Grid::Uniform)]
+    grid: Grid,
+    /// Intervals of the grid
+    #[arg(long, default_value_t = 24)]
+    steps: usize,
+    /// Temperature: a number (0 is the most likely code), linear:A:B, cosine:A:B or points:T=V,...
+    #[arg(long, default_value_t = Temperature::default(), allow_hyphen_values = true)]
+    temperature: Temperature,
+    /// Guidance scale: 1 conditional only, 0 unconditional only
+    #[arg(long, default_value_t = 1.5, allow_hyphen_values = true)]
+    cfg: f32,
+    /// Folder for the PNG files
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Writes the full record of the run as safetensors
+    #[arg(long, value_name = "FILE")]
+    trajectory: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+/// Samples, then writes every file of the run.
+pub fn run(args: &SampleArgs) -> Result<()> {
+    let begun = Instant::now();
+    let selected = args.device.open()?;
+    let model = match &args.model {
+        Some(path) => Model::open(path, &selected.device)?,
+        None => Model::embedded(&selected.device)?,
+    };
+    let settings = settings(args, &model)?;
+    let noise = args.noise.as_deref().map(|path| read_noise(path)).transpose()?;
+    let noise_file = args.noise.as_ref().map(|path| path.display().to_string());
+    let mut sampler = Sampler::new(&model, settings.clone(), noise)?;
+    atomic::prepare_folder(&args.out)
+        .with_context(|| format!("cannot write to {}", args.out.display()))?;
+
+    let bar = ProgressBar::new(settings.steps as u64);
+    bar.set_style(ProgressStyle::with_template(
+        "{bar:32} step {pos}/{len}  {elapsed} gone, {eta} left",
+    )?);
+    let mut trajectory = Trajectory::default();
+    for step in sampler.by_ref() {
+        bar.inc(1);
+        if args.trajectory.is_some() {
+            trajectory.push(step);
+        }
+    }
+    bar.finish_and_clear();
+
+    let codes = sampler.codes();
+    let pictures = model.decode_codes(&codes, settings.labels.len());
+    for (i, (picture, label)) in pictures.iter().zip(&settings.labels).enumerate() {
+        let class = &model.card.class_names[*label];
+        let record = record(&settings, &model, noise_file.as_deref(), Some(i));
+        let path = args.out.join(format!("{class}-seed{}-{i:03}.png", settings.seed));
+        let bytes = png::encode(picture, &record.to_string())?;
+        atomic::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.trajectory {
+        let record = record(&settings, &model, noise_file.as_deref(), None);
+        trajectory.write(path, &settings, record.to_string(), &codes)?;
+    }
+    println!(
+        "{} pictures in {} ({} evaluations of the network, {:.1} s)",
+        pictures.len(),
+        args.out.display(),
+        settings.evaluations(),
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// The settings of a run as the text chunk and the trajectory file keep them; `image` is the place
+/// of one picture in its batch.
+pub fn record(
+    settings: &SampleSettings,
+    model: &Model,
+    noise_file: Option<&str>,
+    image: Option<usize>,
+) -> Value {
+    let mut record = json!({
+        "program": format!("purrscope {}", env!("CARGO_PKG_VERSION")),
+        "model": model.card.name,
+        "model_hash": model.hash(),
+        "labels": settings.labels,
+        "seed": settings.seed,
+        "solver": settings.solver,
+        "grid": settings.grid,
+        "steps": settings.steps,
+        "temperature": settings.temperature,
+        "guidance": settings.guidance,
+    });
+    if let Some(file) = noise_file {
+        record["noise"] = json!(file);
+    }
+    if let Some(i) = image {
+        record["image"] = json!(i);
+        record["class"] = json!(model.card.class_names[settings.labels[i]]);
+    }
+    record
+}
+
+fn settings(args: &SampleArgs, model: &Model) -> Result<SampleSettings> {
+    let labels = match (&args.labels, &args.class) {
+        (Some(labels), _) => labels.clone(),
+        (None, Some(class)) => vec![model.label(class)?; args.count.unwrap_or(1)],
+        (None, None) => bail!(
+            "name what to make: --class NAME --count N, or --labels 0,1,2 (classes: {})",
+            model.card.class_names.join(", ")
+        ),
+    };
+    Ok(SampleSettings {
+        labels,
+        seed: args.seed,
+        solver: args.solver,
+        grid: args.grid,
+        steps: args.steps,
+        temperature: args.temperature.clone(),
+        guidance: args.cfg,
+    })
+}
+
+fn read_noise(path: &Path) -> Result<Latents> {
+    fs::metadata(path).with_context(|| path.display().to_string())?;
+    let (shape, values) = TensorFile::open(path)?.floats("noise")?;
+    let [batch, channels, height, width] = shape[..] else {
+        bail!("{}: tensor 'noise' has shape {shape:?}, expected four extents", path.display());
+    };
+    Ok(Latents { shape: LatentShape { batch, channels, height, width }, values })
+}

@@ -1,0 +1,58 @@
+//! `purrscope --train RUN.toml`
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+
+use super::DeviceArg;
+use crate::train::{self, Ending, RunConfig};
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Trains until the run is finished or Ctrl-C is pressed.
+pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
+    let config = RunConfig::read(file)?;
+    let selected = device.open()?;
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            // Asked twice: the last checkpoint is whole, so nothing is lost by leaving at once.
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step (press again to leave at once)");
+    })
+    .context("cannot listen for Ctrl-C")?;
+
+    let bar = ProgressBar::new(config.steps as u64);
+    bar.set_style(
+        ProgressStyle::with_template(
+            "{bar:32} step {pos}/{len}  loss {msg}  {elapsed_precise} gone, {left} left",
+        )?
+        .with_key("left", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let seconds = state.eta().as_secs();
+            // A display that cannot be written to has nobody watching it.
+            let _ = write!(out, "{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+        }),
+    );
+    let result = train::run(&config, resume, &selected.device, &STOP, &mut |progress| {
+        if bar.position() == 0 && progress.step > 1 {
+            bar.reset_eta();
+        }
+        bar.set_position(progress.step as u64);
+        bar.set_message(format!(
+            "{:.4}  {:.1} images/s",
+            progress.loss, progress.images_per_second
+        ));
+    });
+    bar.abandon();
+    let (ending, product) = result?;
+    match ending {
+        Ending::Finished => println!("finished: {}", product.display()),
+        Ending::Stopped => println!(
+            "stopped and saved: continue with `purrscope --train {} --resume`",
+            file.display()
+        ),
+    }
+    Ok(())
+}

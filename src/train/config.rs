@@ -1,0 +1,390 @@
+//! The file that describes a training run.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::io::tensors::Precision;
+use crate::model::card::{DitConfig, TokenizerConfig};
+use crate::model::{check_dit, check_tokenizer};
+
+/// A run file that cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The run file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// Not TOML, or with unknown or missing entries.
+    #[error("{path}: {source}")]
+    Toml {
+        /// The run file.
+        path: PathBuf,
+        /// What the parser said, with the line.
+        source: Box<toml::de::Error>,
+    },
+    /// An entry outside its range.
+    #[error("{path}: {reason}")]
+    Invalid {
+        /// The run file.
+        path: PathBuf,
+        /// Which entry, and why not.
+        reason: String,
+    },
+}
+
+/// A training run: `purrscope --train RUN.toml`. Paths are relative to the working folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Folder for checkpoints, metrics, samples and the finished model.
+    pub out: PathBuf,
+    /// Folder of pictures, one sub-folder a class.
+    pub data: PathBuf,
+    /// Folder of held-out pictures of the same kind, for figures that training cannot have learned.
+    #[serde(default)]
+    pub holdout: Option<PathBuf>,
+    /// Side of the pictures in pixels.
+    pub image_size: usize,
+    /// Seed of everything random in the run.
+    #[serde(default)]
+    pub seed: u64,
+    /// Pictures a step.
+    pub batch: usize,
+    /// Steps of the whole run.
+    pub steps: usize,
+    /// Steps between checkpoints.
+    #[serde(default = "defaults::checkpoint_every")]
+    pub checkpoint_every: usize,
+    /// Steps between sample sheets.
+    #[serde(default = "defaults::sample_every")]
+    pub sample_every: usize,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimiser: OptimiserConfig,
+    /// What is trained.
+    pub task: Task,
+}
+
+mod defaults {
+    pub fn checkpoint_every() -> usize {
+        200
+    }
+
+    pub fn sample_every() -> usize {
+        500
+    }
+}
+
+/// AdamW with a warm-up, a constant stretch and a decay; the reference's values by default.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimiserConfig {
+    /// Learning rate of the constant stretch.
+    pub learning_rate: f64,
+    /// Decay of the means of gradients and of their squares.
+    pub betas: (f64, f64),
+    /// Added to the root of the mean square.
+    pub epsilon: f64,
+    /// Decoupled weight decay, on all parameters.
+    pub weight_decay: f64,
+    /// Largest norm of the whole gradient.
+    pub clip: f64,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup_steps: usize,
+    /// Share of the run, at its end, over which the learning rate falls to 0 on a cosine.
+    pub decay_share: f64,
+    /// Largest decay of the moving average of the weights.
+    pub ema: f64,
+}
+
+impl Default for OptimiserConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-4,
+            betas: (0.9, 0.999),
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            clip: 1.0,
+            warmup_steps: 0,
+            decay_share: 0.0,
+            ema: 0.9999,
+        }
+    }
+}
+
+impl OptimiserConfig {
+    /// Learning rate of step `step`, from 0, of a run of `steps`.
+    pub fn learning_rate_at(&self, step: usize, steps: usize) -> f64 {
+        let warm = ((step + 1) as f64 / self.warmup_steps.max(1) as f64).min(1.0);
+        let decay_from = steps as f64 * (1.0 - self.decay_share);
+        let into_decay = (step as f64 - decay_from) / (steps as f64 - decay_from).max(1.0);
+        let decay = (1.0 + (std::f64::consts::PI * into_decay.clamp(0.0, 1.0)).cos()) / 2.0;
+        self.learning_rate * warm * decay
+    }
+
+    /// Decay of the moving average at update `update`, from 1: `min(ema, (1 + n)/(10 + n))`.
+    pub fn ema_at(&self, update: usize) -> f64 {
+        let n = update as f64;
+        self.ema.min((1.0 + n) / (10.0 + n))
+    }
+}
+
+/// What a run trains.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Task {
+    /// The autoencoder between pictures and codes.
+    Tokenizer(TokenizerTask),
+    /// The network, on the codes of a trained tokenizer.
+    Flow(FlowTask),
+}
+
+/// Training of a tokenizer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TokenizerTask {
+    /// Shape of the autoencoder.
+    pub model: TokenizerConfig,
+    /// Weight of the absolute difference of pixels.
+    #[serde(default = "one")]
+    pub l1: f64,
+    /// Weight of the squared difference of pixels.
+    #[serde(default = "one")]
+    pub l2: f64,
+    /// Weight of the absolute difference of horizontal and vertical gradients.
+    #[serde(default = "one")]
+    pub edges: f64,
+    /// Weight of pulling codes to latents.
+    #[serde(default = "one")]
+    pub codebook: f64,
+    /// Weight of pulling latents to codes.
+    #[serde(default = "commitment")]
+    pub commitment: f64,
+    /// Steps after which codes that nothing chose are moved onto latents.
+    #[serde(default = "revive_every")]
+    pub revive_every: usize,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn commitment() -> f64 {
+    0.25
+}
+
+fn revive_every() -> usize {
+    50
+}
+
+/// Training of a flow.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FlowTask {
+    /// A finished tokenizer run, as its `tokenizer.safetensors`.
+    pub tokenizer: PathBuf,
+    /// Name of the model.
+    pub name: String,
+    /// Credits of the pictures, kept in the model file.
+    #[serde(default)]
+    pub credits: String,
+    /// Sizes of the backbone.
+    pub backbone: BackboneSizes,
+    /// Probability of replacing a label by 'no label'.
+    #[serde(default = "label_dropout")]
+    pub label_dropout: f64,
+    /// Weight of the z-loss.
+    #[serde(default = "lambda_z")]
+    pub lambda_z: f64,
+    /// Smallest time; times are uniform from here to 1.
+    #[serde(default = "smallest_time")]
+    pub smallest_time: f64,
+    /// How the model file stores its numbers.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Steps of the solver, temperature and guidance of the sample sheets.
+    #[serde(default)]
+    pub samples: SheetSettings,
+}
+
+fn label_dropout() -> f64 {
+    0.1
+}
+
+fn lambda_z() -> f64 {
+    1e-5
+}
+
+fn smallest_time() -> f64 {
+    0.001
+}
+
+/// Sizes of a backbone that its tokenizer and pictures leave open.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackboneSizes {
+    /// Side of a patch, in tokens.
+    pub patch_size: usize,
+    /// Width of the transformer.
+    pub hidden_size: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads of a block.
+    pub num_heads: usize,
+}
+
+impl BackboneSizes {
+    /// The whole backbone for pictures of `image_size` pixels and `classes` classes.
+    ///
+    /// # Errors
+    /// The sizes do not fit each other, in words.
+    pub fn complete(
+        &self,
+        tokenizer: &TokenizerConfig,
+        image_size: usize,
+        classes: usize,
+    ) -> Result<DitConfig, String> {
+        if !image_size.is_multiple_of(tokenizer.downsampling()) {
+            return Err(format!(
+                "image_size {image_size} is not a multiple of the tokenizer's down-sampling {}",
+                tokenizer.downsampling()
+            ));
+        }
+        let config = DitConfig {
+            input_size: image_size / tokenizer.downsampling(),
+            patch_size: self.patch_size,
+            in_channels: tokenizer.code_size,
+            hidden_size: self.hidden_size,
+            depth: self.depth,
+            num_heads: self.num_heads,
+            mlp_ratio: 4,
+            num_classes: classes,
+            out_channels: tokenizer.codes,
+        };
+        check_dit(&config)?;
+        Ok(config)
+    }
+}
+
+/// How sample sheets are drawn.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SheetSettings {
+    /// Intervals of the solver.
+    pub steps: usize,
+    /// Temperature of the posterior.
+    pub temperature: f32,
+    /// Guidance scale.
+    pub guidance: f32,
+}
+
+impl Default for SheetSettings {
+    fn default() -> Self {
+        Self { steps: 24, temperature: 0.9, guidance: 1.5 }
+    }
+}
+
+impl RunConfig {
+    /// Reads and checks a run file.
+    ///
+    /// # Errors
+    /// The file cannot be read, parsed, or holds an entry outside its range.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Toml {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        config.check().map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("image_size", self.image_size),
+            ("batch", self.batch),
+            ("steps", self.steps),
+            ("checkpoint_every", self.checkpoint_every),
+            ("sample_every", self.sample_every),
+        ];
+        if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("{name} must be at least 1"));
+        }
+        let OptimiserConfig {
+            learning_rate,
+            betas,
+            epsilon,
+            weight_decay,
+            clip,
+            decay_share,
+            ema,
+            ..
+        } = self.optimiser;
+        let ranges = [
+            ("learning_rate", learning_rate, 0.0..=10.0),
+            ("betas", betas.0, 0.0..=0.999_999),
+            ("betas", betas.1, 0.0..=0.999_999),
+            ("epsilon", epsilon, 1e-30..=1.0),
+            ("weight_decay", weight_decay, 0.0..=10.0),
+            ("clip", clip, 1e-9..=1e9),
+            ("decay_share", decay_share, 0.0..=1.0),
+            ("ema", ema, 0.0..=1.0),
+        ];
+        if let Some((name, value, range)) =
+            ranges.iter().find(|(_, value, range)| !range.contains(value))
+        {
+            return Err(format!(
+                "{name} must be from {} to {}, not {value}",
+                range.start(),
+                range.end()
+            ));
+        }
+        match &self.task {
+            Task::Tokenizer(task) => {
+                check_tokenizer(&task.model).map_err(|reason| format!("task.model: {reason}"))?;
+                if !self.image_size.is_multiple_of(task.model.downsampling()) {
+                    return Err("image_size is not a multiple of the down-sampling".to_owned());
+                }
+                Ok(())
+            }
+            Task::Flow(task) if !(0.0..=1.0).contains(&task.label_dropout) => {
+                Err(format!("label_dropout must be from 0 to 1, not {}", task.label_dropout))
+            }
+            Task::Flow(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learning_rate_rises_stays_and_falls() {
+        let config = OptimiserConfig {
+            learning_rate: 1.0,
+            warmup_steps: 10,
+            decay_share: 0.5,
+            ..OptimiserConfig::default()
+        };
+        let at = |step| config.learning_rate_at(step, 100);
+        assert!((at(0) - 0.1).abs() < 1e-12);
+        assert_eq!((at(10), at(49)), (1.0, 1.0));
+        assert!((at(75) - 0.5).abs() < 1e-12);
+        assert!(at(99) < 0.01);
+    }
+
+    #[test]
+    fn the_moving_average_warms_up() {
+        let config = OptimiserConfig::default();
+        assert!((config.ema_at(1) - 2.0 / 11.0).abs() < 1e-12);
+        assert_eq!(config.ema_at(1_000_000), 0.9999);
+    }
+}

@@ -1,0 +1,332 @@
+//! Training of the flow on the codes of a finished tokenizer.
+
+use std::path::PathBuf;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use image::RgbImage;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::config::{FlowTask, RunConfig};
+use super::optimiser::AdamW;
+use super::{Loss, TrainError, Trainee, program, sheet};
+use crate::data::{DataError, EpochOrder, ImageFolder};
+use crate::flow::{SampleSettings, Sampler, Temperature, path_point, purrception_loss};
+use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
+use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
+use crate::model::layers::Initialiser;
+use crate::model::params::{self, NamedTensor, Naming};
+use crate::model::{
+    Dit, Model, Tokenizer, backbone_name, from_pictures, read_tokenizer, tokenizer_name,
+    write_model,
+};
+use crate::rng::Stream;
+
+/// Pictures encoded at once.
+const ENCODE_BATCH: usize = 64;
+/// Columns of a sheet.
+const SHEET_COLUMNS: usize = 11;
+/// Most pictures of a sheet.
+const SHEET_LIMIT: usize = 33;
+/// Held-out pictures that the loss is taken on.
+const HOLDOUT: usize = 256;
+/// Streams of the seed from here on belong to held-out pictures.
+const HOLDOUT_STREAMS: u64 = 1 << 60;
+
+/// Codes and labels of a folder.
+struct Encoded {
+    /// `[n, tokens]`
+    codes: Vec<i64>,
+    labels: Vec<usize>,
+    tokens: usize,
+}
+
+impl Encoded {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn codes_of(&self, indices: &[usize]) -> Vec<i64> {
+        indices
+            .iter()
+            .flat_map(|i| &self.codes[i * self.tokens..(i + 1) * self.tokens])
+            .copied()
+            .collect()
+    }
+}
+
+/// State of a flow's training.
+pub struct Training {
+    config: RunConfig,
+    task: FlowTask,
+    device: Device,
+    card: ModelCard,
+    tokenizer: Tokenizer,
+    /// `[codes, code_size]`, in the units of the flow.
+    codebook: Tensor<2>,
+    data: Encoded,
+    holdout: Option<Encoded>,
+    order: EpochOrder,
+}
+
+impl Training {
+    /// A run at its beginning: every picture is encoded, or its codes are taken from the cache.
+    ///
+    /// # Errors
+    /// Pictures or tokenizer cannot be read, or the sizes do not fit.
+    pub fn new(
+        config: &RunConfig,
+        task: &FlowTask,
+        device: &Device,
+    ) -> Result<(Self, Dit), TrainError> {
+        let file = TensorFile::open(&task.tokenizer)?;
+        let json = file.metadata(METADATA_KEY).unwrap_or("null");
+        let vq: TokenizerCard = serde_json::from_str(json)?;
+        let tokenizer = read_tokenizer(&file, &vq.tokenizer, device)?;
+        let images = ImageFolder::open(&config.data, config.image_size)?;
+        let classes = images.class_names().to_vec();
+        let backbone = task
+            .backbone
+            .complete(&vq.tokenizer, config.image_size, classes.len())
+            .map_err(TrainError::Sizes)?;
+        let grid = backbone.input_size;
+        let cache = |name: &str| config.out.join(name);
+        let data =
+            encode(&images, &tokenizer, file.bytes(), grid, device, &cache("latents.safetensors"))?;
+        let holdout = match &config.holdout {
+            Some(path) => {
+                let images = ImageFolder::open(path, config.image_size)?;
+                Some(encode(
+                    &images,
+                    &tokenizer,
+                    file.bytes(),
+                    grid,
+                    device,
+                    &cache("holdout.safetensors"),
+                )?)
+            }
+            None => None,
+        };
+
+        let table = tokenizer.codebook();
+        let latent_scale =
+            unit_scale(&params::host(table.clone()), vq.tokenizer.code_size, &data.codes);
+        let card = ModelCard {
+            format: ModelCard::FORMAT,
+            name: task.name.clone(),
+            objective: Objective::Purrception,
+            backbone,
+            tokenizer: vq.tokenizer,
+            class_names: classes,
+            latent_scale,
+            provenance: Provenance {
+                program: program(),
+                data: format!("{} pictures of {} pixels", data.len(), config.image_size),
+                flow_steps: 0,
+                tokenizer_steps: vq.steps,
+                credits: task.credits.clone(),
+            },
+        };
+        let autodiff = device.clone().autodiff();
+        let net = Dit::new(&card.backbone, &mut Initialiser::new(config.seed, &autodiff));
+        let training = Self {
+            order: EpochOrder::new(config.seed, data.len()),
+            config: config.clone(),
+            task: task.clone(),
+            device: device.clone(),
+            codebook: table * latent_scale,
+            card,
+            tokenizer,
+            data,
+            holdout,
+        };
+        Ok((training, net))
+    }
+
+    /// Loss on given pictures, with times, noise and dropped labels drawn from `stream`.
+    fn loss_on(
+        &self,
+        net: &Dit,
+        data: &Encoded,
+        indices: &[usize],
+        mut stream: Stream,
+        label_dropout: f64,
+        device: &Device,
+    ) -> Loss {
+        let (batch, side) = (indices.len(), self.card.backbone.input_size);
+        let size = self.card.tokenizer.code_size;
+        let codes = data.codes_of(indices);
+        let smallest = self.task.smallest_time;
+        let t: Vec<f32> =
+            (0..batch).map(|_| (smallest + (1.0 - smallest) * stream.uniform()) as f32).collect();
+        let no_label = self.card.backbone.num_classes;
+        let labels: Vec<i64> = indices
+            .iter()
+            .map(|i| if stream.uniform() < label_dropout { no_label } else { data.labels[*i] })
+            .map(|label| label as i64)
+            .collect();
+        let noise = stream.normals(batch * size * side * side);
+
+        let inner = &self.device;
+        let codes = Tensor::<1, Int>::from_data(codes.as_slice(), inner);
+        let x1 = self
+            .codebook
+            .clone()
+            .select(0, codes.clone())
+            .reshape([batch, side, side, size])
+            .permute([0, 3, 1, 2]);
+        let x0 = Tensor::<4>::from_data(TensorData::new(noise, [batch, size, side, side]), inner);
+        let t = Tensor::<1>::from_floats(t.as_slice(), inner);
+        let x = path_point(x0, x1, t.clone());
+        let moved =
+            |tensor: Tensor<4>| if device.is_autodiff() { tensor.autodiff() } else { tensor };
+        let t = if device.is_autodiff() { t.autodiff() } else { t };
+        let labels = Tensor::<1, Int>::from_data(labels.as_slice(), device);
+        let codes = if device.is_autodiff() { codes.autodiff() } else { codes };
+        let logits = net.forward(moved(x), t, labels);
+        let logits = logits.reshape([batch * side * side, self.card.backbone.out_channels]);
+        let loss = purrception_loss(logits, codes, self.task.lambda_z);
+        Loss {
+            total: loss.total,
+            terms: vec![
+                ("cross_entropy", loss.cross_entropy),
+                ("mean_log_z_squared", loss.mean_log_z_squared),
+            ],
+        }
+    }
+
+    /// The network with its averaged weights, for sampling.
+    fn averaged(&self, optimiser: &AdamW) -> Result<Dit, TrainError> {
+        let blank = Dit::new(&self.card.backbone, &mut Initialiser::new(0, &self.device));
+        let mut averages: std::collections::BTreeMap<_, _> =
+            optimiser.averages().into_iter().map(|named| (named.name, named.values)).collect();
+        params::load(blank, backbone_name, &self.device, |name, _| {
+            averages
+                .remove(name)
+                .ok_or_else(|| TrainError::Sizes(format!("no average of '{name}'")))
+        })
+    }
+}
+
+impl Trainee for Training {
+    type Net = Dit;
+
+    const NAMING: Naming = backbone_name;
+
+    fn loss(&mut self, net: &Dit, step: usize) -> Result<Loss, TrainError> {
+        let indices = self.order.batch(step, self.config.batch);
+        let stream = Stream::new(self.config.seed, step as u64);
+        let device = self.device.clone().autodiff();
+        Ok(self.loss_on(net, &self.data, &indices, stream, self.task.label_dropout, &device))
+    }
+
+    fn evaluate(
+        &mut self,
+        _: &Dit,
+        optimiser: &AdamW,
+    ) -> Result<(RgbImage, Vec<(&'static str, f64)>), TrainError> {
+        let net = self.averaged(optimiser)?;
+        let mut figures = Vec::new();
+        if let Some(holdout) = &self.holdout {
+            let count = HOLDOUT.min(holdout.len());
+            let spread = holdout.len() as f64 / count as f64;
+            let indices: Vec<usize> = (0..count).map(|i| (i as f64 * spread) as usize).collect();
+            let mut sum = 0.0;
+            for (i, indices) in indices.chunks(ENCODE_BATCH).enumerate() {
+                let stream = Stream::new(self.config.seed, HOLDOUT_STREAMS + i as u64);
+                let loss = self.loss_on(&net, holdout, indices, stream, 0.0, &self.device);
+                let (_, cross_entropy) = &loss.terms[0];
+                sum += f64::from(cross_entropy.clone().into_scalar::<f32>()) * indices.len() as f64;
+            }
+            figures.push(("holdout_cross_entropy", sum / count as f64));
+        }
+        let model = Model::assemble(self.card.clone(), net, self.tokenizer.clone(), &self.device);
+        let settings = SampleSettings {
+            labels: (0..self.card.backbone.num_classes.min(SHEET_LIMIT)).collect(),
+            seed: self.config.seed,
+            steps: self.task.samples.steps,
+            temperature: Temperature::Constant(self.task.samples.temperature),
+            guidance: self.task.samples.guidance,
+            ..SampleSettings::default()
+        };
+        let count = settings.labels.len();
+        let mut sampler = Sampler::new(&model, settings, None)?;
+        sampler.by_ref().for_each(drop);
+        let pictures = model.decode_codes(&sampler.codes(), count);
+        Ok((sheet::arrange(&pictures, SHEET_COLUMNS), figures))
+    }
+
+    fn export(&mut self, _: &Dit, optimiser: &AdamW) -> Result<PathBuf, TrainError> {
+        let path = self.config.out.join("model.safetensors");
+        let mut card = self.card.clone();
+        card.provenance.flow_steps = optimiser.updates();
+        let tokenizer = params::collect(&self.tokenizer, tokenizer_name);
+        let backbone: Vec<NamedTensor> = optimiser.averages();
+        write_model(&path, &card, backbone.iter().chain(&tokenizer), self.task.precision)?;
+        Ok(path)
+    }
+}
+
+/// `1 / rms` of the latents that `codes` stand for, which gives the data end unit variance.
+fn unit_scale(table: &[f32], size: usize, codes: &[i64]) -> f32 {
+    let squares: Vec<f64> = table
+        .chunks_exact(size)
+        .map(|row| row.iter().map(|value| f64::from(*value).powi(2)).sum())
+        .collect();
+    let total: f64 = codes.iter().map(|code| squares[*code as usize]).sum();
+    (total / (codes.len() * size) as f64).max(1e-12).sqrt().recip() as f32
+}
+
+/// Codes of every readable picture, from the cache if it was made from the same files by the same
+/// tokenizer.
+fn encode(
+    images: &ImageFolder,
+    tokenizer: &Tokenizer,
+    tokenizer_bytes: &[u8],
+    grid: usize,
+    device: &Device,
+    cache: &std::path::Path,
+) -> Result<Encoded, TrainError> {
+    let mut hash = Sha256::new();
+    hash.update(tokenizer_bytes);
+    for (path, label) in images.files() {
+        hash.update(path.to_string_lossy().as_bytes());
+        hash.update(label.to_le_bytes());
+    }
+    let origin: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let tokens = grid * grid;
+    if let Ok(file) = TensorFile::open(cache)
+        && file.metadata(METADATA_KEY) == Some(&origin)
+    {
+        let (_, codes) = file.integers("codes")?;
+        let (_, labels) = file.integers("labels")?;
+        let labels = labels.into_iter().map(|label| label as usize).collect();
+        return Ok(Encoded { codes, labels, tokens });
+    }
+    tracing::info!("encoding {} pictures once, to {}", images.len(), cache.display());
+    let all: Vec<(usize, usize)> = images.files().map(|(_, label)| label).enumerate().collect();
+    let mut encoded = Encoded { codes: Vec::new(), labels: Vec::new(), tokens };
+    for some in all.chunks(ENCODE_BATCH) {
+        let readable: Vec<_> = some
+            .par_iter()
+            .filter_map(|(index, label)| Some((images.try_read(*index)?, *label)))
+            .collect();
+        if readable.is_empty() {
+            continue;
+        }
+        let (pictures, labels): (Vec<_>, Vec<_>) = readable.into_iter().unzip();
+        let codes = tokenizer.quantise(tokenizer.encode(from_pictures(&pictures, device)));
+        encoded.codes.extend(codes.into_data_as::<i64>().iter::<i64>());
+        encoded.labels.extend(labels);
+    }
+    if encoded.labels.is_empty() {
+        let path = cache.to_owned();
+        return Err(DataError::AllUnreadable { path, count: images.len() }.into());
+    }
+    let mut writer = TensorWriter::default();
+    writer.metadata(METADATA_KEY, origin);
+    writer.integers("codes", &[encoded.len(), grid, grid], encoded.codes.iter().copied());
+    writer.integers("labels", &[encoded.len()], encoded.labels.iter().map(|label| *label as i64));
+    writer.write(cache)?;
+    Ok(encoded)
+}

@@ -1,0 +1,219 @@
+//! AdamW over the parameters of a module, with gradient clipping and a moving average of weights.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+
+use super::config::OptimiserConfig;
+use crate::model::params::{NamedTensor, Naming, host};
+
+/// What the optimiser keeps for a parameter, flattened.
+#[derive(Debug, Clone)]
+struct Moments {
+    shape: Vec<usize>,
+    mean: Tensor<1>,
+    mean_square: Tensor<1>,
+    average: Tensor<1>,
+}
+
+/// AdamW (Loshchilov and Hutter 2019), as PyTorch computes it.
+#[derive(Debug)]
+pub struct AdamW {
+    config: OptimiserConfig,
+    naming: Naming,
+    updates: usize,
+    moments: BTreeMap<String, Moments>,
+}
+
+/// What a step of the optimiser says of itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Norm of the whole gradient before clipping.
+    pub gradient_norm: f64,
+}
+
+impl AdamW {
+    /// An optimiser that has not made a step.
+    pub fn new<M: Module>(module: &M, naming: Naming, config: OptimiserConfig) -> Self {
+        let mut seed = MomentsOf { path: Vec::new(), naming, found: BTreeMap::new() };
+        module.visit(&mut seed);
+        Self { config, naming, updates: 0, moments: seed.found }
+    }
+
+    /// Steps made so far.
+    pub fn updates(&self) -> usize {
+        self.updates
+    }
+
+    /// Moves the parameters against their gradients; parameters without one stay as they are.
+    pub fn step<M: Module>(
+        &mut self,
+        module: M,
+        gradients: Gradients,
+        learning_rate: f64,
+    ) -> (M, StepReport) {
+        let mut norms = SquaredNorm { gradients: &gradients, total: None };
+        module.visit(&mut norms);
+        let gradient_norm =
+            norms.total.map_or(0.0, |total| f64::from(total.into_scalar::<f32>()).sqrt());
+        self.updates += 1;
+        let scale = (self.config.clip / (gradient_norm + 1e-6)).min(1.0);
+        let mut update =
+            Update { optimiser: self, path: Vec::new(), gradients, scale, learning_rate };
+        let module = module.map(&mut update);
+        (module, StepReport { gradient_norm })
+    }
+
+    /// The moving average of every parameter, under its name in files.
+    pub fn averages(&self) -> Vec<NamedTensor> {
+        self.moments
+            .iter()
+            .map(|(name, moments)| NamedTensor {
+                name: name.clone(),
+                shape: moments.shape.clone(),
+                values: host(moments.average.clone()),
+            })
+            .collect()
+    }
+
+    /// Everything a checkpoint needs besides the weights, under `adam.mean.*`, `adam.square.*` and
+    /// `ema.*`.
+    pub fn state(&self) -> Vec<NamedTensor> {
+        self.moments
+            .iter()
+            .flat_map(|(name, moments)| {
+                [
+                    ("adam.mean", &moments.mean),
+                    ("adam.square", &moments.mean_square),
+                    ("ema", &moments.average),
+                ]
+                .map(|(prefix, tensor)| NamedTensor {
+                    name: format!("{prefix}.{name}"),
+                    shape: moments.shape.clone(),
+                    values: host(tensor.clone()),
+                })
+            })
+            .collect()
+    }
+
+    /// Takes back what [`AdamW::state`] gave.
+    ///
+    /// # Errors
+    /// The first error of `source`.
+    pub fn restore<E>(
+        &mut self,
+        updates: usize,
+        device: &Device,
+        mut source: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+    ) -> Result<(), E> {
+        for (name, moments) in &mut self.moments {
+            let mut read = |prefix: &str| -> Result<Tensor<1>, E> {
+                let values = source(&format!("{prefix}.{name}"), &moments.shape)?;
+                let length = values.len();
+                Ok(Tensor::from_data(TensorData::new(values, [length]), device))
+            };
+            let mean = read("adam.mean")?;
+            let mean_square = read("adam.square")?;
+            let average = read("ema")?;
+            *moments = Moments { shape: moments.shape.clone(), mean, mean_square, average };
+        }
+        self.updates = updates;
+        Ok(())
+    }
+}
+
+struct MomentsOf {
+    path: Vec<String>,
+    naming: Naming,
+    found: BTreeMap<String, Moments>,
+}
+
+impl ModuleVisitor for MomentsOf {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val().inner();
+        let length = value.shape().num_elements();
+        let shape = value.dims().to_vec();
+        let average = value.reshape([length]);
+        let zeros = average.zeros_like();
+        self.found.insert(
+            (self.naming)(&self.path.join(".")),
+            Moments { shape, mean: zeros.clone(), mean_square: zeros, average },
+        );
+    }
+}
+
+struct SquaredNorm<'a> {
+    gradients: &'a Gradients,
+    total: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for SquaredNorm<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad(self.gradients) {
+            let squared = gradient.square().sum();
+            self.total = Some(match self.total.take() {
+                Some(total) => total + squared,
+                None => squared,
+            });
+        }
+    }
+}
+
+struct Update<'a> {
+    optimiser: &'a mut AdamW,
+    path: Vec<String>,
+    gradients: Gradients,
+    /// Factor that clips the gradient.
+    scale: f64,
+    learning_rate: f64,
+}
+
+impl ModuleMapper for Update<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let AdamW { config, naming, updates, moments } = &mut *self.optimiser;
+        let value = param.val();
+        let gradient = value.grad_remove(&mut self.gradients);
+        let moments = moments.get_mut(&naming(&self.path.join(".")));
+        let (Some(gradient), Some(moments)) = (gradient, moments) else {
+            return param;
+        };
+        let shape: [usize; D] = value.dims();
+        let length = value.shape().num_elements();
+        let gradient = gradient.reshape([length]) * self.scale;
+        let value = value.inner().reshape([length]);
+
+        let (beta1, beta2) = config.betas;
+        let mean = moments.mean.clone() * beta1 + gradient.clone() * (1.0 - beta1);
+        let mean_square = moments.mean_square.clone() * beta2 + gradient.square() * (1.0 - beta2);
+        let updates = i32::try_from(*updates).unwrap_or(i32::MAX);
+        let unbias = 1.0 - beta1.powi(updates);
+        let unbias_square = 1.0 - beta2.powi(updates);
+        let root = mean_square.clone().sqrt() / unbias_square.sqrt() + config.epsilon;
+        let step = mean.clone() / root * (self.learning_rate / unbias);
+        let value = value * (1.0 - self.learning_rate * config.weight_decay) - step;
+
+        let keep = config.ema_at(updates as usize);
+        moments.average = moments.average.clone() * keep + value.clone() * (1.0 - keep);
+        moments.mean = mean;
+        moments.mean_square = mean_square;
+        let value = Tensor::from_inner(value.reshape(shape)).require_grad();
+        Param::initialized(param.id, value)
+    }
+}

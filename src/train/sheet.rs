@@ -1,0 +1,37 @@
+//! Many pictures on one sheet.
+
+use std::path::Path;
+
+use image::{Rgb, RgbImage, imageops};
+
+use super::{TrainError, io_error};
+use crate::io::{atomic, png};
+
+const GAP: u32 = 2;
+const PAPER: Rgb<u8> = Rgb([24, 24, 27]);
+
+/// Pictures of one size in rows of `columns`.
+pub fn arrange(pictures: &[RgbImage], columns: usize) -> RgbImage {
+    let (width, height) = pictures.first().map_or((1, 1), RgbImage::dimensions);
+    let columns = columns.clamp(1, pictures.len().max(1));
+    let rows = pictures.len().div_ceil(columns).max(1);
+    let extent = |count: usize, size: u32| count as u32 * (size + GAP) + GAP;
+    let mut sheet = RgbImage::from_pixel(extent(columns, width), extent(rows, height), PAPER);
+    for (i, picture) in pictures.iter().enumerate() {
+        let (row, column) = (i / columns, i % columns);
+        let x = i64::from(extent(column, width));
+        let y = i64::from(extent(row, height));
+        imageops::replace(&mut sheet, picture, x, y);
+    }
+    sheet
+}
+
+/// Writes a sheet as a PNG.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn write(path: &Path, sheet: &RgbImage) -> Result<(), TrainError> {
+    let bytes =
+        png::encode(sheet, "{}").map_err(|error| io_error(path)(std::io::Error::other(error)))?;
+    atomic::write(path, &bytes).map_err(io_error(path))
+}

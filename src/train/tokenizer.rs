@@ -1,0 +1,219 @@
+//! Training of the autoencoder: reconstruction, commitment, and codes that stay in use.
+
+use std::path::PathBuf;
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use image::RgbImage;
+
+use super::config::{RunConfig, TokenizerTask};
+use super::optimiser::AdamW;
+use super::{Loss, TrainError, Trainee, program, sheet};
+use crate::data::{EpochOrder, ImageFolder};
+use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
+use crate::model::card::TokenizerCard;
+use crate::model::layers::Initialiser;
+use crate::model::params::{self, NamedTensor, Naming, host};
+use crate::model::{Tokenizer, from_pictures, to_pictures, tokenizer_name};
+use crate::rng::Stream;
+
+/// Pictures of a sheet.
+const SHEET: usize = 12;
+/// Held-out pictures that figures are taken on.
+const HOLDOUT: usize = 96;
+/// Pictures evaluated at once.
+const EVALUATION_BATCH: usize = 24;
+const USAGE: &str = "usage";
+
+/// State of a tokenizer's training.
+pub struct Training {
+    config: RunConfig,
+    task: TokenizerTask,
+    device: Device,
+    images: ImageFolder,
+    holdout: Option<ImageFolder>,
+    order: EpochOrder,
+    /// How often each code was chosen since the last revival.
+    usage: Vec<f32>,
+    /// Latents of the step in hand, `[n, code_size]`, and the codes chosen for them.
+    latest: Option<(Tensor<2>, Vec<i64>)>,
+}
+
+impl Training {
+    /// A run at its beginning.
+    ///
+    /// # Errors
+    /// The pictures cannot be found.
+    pub fn new(
+        config: &RunConfig,
+        task: &TokenizerTask,
+        device: &Device,
+    ) -> Result<(Self, Tokenizer), TrainError> {
+        let open = |path: &PathBuf| ImageFolder::open(path, config.image_size);
+        let images = open(&config.data)?;
+        let holdout = config.holdout.as_ref().map(open).transpose()?;
+        let order = EpochOrder::new(config.seed, images.len());
+        let autodiff = device.clone().autodiff();
+        let net = Tokenizer::new(&task.model, &mut Initialiser::new(config.seed, &autodiff));
+        let training = Self {
+            config: config.clone(),
+            task: task.clone(),
+            device: device.clone(),
+            images,
+            holdout,
+            order,
+            usage: vec![0.0; task.model.codes],
+            latest: None,
+        };
+        Ok((training, net))
+    }
+
+    /// Moves codes that nothing chose since the last time onto latents of the step in hand.
+    fn revive(&mut self, net: Tokenizer, step: usize) -> Tokenizer {
+        let Some((latents, _)) = self.latest.take() else { return net };
+        let mut table = host(net.codebook_table().inner());
+        let size = self.task.model.code_size;
+        let latents = host(latents);
+        let count = latents.len() / size;
+        let mut stream = Stream::new(self.config.seed, REVIVAL_STREAMS + step as u64);
+        for code in (0..self.task.model.codes).filter(|code| self.usage[*code] == 0.0) {
+            let chosen = stream.below(count);
+            table[code * size..(code + 1) * size]
+                .copy_from_slice(&latents[chosen * size..(chosen + 1) * size]);
+        }
+        self.usage.fill(0.0);
+        let data = TensorData::new(table, [self.task.model.codes, size]);
+        net.with_codebook_table(Tensor::from_data(data, &self.device.clone().autodiff()))
+    }
+
+    fn reconstruct(&self, net: &Tokenizer, pictures: &[RgbImage]) -> (Vec<RgbImage>, Vec<i64>) {
+        let mut made = Vec::new();
+        let mut used = Vec::new();
+        for pictures in pictures.chunks(EVALUATION_BATCH) {
+            let latents = net.encode(from_pictures(pictures, &self.device));
+            let codes = net.quantise(latents);
+            used.extend(codes.clone().into_data_as::<i64>().iter::<i64>());
+            made.extend(to_pictures(net.decode(net.look_up(codes))));
+        }
+        (made, used)
+    }
+}
+
+/// Streams of the seed from here on choose the latents for revived codes.
+const REVIVAL_STREAMS: u64 = 1 << 61;
+
+impl Trainee for Training {
+    type Net = Tokenizer;
+
+    const NAMING: Naming = tokenizer_name;
+
+    fn loss(&mut self, net: &Tokenizer, step: usize) -> Result<Loss, TrainError> {
+        let indices = self.order.batch(step, self.config.batch);
+        let pictures: Vec<_> =
+            self.images.pictures(&indices)?.into_iter().map(|(picture, _)| picture).collect();
+        let images = from_pictures(&pictures, &self.device.clone().autodiff());
+        let latents = net.encode(images.clone());
+        let [batch, size, height, width] = latents.dims();
+        let codes: Tensor<3, Int> = net.quantise(latents.clone().detach());
+        let chosen = net.look_up(codes.clone());
+
+        let codebook = (chosen.clone() - latents.clone().detach()).square().mean();
+        let commitment = (latents.clone() - chosen.clone().detach()).square().mean();
+        // The decoder sees codes; its gradient passes straight through to the latents.
+        let passed = latents.clone() + (chosen - latents.clone()).detach();
+        let difference = net.decode(passed) - images;
+        let l1 = difference.clone().abs().mean();
+        let l2 = difference.clone().square().mean();
+        let edges = edge_difference(difference);
+        let task = &self.task;
+        let total = l1.clone() * task.l1
+            + l2.clone() * task.l2
+            + edges.clone() * task.edges
+            + codebook * task.codebook
+            + commitment.clone() * task.commitment;
+
+        let codes: Vec<i64> = codes.into_data_as::<i64>().iter::<i64>().collect();
+        codes.iter().for_each(|code| self.usage[*code as usize] += 1.0);
+        let flat = latents.inner().permute([0, 2, 3, 1]).reshape([batch * height * width, size]);
+        self.latest = Some((flat, codes));
+        let terms = vec![("l1", l1), ("l2", l2), ("edges", edges), ("commitment", commitment)];
+        Ok(Loss { total, terms })
+    }
+
+    fn after_step(&mut self, net: Tokenizer, step: usize) -> Tokenizer {
+        let due = (step + 1).is_multiple_of(self.task.revive_every.max(1));
+        // Codes stay put in the last fifth of a run, so that the decoder can settle on them.
+        let settling = step >= self.config.steps - self.config.steps / 5;
+        if due && !settling { self.revive(net, step) } else { net }
+    }
+
+    fn extra(&self) -> Vec<NamedTensor> {
+        let shape = vec![self.usage.len()];
+        vec![NamedTensor { name: USAGE.to_owned(), shape, values: self.usage.clone() }]
+    }
+
+    fn restore_extra(&mut self, file: &TensorFile) -> Result<(), TrainError> {
+        self.usage = file.floats_of_shape(USAGE, &[self.task.model.codes])?;
+        Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        net: &Tokenizer,
+        _: &AdamW,
+    ) -> Result<(RgbImage, Vec<(&'static str, f64)>), TrainError> {
+        let net = net.valid();
+        let images = self.holdout.as_ref().unwrap_or(&self.images);
+        let spread = images.len() as f64 / HOLDOUT as f64;
+        let indices: Vec<usize> = (0..HOLDOUT).map(|i| (i as f64 * spread) as usize).collect();
+        let pictures: Vec<_> =
+            images.pictures(&indices)?.into_iter().map(|(picture, _)| picture).collect();
+        let (made, mut codes) = self.reconstruct(&net, &pictures);
+        let psnr =
+            pictures.iter().zip(&made).map(|(a, b)| psnr(a, b)).sum::<f64>() / HOLDOUT as f64;
+        codes.sort_unstable();
+        codes.dedup();
+        let step = HOLDOUT / SHEET;
+        let of = |from: &[RgbImage]| from.iter().step_by(step).cloned().collect::<Vec<_>>();
+        let sheet = sheet::arrange(&[of(&pictures), of(&made)].concat(), SHEET);
+        let figures = vec![
+            ("holdout_psnr", psnr),
+            ("holdout_codes_used", codes.len() as f64 / self.task.model.codes as f64),
+        ];
+        Ok((sheet, figures))
+    }
+
+    fn export(&mut self, net: &Tokenizer, optimiser: &AdamW) -> Result<PathBuf, TrainError> {
+        let path = self.config.out.join("tokenizer.safetensors");
+        let card = TokenizerCard {
+            format: TokenizerCard::FORMAT,
+            tokenizer: self.task.model.clone(),
+            program: program(),
+            steps: optimiser.updates(),
+        };
+        let mut writer = TensorWriter::default();
+        writer.metadata(METADATA_KEY, serde_json::to_string(&card)?);
+        for NamedTensor { name, shape, values } in params::collect(net, tokenizer_name) {
+            writer.floats(&name, &shape, &values, Precision::F32);
+        }
+        writer.write(&path)?;
+        Ok(path)
+    }
+}
+
+/// Mean absolute difference of the horizontal and vertical steps between neighbouring pixels.
+fn edge_difference(difference: Tensor<4>) -> Tensor<1> {
+    let [_, _, height, width] = difference.dims();
+    let along = |dim: usize, size: usize| {
+        difference.clone().narrow(dim, 1, size - 1) - difference.clone().narrow(dim, 0, size - 1)
+    };
+    (along(3, width).abs().mean() + along(2, height).abs().mean()) * 0.5
+}
+
+/// Peak signal-to-noise ratio of two 8-bit pictures, in decibels.
+fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
+    let squared: f64 =
+        a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+    let mean = (squared / a.as_raw().len() as f64).max(1e-9);
+    10.0 * (255.0 * 255.0 / mean).log10()
+}
