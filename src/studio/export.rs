@@ -18,6 +18,9 @@ use crate::io::{atomic, png};
 /// A dialog that closes sooner than this was never seen.
 const SEEN_AFTER: Duration = Duration::from_millis(150);
 
+const NO_DIALOG: &str =
+    "No file dialog could be shown (zenity or an XDG desktop portal would provide one)";
+
 /// What came of a dialog.
 #[derive(Debug)]
 pub enum Reply {
@@ -86,6 +89,23 @@ pub fn write_png(path: &Path, image: &RgbImage, settings: &str) -> io::Result<()
     atomic::write(path, &bytes)
 }
 
+/// Where pictures go without being asked.
+fn pictures_folder() -> PathBuf {
+    let user = directories::UserDirs::new();
+    let folder = user.as_ref().map(|user| user.picture_dir().unwrap_or(user.home_dir()));
+    folder.filter(|folder| folder.is_dir()).map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+/// `name` in `folder`, with a number where such a file is there already.
+fn unused_name(folder: &Path, name: &str) -> PathBuf {
+    let stem = name.strip_suffix(".png").unwrap_or(name);
+    let numbered = (2..).map(|number| folder.join(format!("{stem} ({number}).png")));
+    std::iter::once(folder.join(name))
+        .chain(numbered)
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| folder.join(name))
+}
+
 /// Dialogs in progress and what came of them.
 #[derive(Debug)]
 pub struct Dialogs {
@@ -111,48 +131,52 @@ impl Dialogs {
         let dialog = AsyncFileDialog::new()
             .set_title("Open a model")
             .add_filter("Purrscope model", &["safetensors"]);
-        self.ask(ctx, dialog.pick_file(), |path| Ok(Reply::Open(path.to_owned())));
+        let chosen = |path: Option<PathBuf>| match path {
+            Some(path) => Ok(Reply::Open(path)),
+            None => Err(format!("{NO_DIALOG}. Models can also be dropped on this window.")),
+        };
+        self.ask(ctx, dialog.pick_file(), chosen);
     }
 
-    /// Asks where to write a picture, and writes it.
+    /// Asks where to write a picture, and writes it; to the folder of pictures where no dialog can
+    /// be shown.
     pub fn save_png(&self, ctx: &egui::Context, name: &str, image: RgbImage, settings: String) {
         let dialog = AsyncFileDialog::new()
             .set_title("Save the picture")
             .set_file_name(name)
             .add_filter("PNG picture", &["png"]);
-        self.ask(ctx, dialog.save_file(), move |path| {
-            let path = path.with_extension("png");
+        let name = name.to_owned();
+        let write = move |path: Option<PathBuf>| {
+            let path = match path {
+                Some(path) => path.with_extension("png"),
+                None => unused_name(&pictures_folder(), &name),
+            };
             write_png(&path, &image, &settings)
                 .map_err(|error| format!("{} was not written: {error}.", path.display()))?;
             Ok(Reply::Saved(path))
-        });
+        };
+        self.ask(ctx, dialog.save_file(), write);
     }
 
-    /// Waits for a dialog on a thread of its own, since a dialog may stay open for minutes.
+    /// Waits for a dialog on a thread of its own, since a dialog may stay open for minutes; `then`
+    /// gets what was chosen, or nothing where no dialog could be shown.
     fn ask(
         &self,
         ctx: &egui::Context,
         dialog: impl Future<Output = Option<FileHandle>> + Send + 'static,
-        then: impl FnOnce(&Path) -> Result<Reply, String> + Send + 'static,
+        then: impl FnOnce(Option<PathBuf>) -> Result<Reply, String> + Send + 'static,
     ) {
         let (sender, ctx) = (self.sender.clone(), ctx.clone());
         let opened = Instant::now();
         let wait = move || {
-            let reply = match pollster::block_on(dialog) {
-                Some(file) => Some(then(file.path()).unwrap_or_else(Reply::Failed)),
-                // Closed by a person: there is nothing to say.
-                None if opened.elapsed() > SEEN_AFTER => None,
-                None => Some(Reply::Failed(
-                    "No file dialog could be shown: install zenity or an XDG desktop portal. \
-                     Models can also be dropped on this window."
-                        .to_owned(),
-                )),
-            };
-            if let Some(reply) = reply {
-                // A send fails only when the window has gone.
-                let _ = sender.send(reply);
-                ctx.request_repaint();
+            let chosen = pollster::block_on(dialog).map(|file| file.path().to_owned());
+            // Closed by a person: there is nothing to do.
+            if chosen.is_none() && opened.elapsed() > SEEN_AFTER {
+                return;
             }
+            // A send fails only when the window has gone.
+            let _ = sender.send(then(chosen).unwrap_or_else(Reply::Failed));
+            ctx.request_repaint();
         };
         if let Err(error) = thread::Builder::new().name("purrscope-dialog".to_owned()).spawn(wait) {
             let _ =
@@ -164,6 +188,15 @@ impl Dialogs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_there_is_not_overwritten_unasked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = unused_name(folder.path(), "cat.png");
+        assert_eq!(path, folder.path().join("cat.png"));
+        std::fs::write(&path, b"").unwrap();
+        assert_eq!(unused_name(folder.path(), "cat.png"), folder.path().join("cat (2).png"));
+    }
 
     #[test]
     fn a_picture_carries_its_settings() {

@@ -73,41 +73,53 @@ fn transport(ui: &mut Ui, state: &mut StudioState) {
     combo.response.on_hover_text("How fast playing goes.").accessible_name("Playing speed");
 }
 
-/// Where one is, in figures that keep their places.
+/// Where one is, in figures that keep their places; what does not fit is left out from the end.
 fn readout(ui: &mut Ui, state: &StudioState) {
     let Some(run) = &state.run else { return };
-    let steps = run.settings.steps;
     let Some(frame) = run.frame(state.position) else { return };
-    let digits = steps.to_string().len();
+    let steps = run.settings.steps;
     let step = match run.is_end(state.position) {
-        true => format!("{:>width$}/{steps}", "end", width = digits.max(3)),
-        false => format!("{:>width$}/{steps}", state.position + 1, width = digits.max(3)),
+        true => "end".to_owned(),
+        false => (state.position + 1).to_string(),
     };
     let fields = [
-        ("step", step, "The step on show, of all."),
+        ("step", format!("{step}/{steps}"), 22.0, "The step on show, of all."),
         (
             "t",
             format!("{:.3}", run.time(state.position)),
+            14.0,
             "Time on the way from noise, 0, to picture, 1.",
         ),
         (
             "NFE",
-            format!("{:>4}", run.evaluations(state.position)),
+            run.evaluations(state.position).to_string(),
+            17.0,
             "Network evaluations up to here; guidance counts twice.",
         ),
         (
             "",
-            format!("{:>4.0} ms", frame.record.wall.as_secs_f64() * 1e3),
+            format!("{:>5.0} ms", frame.record.wall.as_secs_f64() * 1e3),
+            16.0,
             "Time that this step took, in milliseconds.",
         ),
     ];
-    ui.spacing_mut().item_spacing.x = GRID;
-    for (name, value, hint) in fields.into_iter().rev() {
-        ui.label(theme::number(ui, value)).on_hover_text(hint);
-        if !name.is_empty() {
-            ui.label(theme::weak(ui, name)).on_hover_text(hint);
-        }
-        ui.add_space(2.0 * GRID);
+    ui.spacing_mut().item_spacing.x = 0.0;
+    let mut room = ui.available_width();
+    let fitting = fields.iter().take_while(|(_, _, width, _)| {
+        room -= width * GRID;
+        room >= 0.0
+    });
+    for (name, value, width, hint) in fields[..fitting.count()].iter().rev() {
+        let size = vec2(width * GRID, ui.spacing().interact_size.y);
+        let layout = Layout::left_to_right(Align::Center);
+        ui.allocate_ui_with_layout(size, layout, |ui| {
+            ui.set_min_size(size);
+            ui.spacing_mut().item_spacing.x = GRID;
+            if !name.is_empty() {
+                ui.label(theme::weak(ui, *name)).on_hover_text(*hint);
+            }
+            ui.label(theme::number(ui, value)).on_hover_text(*hint);
+        });
     }
 }
 
