@@ -15,7 +15,7 @@ use super::engine::{Engine, ModelSource};
 use super::export::{self, Dialogs, Reply};
 use super::panes::Pane;
 use super::panes::canvas::{self, CanvasState};
-use super::state::{Draft, Level, Playback, StudioState, Token};
+use super::state::{Draft, Entry, Level, Playback, StudioState, Token};
 use super::theme::{self, GRID, PANE_MARGIN, palette};
 
 /// Where the layout and the settings are kept between sessions; a new format takes a new key.
@@ -101,14 +101,19 @@ impl StudioApp {
             match reply {
                 Reply::Open(path) => self.state.open_file(path),
                 Reply::Saved(path) => self.state.notices.tell(format!("Saved {}.", path.display())),
+                Reply::Restore(restored) => self.state.restore(&restored),
                 Reply::Failed(text) => self.state.notices.error(text),
             }
         }
         let dropped = ctx.input(|input| {
             input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect::<Vec<_>>()
         });
-        if let Some(path) = dropped.into_iter().next() {
-            self.state.open_file(path);
+        match dropped.into_iter().next() {
+            Some(path) if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("png")) => {
+                self.dialogs.restore(ctx, path);
+            }
+            Some(path) => self.state.open_file(path),
+            None => {}
         }
     }
 
@@ -336,7 +341,10 @@ impl StudioApp {
     }
 
     fn banner(&mut self, ctx: &Context) {
-        let Some((level, text)) = self.state.notices.banner.clone() else { return };
+        if let Some(left) = self.state.notices.expire() {
+            ctx.request_repaint_after(left);
+        }
+        let Some(Entry { level, text, .. }) = self.state.notices.banner.clone() else { return };
         Area::new(Id::unique("banner"))
             .order(Order::Foreground)
             .anchor(Align2::CENTER_TOP, vec2(0.0, BAR_HEIGHT + 20.0 * GRID))
@@ -461,6 +469,7 @@ const KEYS: &[(&str, &str)] = &[
     ("Home End", "First or last step"),
     ("Wheel", "Zoom the canvas; drag to move, double-click to fit"),
     ("Click", "Choose a token; Shift and arrows move the choice"),
+    ("Drop", "A model to open it, a picture made here to restore its settings"),
     ("Escape", "Close, dismiss, choose nothing"),
     ("?", "This page"),
 ];
@@ -548,7 +557,7 @@ fn drop_target(ctx: &Context) {
     painter.text(
         rect.center(),
         Align2::CENTER_CENTER,
-        "Drop a model (.safetensors) to open it",
+        "Drop a model (.safetensors) to open it, or a picture made here to make it again",
         egui::FontId::proportional(18.0),
         Color32::WHITE,
     );

@@ -1,5 +1,7 @@
-//! File dialogs and files written, away from the interface thread.
+//! File dialogs, pictures written with their settings, and settings read back from pictures: all
+//! away from the interface thread.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use rfd::{AsyncFileDialog, FileHandle};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::state::{Run, class_name};
 use crate::flow::SampleSettings;
@@ -28,6 +30,8 @@ pub enum Reply {
     Open(PathBuf),
     /// A picture was written.
     Saved(PathBuf),
+    /// Settings were read from a picture.
+    Restore(Box<Restored>),
     /// Something could not be done; what, for people.
     Failed(String),
 }
@@ -47,6 +51,39 @@ struct Exported<'a> {
     /// The time at which the picture was taken; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     t: Option<f32>,
+}
+
+/// The settings that a picture was made with.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Restored {
+    /// Name of the class.
+    pub class: Option<String>,
+    /// Digest of the model.
+    pub model_hash: Option<String>,
+    /// The rest.
+    #[serde(flatten)]
+    pub settings: SampleSettings,
+}
+
+impl Restored {
+    /// Most bytes of a picture that is read.
+    const LARGEST: u64 = 256 << 20;
+
+    /// Reads the settings in a PNG.
+    ///
+    /// # Errors
+    /// What is wrong with the file, for people.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let failed = |reason: &dyn Display| format!("{}: {reason}.", path.display());
+        let size = std::fs::metadata(path).map_err(|error| failed(&error))?.len();
+        if size > Self::LARGEST {
+            return Err(failed(&"too large for a picture"));
+        }
+        let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+        let json = png::settings(&bytes).map_err(|error| failed(&error))?;
+        serde_json::from_str(&json)
+            .map_err(|error| failed(&format_args!("its settings cannot be used ({error})")))
+    }
 }
 
 /// The JSON that goes into a picture of `run`, taken at `position`.
@@ -126,6 +163,16 @@ impl Dialogs {
         self.replies.try_iter()
     }
 
+    /// Reads the settings in a picture.
+    pub fn restore(&self, ctx: &egui::Context, path: PathBuf) {
+        self.work(ctx, move || {
+            Some(match Restored::read(&path) {
+                Ok(restored) => Reply::Restore(Box::new(restored)),
+                Err(text) => Reply::Failed(text),
+            })
+        });
+    }
+
     /// Asks for a model file.
     pub fn open_model(&self, ctx: &egui::Context) {
         let dialog = AsyncFileDialog::new()
@@ -166,21 +213,30 @@ impl Dialogs {
         dialog: impl Future<Output = Option<FileHandle>> + Send + 'static,
         then: impl FnOnce(Option<PathBuf>) -> Result<Reply, String> + Send + 'static,
     ) {
-        let (sender, ctx) = (self.sender.clone(), ctx.clone());
         let opened = Instant::now();
-        let wait = move || {
+        self.work(ctx, move || {
             let chosen = pollster::block_on(dialog).map(|file| file.path().to_owned());
             // Closed by a person: there is nothing to do.
             if chosen.is_none() && opened.elapsed() > SEEN_AFTER {
-                return;
+                return None;
             }
-            // A send fails only when the window has gone.
-            let _ = sender.send(then(chosen).unwrap_or_else(Reply::Failed));
-            ctx.request_repaint();
+            Some(then(chosen).unwrap_or_else(Reply::Failed))
+        });
+    }
+
+    /// Does `job` on a thread of its own.
+    fn work(&self, ctx: &egui::Context, job: impl FnOnce() -> Option<Reply> + Send + 'static) {
+        let (sender, ctx) = (self.sender.clone(), ctx.clone());
+        let work = move || {
+            if let Some(reply) = job() {
+                // A send fails only when the window has gone.
+                let _ = sender.send(reply);
+                ctx.request_repaint();
+            }
         };
-        if let Err(error) = thread::Builder::new().name("purrscope-dialog".to_owned()).spawn(wait) {
-            let _ =
-                self.sender.send(Reply::Failed(format!("No file dialog could be shown: {error}.")));
+        if let Err(error) = thread::Builder::new().name("purrscope-files".to_owned()).spawn(work) {
+            let text = format!("The system has no thread left for this: {error}.");
+            let _ = self.sender.send(Reply::Failed(text));
         }
     }
 }
@@ -196,6 +252,30 @@ mod tests {
         assert_eq!(path, folder.path().join("cat.png"));
         std::fs::write(&path, b"").unwrap();
         assert_eq!(unused_name(folder.path(), "cat.png"), folder.path().join("cat (2).png"));
+    }
+
+    #[test]
+    fn settings_come_back_from_a_picture_and_from_the_command_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cat.png");
+        let json = r#"{"program":"purrscope 0.1.0","model":"m","model_hash":"ab","labels":[4,4],
+            "seed":7,"solver":"euler","grid":"shifted:3","steps":12,
+            "temperature":"linear:1.2:0.6","guidance":2.0,"image":1,"class":"cat-05"}"#;
+        write_png(&path, &RgbImage::new(2, 2), json).unwrap();
+        let restored = Restored::read(&path).unwrap();
+        assert_eq!(restored.class.as_deref(), Some("cat-05"));
+        assert_eq!(restored.settings.temperature.to_string(), "linear:1.2:0.6");
+        assert_eq!((restored.settings.seed, restored.settings.steps), (7, 12));
+    }
+
+    #[test]
+    fn a_picture_without_settings_is_named_in_the_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("holiday.png");
+        RgbImage::new(2, 2).save(&path).unwrap();
+        assert!(Restored::read(&path).unwrap_err().contains("holiday.png"));
+        write_png(&path, &RgbImage::new(2, 2), r#"{"steps":"many"}"#).unwrap();
+        assert!(Restored::read(&path).unwrap_err().contains("cannot be used"));
     }
 
     #[test]

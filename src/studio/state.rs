@@ -13,6 +13,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, View};
+use super::export::Restored;
 use super::panes::canvas::CanvasState;
 use crate::flow::{Grid, SampleSettings, Solver, StepRecord, Temperature, guidance_evaluations};
 use crate::model::ModelCard;
@@ -164,6 +165,42 @@ impl Draft {
             temperature: self.temperature(),
             guidance: self.guidance,
         }
+    }
+
+    /// Takes over the settings of a picture, and locks the seed so that Generate repeats it.
+    ///
+    /// # Errors
+    /// A temperature that the controls cannot show.
+    pub(super) fn adopt(&mut self, restored: &Restored, card: &ModelCard) -> Result<(), String> {
+        let settings = &restored.settings;
+        let (temperature, from, to) = match settings.temperature {
+            Temperature::Constant(value) => (TemperatureKind::Constant, value, self.to),
+            Temperature::Linear { from, to } => (TemperatureKind::Linear, from, to),
+            Temperature::Cosine { from, to } => (TemperatureKind::Cosine, from, to),
+            Temperature::Points(_) => {
+                return Err("Its temperature goes through points, which the controls cannot show \
+                            yet: use `purrscope sample`."
+                    .to_owned());
+            }
+        };
+        (self.temperature, self.from, self.to) = (temperature, from, to);
+        (self.grid, self.shift) = match settings.grid {
+            Grid::Uniform => (GridKind::Uniform, self.shift),
+            Grid::Cosine => (GridKind::Cosine, self.shift),
+            Grid::Shifted(shift) => (GridKind::Shifted, shift),
+        };
+        let named = restored.class.clone().filter(|class| card.class_names.contains(class));
+        let label = || card.class_names.get(*settings.labels.first()?).cloned();
+        if let Some(class) = named.or_else(label) {
+            self.class = class;
+        }
+        self.count = settings.labels.len().clamp(1, Self::MAX_COUNT);
+        self.solver = settings.solver;
+        self.steps = settings.steps;
+        self.guidance = settings.guidance;
+        self.seed = settings.seed;
+        self.seed_locked = true;
+        Ok(())
     }
 
     /// Network evaluations of one step.
@@ -371,7 +408,7 @@ pub enum Level {
 }
 
 /// A line of the log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// When it happened, since the window opened.
     pub at: Duration,
@@ -387,8 +424,8 @@ pub struct Notices {
     opened: Instant,
     /// Everything, oldest first.
     pub log: Vec<Entry>,
-    /// What the banner says, until it is dismissed.
-    pub banner: Option<(Level, String)>,
+    /// What the banner says, until it is dismissed; a note also goes by itself.
+    pub banner: Option<Entry>,
 }
 
 impl Default for Notices {
@@ -399,12 +436,16 @@ impl Default for Notices {
 
 impl Notices {
     const KEPT: usize = 500;
+    /// How long the banner shows a note.
+    const SHOWN: Duration = Duration::from_secs(6);
 
-    fn write(&mut self, level: Level, text: String) {
+    fn write(&mut self, level: Level, text: String) -> Entry {
         if self.log.len() == Self::KEPT {
             self.log.remove(0);
         }
-        self.log.push(Entry { at: self.opened.elapsed(), level, text });
+        let entry = Entry { at: self.opened.elapsed(), level, text };
+        self.log.push(entry.clone());
+        entry
     }
 
     /// Writes a note to the log.
@@ -414,16 +455,22 @@ impl Notices {
 
     /// Writes a note to the log and shows it.
     pub fn tell(&mut self, text: impl Into<String>) {
-        let text = text.into();
-        self.banner = Some((Level::Note, text.clone()));
-        self.write(Level::Note, text);
+        self.banner = Some(self.write(Level::Note, text.into()));
     }
 
     /// Writes trouble to the log and shows it.
     pub fn error(&mut self, text: impl Into<String>) {
-        let text = text.into();
-        self.banner = Some((Level::Error, text.clone()));
-        self.write(Level::Error, text);
+        self.banner = Some(self.write(Level::Error, text.into()));
+    }
+
+    /// Takes away a note that was shown long enough; says how long one that is shown has left.
+    pub fn expire(&mut self) -> Option<Duration> {
+        let note = self.banner.as_ref().filter(|entry| entry.level == Level::Note)?;
+        let left = (note.at + Self::SHOWN).checked_sub(self.opened.elapsed());
+        if left.is_none() {
+            self.banner = None;
+        }
+        left
     }
 }
 
@@ -537,6 +584,25 @@ impl StudioState {
         }
     }
 
+    /// Makes a picture again from the settings that were read from it.
+    pub(super) fn restore(&mut self, restored: &Restored) {
+        let Some(model) = self.model.clone() else {
+            return self.notices.error("The picture waits for a model: open one first.");
+        };
+        if let Err(text) = self.draft.adopt(restored, &model.card) {
+            return self.notices.error(text);
+        }
+        if restored.model_hash.as_ref().is_some_and(|hash| *hash != model.hash) {
+            self.notices
+                .tell("The settings are restored, but the picture was made by another model.");
+        } else {
+            self.notices.note("The settings of a picture are restored");
+        }
+        self.class_search.clear();
+        self.reveal_class = true;
+        self.begin();
+    }
+
     /// Throws the dice for a new seed.
     pub fn throw_dice(&mut self) {
         // Knuth's linear congruential generator: only to offer a seed that was not there before.
@@ -633,7 +699,6 @@ impl StudioState {
     }
 
     fn welcome(&mut self, model: Arc<ModelInfo>) {
-        let first = self.model.is_none();
         self.loading = None;
         self.swatches = Swatches::default();
         self.notices.note(format!("{} is ready on {}", model.card.name, model.device));
@@ -644,10 +709,7 @@ impl StudioState {
         }
         self.model = Some(model);
         self.reveal_class = true;
-        self.sent = None;
-        if first {
-            self.begin();
-        }
+        self.begin();
     }
 
     fn take_step(&mut self, id: RunId, record: Arc<StepRecord>, predicted: Arc<[RgbImage]>) {
@@ -927,10 +989,26 @@ mod tests {
     fn a_file_that_is_no_model_is_refused_in_words() {
         let mut state = ready();
         state.open_file("/tmp/cat.jpeg".into());
-        let (level, text) = state.notices.banner.as_ref().unwrap();
+        let Entry { level, text, .. } = state.notices.banner.as_ref().unwrap();
         assert_eq!(*level, Level::Error);
         assert!(text.contains("cat.jpeg") && text.contains(".safetensors"), "{text}");
         assert!(state.take_commands().is_empty());
+    }
+
+    #[test]
+    fn a_picture_brings_its_settings_back() {
+        let mut state = ready();
+        let mut settings = state.run.as_ref().unwrap().settings.clone();
+        settings.labels = vec![30; 3];
+        settings.seed = 99;
+        settings.temperature = "cosine:1.2:0.6".parse().unwrap();
+        settings.grid = Grid::Shifted(2.0);
+        let model_hash = Some("another".to_owned());
+        let restored = Restored { class: None, model_hash, settings: settings.clone() };
+        state.restore(&restored);
+        settle(&mut state);
+        assert_eq!(state.run.as_ref().unwrap().settings, settings);
+        assert!(state.draft.seed_locked && state.notices.banner.is_some());
     }
 
     #[test]

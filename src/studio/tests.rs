@@ -10,7 +10,7 @@ use super::app::StudioApp;
 use super::engine::{Engine, ModelSource};
 use super::fake::FakeWorker;
 use super::panes::canvas::Overlay;
-use super::state::Level;
+use super::state::{Entry, Level};
 
 type Window = Harness<'static, StudioApp>;
 
@@ -168,7 +168,7 @@ fn trouble_is_shown_and_can_be_dismissed() {
     let mut window = window();
     window.state_mut().state.open_file("broken.safetensors".into());
     wait_until(&mut window, |app| app.state.notices.banner.is_some());
-    let (level, text) = window.state().state.notices.banner.clone().unwrap();
+    let Entry { level, text, .. } = window.state().state.notices.banner.clone().unwrap();
     assert_eq!(level, Level::Error);
     assert!(window.query_by_label(&text).is_some());
     click(&mut window, "Dismiss");
@@ -205,6 +205,7 @@ fn screenshots() {
         ("dark", vec2(1440.0, 900.0), false),
         ("light", vec2(1440.0, 900.0), true),
         ("small", vec2(1280.0, 720.0), false),
+        ("least", vec2(960.0, 600.0), true),
     ] {
         let worker = FakeWorker::default();
         let mut window =

@@ -128,7 +128,11 @@ fn figures(ui: &mut Ui, belief: &Belief) {
     };
     ui.columns_const(|[first, second, third]| {
         figure(first, "Entropy", format!("{:.2} nats", belief.entropy), ENTROPY_HINT);
-        figure(second, "Perplexity", format!("{:.1} codes", belief.entropy.exp()), PERPLEXITY_HINT);
+        let perplexity = match belief.entropy.exp() {
+            many if many >= 99.95 => format!("{many:.0} codes"),
+            few => format!("{few:.1} codes"),
+        };
+        figure(second, "Perplexity", perplexity, PERPLEXITY_HINT);
         figure(
             third,
             "Temperature",

@@ -161,7 +161,8 @@ fn legend(ui: &mut Ui, state: &StudioState) {
 /// Curves over time, and under them a dot a step; dragging anywhere scrubs.
 fn track(ui: &mut Ui, state: &mut StudioState) {
     let size = ui.available_size().max(Vec2::splat(10.0 * GRID));
-    let (rect, mut response) = ui.allocate_exact_size(size, Sense::click_and_drag());
+    let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
+    let mut response = response.on_hover_and_drag_cursor(egui::CursorIcon::ResizeHorizontal);
     let inner = rect.shrink2(vec2(2.0 * GRID, 0.0));
     let (curves, dots) = inner.split_top_bottom_at_y(inner.bottom() - 5.0 * GRID);
     let Some(run) = &state.run else { return };
