@@ -2,6 +2,8 @@
 
 use burn::tensor::{Int, Tensor};
 
+use crate::kernels::code_loss;
+
 /// `x_t = t x1 + (1-t) x0`.
 ///
 /// # Shapes
@@ -34,12 +36,9 @@ pub fn purrception_loss(
     codes: Tensor<1, Int>,
     lambda_z: f64,
 ) -> PurrceptionLoss {
-    let largest = logits.clone().detach().max_dim(1);
-    let z = (logits.clone() - largest.clone()).exp().sum_dim(1);
-    let log_z = z.log() + largest;
-    let chosen = logits.gather(1, codes.unsqueeze_dim(1));
-    let cross_entropy = (log_z.clone() - chosen).mean();
-    let mean_log_z_squared = log_z.square().mean();
+    let terms = code_loss(logits, codes);
+    let cross_entropy = terms.clone().narrow(1, 0, 1).mean();
+    let mean_log_z_squared = terms.narrow(1, 1, 1).square().mean();
     let total = cross_entropy.clone() + mean_log_z_squared.clone() * lambda_z;
     PurrceptionLoss { total, cross_entropy, mean_log_z_squared }
 }

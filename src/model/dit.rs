@@ -2,13 +2,14 @@
 //! `models/dit.py` of the Purrception reference.
 
 use burn::module::Module;
-use burn::tensor::activation::{gelu_approximate, silu};
+use burn::tensor::activation::silu;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::card::DitConfig;
 use super::layers::{Conv2d, Embedding, Initialiser, Linear};
+use crate::kernels::{gelu_tanh, layer_norm_modulate};
 
 /// Deviation of the first values of the time MLP and the label table.
 const EMBEDDING_DEVIATION: f32 = 0.02;
@@ -16,7 +17,6 @@ const EMBEDDING_DEVIATION: f32 = 0.02;
 const TIME_FEATURES: usize = 256;
 /// Longest period of the sinusoids of time and position, in units of their argument.
 const LONGEST_PERIOD: f64 = 10_000.0;
-const NORM_EPSILON: f32 = 1e-6;
 
 /// The network: `(x_t, t, y)` to one vector of `out_channels` numbers for every token.
 #[derive(Module, Debug)]
@@ -162,9 +162,9 @@ impl Block {
     fn forward(&self, x: Tensor<3>, condition: &Tensor<2>) -> Tensor<3> {
         let [shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp] =
             split_modulation(self.modulation.forward(condition.clone()));
-        let attended = self.attn.forward(modulate(x.clone(), shift_attn, scale_attn));
+        let attended = self.attn.forward(layer_norm_modulate(x.clone(), shift_attn, scale_attn));
         let x = x + gate_attn * attended;
-        let mixed = self.mlp.forward(modulate(x.clone(), shift_mlp, scale_mlp));
+        let mixed = self.mlp.forward(layer_norm_modulate(x.clone(), shift_mlp, scale_mlp));
         x + gate_mlp * mixed
     }
 }
@@ -178,18 +178,6 @@ fn split_modulation<const N: usize>(modulation: Tensor<2>) -> [Tensor<3>; N] {
             .slice([0..modulation.dims()[0], i * hidden..(i + 1) * hidden])
             .unsqueeze_dim(1)
     })
-}
-
-/// `LN(x) (1 + scale) + shift`, the normalisation without parameters of its own.
-///
-/// # Shapes
-/// - `x`, output: `[batch, patches, hidden]`
-/// - `shift`, `scale`: `[batch, 1, hidden]`
-fn modulate(x: Tensor<3>, shift: Tensor<3>, scale: Tensor<3>) -> Tensor<3> {
-    let centred = x.clone() - x.mean_dim(2);
-    let variance = centred.clone().square().mean_dim(2);
-    let normal = centred * (variance + NORM_EPSILON).sqrt().recip();
-    normal * (scale + 1.0) + shift
 }
 
 #[derive(Module, Debug)]
@@ -225,7 +213,7 @@ struct Mlp {
 
 impl Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(gelu_approximate(self.fc1.forward(x)))
+        self.fc2.forward(gelu_tanh(self.fc1.forward(x)))
     }
 }
 
@@ -239,7 +227,7 @@ impl FinalLayer {
     /// `[batch, patches, hidden]` to `[batch, patches, p * p * out_channels]`
     fn forward(&self, x: Tensor<3>, condition: &Tensor<2>) -> Tensor<3> {
         let [shift, scale] = split_modulation(self.modulation.forward(condition.clone()));
-        self.linear.forward(modulate(x, shift, scale))
+        self.linear.forward(layer_norm_modulate(x, shift, scale))
     }
 }
 

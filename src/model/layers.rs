@@ -1,11 +1,11 @@
 //! Layers whose parameters keep the names and layouts of the reference's files.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::silu;
 use burn::tensor::module::{conv2d, linear};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::kernels::{group_norm_silu, plain};
 use crate::rng::Stream;
 
 /// Draws the first values of parameters: each tensor has a stream of its own, in order of creation.
@@ -179,8 +179,6 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
-    const EPSILON: f64 = 1e-6;
-
     /// Scale 1, shift 0.
     pub fn new(groups: usize, channels: usize, init: &mut Initialiser) -> Self {
         Self {
@@ -193,14 +191,7 @@ impl GroupNorm {
     /// # Shapes
     /// - `x`, output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let grouped = x.reshape([batch, self.groups, channels / self.groups * height * width]);
-        let centred = grouped.clone() - grouped.mean_dim(2);
-        let variance = centred.clone().square().mean_dim(2);
-        let normal = centred * (variance + Self::EPSILON).sqrt().recip();
-        let scale = self.weight.val().reshape([1, channels, 1, 1]);
-        let shift = self.bias.val().reshape([1, channels, 1, 1]);
-        normal.reshape([batch, channels, height, width]) * scale + shift
+        plain::group_norm(x, self.weight.val(), self.bias.val(), self.groups)
     }
 
     /// Normalises, then applies `x sigmoid(x)`.
@@ -208,7 +199,7 @@ impl GroupNorm {
     /// # Shapes
     /// - `x`, output: `[batch, channels, height, width]`
     pub fn silu(&self, x: Tensor<4>) -> Tensor<4> {
-        silu(self.forward(x))
+        group_norm_silu(x, self.weight.val(), self.bias.val(), self.groups)
     }
 }
 

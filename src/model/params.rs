@@ -93,10 +93,12 @@ pub fn load<M: Module, E>(
             }
             let shape: [usize; D] = param.lazy_shape().dims();
             match (self.source)(&self.path.name(self.naming), &shape) {
-                Ok(values) => Param::initialized(
-                    param.id,
-                    Tensor::from_data(TensorData::new(values, shape), self.device),
-                ),
+                Ok(values) => {
+                    let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
+                    // On an autodiff device parameters are what gradients are taken of.
+                    let leaf = self.device.is_autodiff();
+                    Param::initialized(param.id, tensor.set_require_grad(leaf))
+                }
                 Err(error) => {
                     self.failed = Some(error);
                     param
