@@ -2,8 +2,8 @@
 
 use egui::{
     Align, Align2, Area, Button, CentralPanel, Color32, Context, Frame, Grid, Id, Key, Layout,
-    Margin, Modal, Modifiers, Order, Panel as Strip, Rect, RichText, ScrollArea, Stroke, Theme, Ui,
-    UiBuilder, Visuals, WidgetText, vec2,
+    Margin, Modal, Modifiers, Order, Panel as Strip, Rect, RichText, Role, ScrollArea, Sense,
+    Stroke, Theme, Ui, UiBuilder, Visuals, WidgetInfo, WidgetText, vec2,
 };
 use egui_tiles::{
     Behavior, Linear, LinearDir, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree,
@@ -23,6 +23,9 @@ const STORAGE_KEY: &str = "purrscope-studio-1";
 
 const BAR_HEIGHT: f32 = 12.0 * GRID;
 
+/// Least width of the side panes at first, in points.
+const SIDE_WIDTH: f32 = 66.0 * GRID;
+
 /// What is kept between sessions.
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
@@ -41,7 +44,7 @@ impl Default for Saved {
             canvas: CanvasState::default(),
             playback: Playback::default(),
             light: false,
-            dock: default_dock(),
+            dock: Tree::empty(Id::unique("dock")),
         }
     }
 }
@@ -75,7 +78,6 @@ impl StudioApp {
         theme::apply(ctx);
         let saved: Option<Saved> = storage.and_then(|from| eframe::get_value(from, STORAGE_KEY));
         let Saved { draft, canvas, playback, light, dock } = saved.unwrap_or_default();
-        let dock = if is_whole(&dock) { dock } else { default_dock() };
         let theme = if light { Theme::Light } else { Theme::Dark };
         ctx.set_theme(theme);
         let mut state = StudioState::default();
@@ -125,7 +127,8 @@ impl StudioApp {
         if ctx.input(|input| input.key_pressed(Key::Questionmark)) {
             self.page = if self.page.is_none() { Some(Page::Help) } else { None };
         }
-        if pressed(Key::Escape) {
+        // An open menu closes by itself on this key.
+        if !egui::Popup::is_any_open(ctx) && pressed(Key::Escape) {
             self.escape();
         }
         if self.page.is_some() {
@@ -318,11 +321,15 @@ impl StudioApp {
     /// A line along the foot of the bar: how far the run is.
     fn progress(&self, ui: &Ui, bar: Rect) {
         let Some(active) = &self.state.active else { return };
-        let part = active.done as f32 / active.settings.steps.max(1) as f32;
+        let steps = active.settings.steps.max(1);
+        let part = active.done as f32 / steps as f32;
         let foot = Rect::from_min_max(
             bar.left_bottom() + vec2(-PANE_MARGIN, -2.0),
             bar.right_bottom() + vec2(PANE_MARGIN, 0.0),
         );
+        let text = format!("Step {} of {steps}", active.done);
+        let response = ui.interact(foot, ui.scope_id().with("progress"), Sense::hover());
+        response.widget_info(|| WidgetInfo::labeled(Role::ProgressIndicator, true, &text));
         let done = foot.with_max_x(foot.left() + part * foot.width());
         let painter = ui.painter().with_clip_rect(foot);
         painter.rect_filled(done, 0.0, palette(ui.visuals()).accent);
@@ -406,7 +413,7 @@ impl StudioApp {
                     .on_hover_text("Put every pane back in its place")
                     .clicked()
                 {
-                    self.dock = default_dock();
+                    self.dock = Tree::empty(Id::unique("dock"));
                 }
                 if ui.button("Log").on_hover_text("Everything that happened").clicked() {
                     self.page = Some(Page::Log);
@@ -496,6 +503,9 @@ impl eframe::App for StudioApp {
             .frame(bar)
             .show(ui, |ui| self.bar(ui));
         CentralPanel::default().frame(Frame::NONE).show(ui, |ui| {
+            if !is_whole(&self.dock) {
+                self.dock = default_dock(ui.available_width());
+            }
             self.dock.ui(&mut Dock { state: &mut self.state }, ui);
         });
         self.overlays(&ctx);
@@ -563,8 +573,9 @@ fn drop_target(ctx: &Context) {
     );
 }
 
-/// The dock as it is at first: controls, canvas over timeline, posterior.
-fn default_dock() -> Tree<Pane> {
+/// The dock as it is at first in a window `width` points wide: controls, canvas over timeline,
+/// posterior.
+fn default_dock(width: f32) -> Tree<Pane> {
     let mut tiles = Tiles::default();
     let [controls, canvas, timeline, posterior] =
         [Pane::Controls, Pane::Canvas, Pane::Timeline, Pane::Posterior].map(|pane| {
@@ -574,7 +585,10 @@ fn default_dock() -> Tree<Pane> {
     let middle = Linear::new_binary(LinearDir::Vertical, [canvas, timeline], 0.73);
     let middle = tiles.insert_container(middle);
     let mut root = Linear::new(LinearDir::Horizontal, vec![controls, middle, posterior]);
-    for (tile, share) in [(controls, 0.215), (middle, 0.565), (posterior, 0.22)] {
+    // The sides need some width for their words, whatever the window has.
+    let side = |part: f32| part.max(SIDE_WIDTH / width.max(3.0 * SIDE_WIDTH));
+    let (left, right) = (side(0.215), side(0.22));
+    for (tile, share) in [(controls, left), (middle, 1.0 - left - right), (posterior, right)] {
         root.shares.set_share(tile, share);
     }
     let root = tiles.insert_container(root);
@@ -675,13 +689,13 @@ mod tests {
 
     #[test]
     fn the_default_dock_has_every_pane_once() {
-        assert!(is_whole(&default_dock()));
+        assert!(is_whole(&default_dock(1440.0)));
         assert!(!is_whole(&Tree::empty(Id::unique("none"))));
     }
 
     #[test]
     fn a_dock_that_lost_a_pane_is_not_whole() {
-        let mut dock = default_dock();
+        let mut dock = default_dock(1440.0);
         let lost = dock.tiles.find_pane(&Pane::Timeline).unwrap();
         dock.tiles.remove(lost);
         assert!(!is_whole(&dock));

@@ -56,7 +56,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         .with_app_id("purrscope")
         .with_icon(icon())
         .with_inner_size([1440.0, 900.0])
-        .with_min_inner_size([960.0, 600.0]);
+        .with_min_inner_size([1000.0, 640.0]);
     let native = eframe::NativeOptions {
         viewport,
         wgpu_options: WgpuConfiguration {

@@ -592,9 +592,11 @@ impl StudioState {
         if let Err(text) = self.draft.adopt(restored, &model.card) {
             return self.notices.error(text);
         }
-        if restored.model_hash.as_ref().is_some_and(|hash| *hash != model.hash) {
-            self.notices
-                .tell("The settings are restored, but the picture was made by another model.");
+        let other_model = restored.model_hash.as_ref().is_some_and(|hash| *hash != model.hash);
+        if other_model {
+            self.notices.tell("The settings are restored, but another model made the picture.");
+        } else if self.draft.settings(&model.card) != restored.settings {
+            self.notices.tell("The settings are restored, as one class and at most 16 pictures.");
         } else {
             self.notices.note("The settings of a picture are restored");
         }
@@ -613,9 +615,11 @@ impl StudioState {
         self.draft.seed = (self.dice >> 33) % 1_000_000;
     }
 
-    /// Begins a run, as the Generate button does: with a new seed, unless that is locked.
+    /// Begins a run, as the Generate button does: with a new seed, unless that is locked or was
+    /// changed since the last run.
     pub fn generate(&mut self) {
-        if self.model.is_some() && !self.draft.seed_locked && self.sent.is_some() {
+        let used = self.sent.as_ref().is_some_and(|sent| sent.seed == self.draft.seed);
+        if used && !self.draft.seed_locked {
             self.throw_dice();
         }
         self.begin();
@@ -915,6 +919,9 @@ mod tests {
         state.draft.seed_locked = false;
         state.generate();
         assert_ne!(state.draft.seed, 42);
+        state.draft.seed = 7;
+        state.generate();
+        assert_eq!(state.draft.seed, 7, "a seed that was just chosen is used");
     }
 
     #[test]

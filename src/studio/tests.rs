@@ -205,7 +205,7 @@ fn screenshots() {
         ("dark", vec2(1440.0, 900.0), false),
         ("light", vec2(1440.0, 900.0), true),
         ("small", vec2(1280.0, 720.0), false),
-        ("least", vec2(960.0, 600.0), true),
+        ("least", vec2(1000.0, 640.0), true),
     ] {
         let worker = FakeWorker::default();
         let mut window =

@@ -279,6 +279,8 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
 }
 
 fn toolbar(ui: &mut Ui, canvas: &mut CanvasState) {
+    // What a narrow canvas has no room for is left out, the least needed first.
+    let room = ui.available_width();
     choice(ui, &mut canvas.view, &VIEWS);
     ui.separator();
     let combo = ComboBox::from_id_salt("overlay")
@@ -291,12 +293,14 @@ fn toolbar(ui: &mut Ui, canvas: &mut CanvasState) {
             }
         });
     combo.response.on_hover_text(canvas.overlay.hint()).accessible_name("Overlay");
-    ui.add_enabled_ui(canvas.overlay != Overlay::None, |ui| {
-        ui.spacing_mut().slider_width = 16.0 * GRID;
-        ui.add(Slider::new(&mut canvas.opacity, 0.1..=1.0).show_value(false))
-            .on_hover_text("How much the overlay covers.")
-            .accessible_name("Overlay opacity");
-    });
+    if room > 126.0 * GRID {
+        ui.add_enabled_ui(canvas.overlay != Overlay::None, |ui| {
+            ui.spacing_mut().slider_width = 16.0 * GRID;
+            ui.add(Slider::new(&mut canvas.opacity, 0.1..=1.0).show_value(false))
+                .on_hover_text("How much the overlay covers.")
+                .accessible_name("Overlay opacity");
+        });
+    }
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         if ui
             .add_enabled(canvas.camera.is_some(), egui::Button::new("Fit"))
@@ -307,8 +311,10 @@ fn toolbar(ui: &mut Ui, canvas: &mut CanvasState) {
         {
             canvas.camera = None;
         }
-        ui.checkbox(&mut canvas.sharp, "Sharp pixels")
-            .on_hover_text("Keep hard pixels where a picture is enlarged beyond 2x.");
+        if room > 158.0 * GRID {
+            ui.checkbox(&mut canvas.sharp, "Sharp pixels")
+                .on_hover_text("Keep hard pixels where a picture is enlarged beyond 2x.");
+        }
     });
 }
 

@@ -177,6 +177,13 @@ fn sampler(ui: &mut Ui, draft: &mut Draft) {
             .fixed_decimals(2)
             .clamping(SliderClamping::Edits),
     );
+    // What is typed may be no number at all.
+    if !draft.guidance.is_finite() {
+        draft.guidance = 1.0;
+    }
+    if !(draft.shift.is_finite() && draft.shift > 0.0) {
+        draft.shift = 1.0;
+    }
 }
 
 /// A slider that is fine near zero, where temperature matters most.
@@ -185,7 +192,7 @@ fn temperature_slider(value: &mut f32) -> Slider<'_> {
         .logarithmic(true)
         .smallest_positive(0.05)
         .fixed_decimals(2)
-        .clamping(SliderClamping::Edits)
+        .clamping(SliderClamping::Never)
 }
 
 fn temperature(ui: &mut Ui, draft: &mut Draft) {

@@ -101,14 +101,17 @@ fn percent(probability: f32) -> String {
 fn title(ui: &mut Ui, state: &mut StudioState, belief: &Belief) {
     let Token { image, row, column } = belief.token;
     ui.horizontal(|ui| {
-        let text = format!("Token ({row}, {column})");
-        ui.label(RichText::new(text).color(palette(ui.visuals()).strong))
-            .on_hover_text("Row and column in the grid of tokens, from the top left.");
-        ui.label(theme::weak(ui, format!("of picture {}", image + 1)));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if ui.button("Clear").on_hover_text("Choose no token (Escape).").clicked() {
                 state.selected = None;
             }
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                let name = RichText::new(format!("Token ({row}, {column})"));
+                ui.label(name.color(palette(ui.visuals()).strong))
+                    .on_hover_text("Row and column in the grid of tokens, from the top left.");
+                let picture = theme::weak(ui, format!("of picture {}", image + 1));
+                ui.add(egui::Label::new(picture).truncate());
+            });
         });
     });
     let when = match (belief.is_end, belief.chosen) {
@@ -120,21 +123,24 @@ fn title(ui: &mut Ui, state: &mut StudioState, belief: &Belief) {
 
 fn figures(ui: &mut Ui, belief: &Belief) {
     let figure = |ui: &mut Ui, name: &str, value: String, hint: &str| {
-        ui.vertical(|ui| {
+        let layout = Layout::top_down(Align::Min);
+        ui.allocate_ui_with_layout(vec2(19.0 * GRID, 9.0 * GRID), layout, |ui| {
+            ui.set_min_width(19.0 * GRID);
             ui.spacing_mut().item_spacing.y = 0.0;
             ui.label(theme::section(ui, name)).on_hover_text(hint);
             ui.label(theme::number(ui, value)).on_hover_text(hint);
         });
     };
-    ui.columns_const(|[first, second, third]| {
-        figure(first, "Entropy", format!("{:.2} nats", belief.entropy), ENTROPY_HINT);
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = vec2(GRID, GRID);
+        figure(ui, "Entropy", format!("{:.2} nats", belief.entropy), ENTROPY_HINT);
         let perplexity = match belief.entropy.exp() {
             many if many >= 99.95 => format!("{many:.0} codes"),
             few => format!("{few:.1} codes"),
         };
-        figure(second, "Perplexity", perplexity, PERPLEXITY_HINT);
+        figure(ui, "Perplexity", perplexity, PERPLEXITY_HINT);
         figure(
-            third,
+            ui,
             "Temperature",
             format!("{:.2}", belief.temperature),
             "The temperature at which the belief was taken at this step.",

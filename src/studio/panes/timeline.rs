@@ -2,8 +2,8 @@
 
 use egui::accesskit::Action;
 use egui::{
-    Align, Align2, ComboBox, Layout, Pos2, Rect, Role, Sense, Stroke, Ui, Vec2, WidgetInfo, pos2,
-    vec2,
+    Align, Align2, ComboBox, EventFilter, Key, Layout, Pos2, Rect, Role, Sense, Stroke, Ui, Vec2,
+    WidgetInfo, pos2, vec2,
 };
 
 use crate::studio::state::{Playback, Run, StudioState};
@@ -93,13 +93,13 @@ fn readout(ui: &mut Ui, state: &StudioState) {
         (
             "NFE",
             run.evaluations(state.position).to_string(),
-            17.0,
+            15.0,
             "Network evaluations up to here; guidance counts twice.",
         ),
         (
             "",
             format!("{:>5.0} ms", frame.record.wall.as_secs_f64() * 1e3),
-            16.0,
+            15.0,
             "Time that this step took, in milliseconds.",
         ),
     ];
@@ -169,7 +169,9 @@ fn track(ui: &mut Ui, state: &mut StudioState) {
     let chart = chart(ui, run, curves, state.position);
     chart.paint(ui);
     let weak = palette(ui.visuals()).weak;
-    if let [entropy, _] = chart.curves.as_slice() {
+    if let [entropy, _] = chart.curves.as_slice()
+        && chart.rect.height() > 10.0 * GRID
+    {
         // Both curves are low at the end, so that this corner is free.
         let text = format!("top: {:.1} nats, 100 %", entropy.top);
         chart.note(ui, Align2::RIGHT_TOP, &text, weak);
@@ -181,10 +183,18 @@ fn track(ui: &mut Ui, state: &mut StudioState) {
         aim = response.interact_pointer_pos().map(|pointer| nearest(run, &chart, pointer));
     }
     let (id, position, positions) = (response.id, state.position, run.positions());
+    let focused = response.has_focus();
+    if focused {
+        // The arrows move along the track rather than to another widget.
+        let filter = EventFilter { horizontal_arrows: true, ..EventFilter::default() };
+        ui.memory_mut(|memory| memory.set_focus_lock_filter(id, filter));
+    }
     let step = ui.input(|input| {
-        let ups = input.num_accesskit_action_requests(id, Action::Increment);
-        let downs = input.num_accesskit_action_requests(id, Action::Decrement);
-        ups as isize - downs as isize
+        let asked = |action, key| {
+            let pressed = if focused { input.num_presses(key) } else { 0 };
+            (input.num_accesskit_action_requests(id, action) + pressed) as isize
+        };
+        asked(Action::Increment, Key::ArrowRight) - asked(Action::Decrement, Key::ArrowLeft)
     });
     if step != 0 {
         aim = Some(position.saturating_add_signed(step).min(positions - 1));

@@ -15,6 +15,8 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     const LABEL: f32 = 17.0 * GRID;
+    /// A row narrower than this has its label on a line of its own.
+    const NARROW: f32 = 57.0 * GRID;
 
     /// A row named `label`, explained by `hint`.
     pub fn new(label: &'a str, hint: &'a str) -> Self {
@@ -23,6 +25,15 @@ impl<'a> Row<'a> {
 
     /// Shows the row. The widget that `add` returns gets the row's name and tooltip.
     pub fn show(self, ui: &mut Ui, add: impl FnOnce(&mut Ui) -> Response) -> Response {
+        if ui.available_width() < Self::NARROW {
+            return ui
+                .vertical(|ui| {
+                    ui.spacing_mut().item_spacing.y = 0.0;
+                    let label = ui.label(theme::section(ui, self.label)).on_hover_text(self.hint);
+                    ui.horizontal(add).inner.labelled_by(label.id).on_hover_text(self.hint)
+                })
+                .inner;
+        }
         ui.horizontal(|ui| {
             let size = vec2(Self::LABEL, ui.spacing().interact_size.y);
             let layout = Layout::left_to_right(Align::Center);
