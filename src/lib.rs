@@ -11,4 +11,5 @@ pub mod io;
 pub mod kernels;
 pub mod model;
 pub mod rng;
+pub mod studio;
 pub mod train;

@@ -104,6 +104,5 @@ fn studio(model: Option<PathBuf>, device: DeviceArg) -> Result<()> {
             )
             .exit();
     }
-    let _ = device;
-    anyhow::bail!("the studio is not built in")
+    Ok(crate::studio::run(crate::studio::StudioOptions { model, device: device.device })?)
 }

@@ -1,0 +1,56 @@
+//! Colours for numbers: a perceptually uniform ramp, the same in both themes.
+
+use egui::Color32;
+
+/// Nine evenly spaced samples of viridis (matplotlib, CC0), dark to bright.
+const VIRIDIS: [[u8; 3]; 9] = [
+    [68, 1, 84],
+    [71, 44, 122],
+    [59, 82, 139],
+    [44, 113, 142],
+    [33, 145, 140],
+    [39, 173, 129],
+    [92, 200, 99],
+    [170, 220, 50],
+    [253, 231, 37],
+];
+
+/// The viridis colour of `value`, clamped to `[0, 1]`; a value that is no number is grey.
+pub fn viridis(value: f32) -> Color32 {
+    if value.is_nan() {
+        return Color32::GRAY;
+    }
+    let last = VIRIDIS.len() - 1;
+    let place = value.clamp(0.0, 1.0) * last as f32;
+    let below = (place as usize).min(last - 1);
+    let part = place - below as f32;
+    let mix = |channel: usize| {
+        let (from, to) = (VIRIDIS[below][channel], VIRIDIS[below + 1][channel]);
+        (f32::from(from) + part * (f32::from(to) - f32::from(from))).round() as u8
+    };
+    Color32::from_rgb(mix(0), mix(1), mix(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn luminance(colour: Color32) -> f32 {
+        0.2126 * f32::from(colour.r())
+            + 0.7152 * f32::from(colour.g())
+            + 0.0722 * f32::from(colour.b())
+    }
+
+    #[test]
+    fn brightness_rises_all_the_way() {
+        let ramp: Vec<_> = (0..=100).map(|i| luminance(viridis(i as f32 / 100.0))).collect();
+        assert!(ramp.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn values_outside_take_the_ends() {
+        assert_eq!(viridis(-1.0), viridis(0.0));
+        assert_eq!(viridis(f32::INFINITY), viridis(1.0));
+        assert_eq!(viridis(f32::NAN), Color32::GRAY);
+    }
+}

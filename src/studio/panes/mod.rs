@@ -1,0 +1,59 @@
+//! The panes of the dock, one file each: functions over the window's state.
+
+pub mod canvas;
+pub mod controls;
+pub mod posterior;
+pub mod timeline;
+
+use egui::{Margin, Ui};
+use serde::{Deserialize, Serialize};
+
+use super::state::StudioState;
+use super::theme::PANE_MARGIN;
+
+/// A pane of the dock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Pane {
+    /// What to generate.
+    Controls,
+    /// The pictures.
+    Canvas,
+    /// The steps.
+    Timeline,
+    /// The belief about one token.
+    Posterior,
+}
+
+impl Pane {
+    /// Every pane.
+    pub const ALL: [Self; 4] = [Self::Controls, Self::Canvas, Self::Timeline, Self::Posterior];
+
+    /// What its tab says.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Controls => "Controls",
+            Self::Canvas => "Canvas",
+            Self::Timeline => "Timeline",
+            Self::Posterior => "Posterior",
+        }
+    }
+
+    /// Shows it in the whole of `ui`.
+    pub fn show(self, ui: &mut Ui, state: &mut StudioState) {
+        let fill = ui.visuals().panel_fill;
+        ui.painter().rect_filled(ui.max_rect(), 0.0, fill);
+        let margin = Margin::same(PANE_MARGIN as i8);
+        match self {
+            Self::Canvas => canvas::show(ui, state),
+            Self::Controls => padded(ui, margin, |ui| controls::show(ui, state)),
+            Self::Timeline => padded(ui, margin, |ui| timeline::show(ui, state)),
+            Self::Posterior => padded(ui, margin, |ui| posterior::show(ui, state)),
+        }
+    }
+}
+
+fn padded(ui: &mut Ui, margin: Margin, add: impl FnOnce(&mut Ui)) {
+    egui::Frame::new().inner_margin(margin).show(ui, |ui| {
+        add(ui);
+    });
+}

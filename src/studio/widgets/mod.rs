@@ -1,0 +1,9 @@
+//! Small widgets that the panes share.
+
+mod chart;
+mod icon;
+mod row;
+
+pub use chart::{Chart, Curve, Dash};
+pub use icon::{Icon, icon_button};
+pub use row::{Row, choice, empty_state, legend_ramp};
