@@ -60,15 +60,20 @@ fn bench_kernels(device: &Device) {
     println!("|----------------------------------------------|-----------|-----------|--------|");
     let leaf3 = |stream, shape: [usize; 3]| random(stream, shape, &device).require_grad();
     let of = |f: fn(Tensor<3>) -> Tensor<3>| {
-        median(|i| leaf3(i, [32, 64, 768]), |x| {
-            let gradients = f(x.clone()).sum().backward();
-            x.grad(&gradients).map_or(f32::NAN, read)
-        })
+        median(
+            |i| leaf3(i, [32, 64, 768]),
+            |x| {
+                let gradients = f(x.clone()).sum().backward();
+                x.grad(&gradients).map_or(f32::NAN, read)
+            },
+        )
     };
     row("gelu_tanh [32, 64, 768]", of(kernels::gelu_tanh), of(plain::gelu_tanh));
 
     let of = |f: fn(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>| {
-        let make = |i| (leaf3(i, [32, 64, 192]), leaf3(i + 100, [32, 1, 192]), leaf3(i + 200, [32, 1, 192]));
+        let make = |i| {
+            (leaf3(i, [32, 64, 192]), leaf3(i + 100, [32, 1, 192]), leaf3(i + 200, [32, 1, 192]))
+        };
         median(make, |(x, shift, scale)| {
             let y = f(x.clone(), shift.clone(), scale.clone());
             let gradients = y.square().sum().backward();
@@ -113,14 +118,17 @@ fn bench_sampling(device: &Device) {
         Ok(model) => model,
         Err(error) => return eprintln!("error: {error}"),
     };
-    let settings = |seed| SampleSettings { labels: vec![5; 4], seed, steps: 24, ..SampleSettings::default() };
+    let settings =
+        |seed| SampleSettings { labels: vec![5; 4], seed, steps: 24, ..SampleSettings::default() };
     let step = median(settings, |settings| {
         let step = Sampler::new(&model, settings.clone(), None).ok().and_then(|mut run| run.next());
         step.map_or(f32::NAN, |step| step.posterior.entropy.iter().sum::<f32>() + step.x.values[0])
     });
     let decode = median(
         |seed| purrscope::flow::seeded_noise(seed, model.latent_shape(4)),
-        |latents| model.decode(latents).iter().flat_map(|p| p.as_raw()).map(|v| f32::from(*v)).sum(),
+        |latents| {
+            model.decode(latents).iter().flat_map(|p| p.as_raw()).map(|v| f32::from(*v)).sum()
+        },
     );
     println!("one guided step of 4 pictures: {:.1} ms", step.as_secs_f64() * 1e3);
     println!("decoding 4 pictures of 64x64: {:.1} ms", decode.as_secs_f64() * 1e3);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::DeviceArg;
-use crate::train::{self, Ending, RunConfig};
+use crate::train::{self, Ending, Progress, RunConfig};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -36,14 +36,7 @@ pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
         }),
     );
     let result = train::run(&config, resume, &selected.device, &STOP, &mut |progress| {
-        if bar.position() == 0 && progress.step > 1 {
-            bar.reset_eta();
-        }
-        bar.set_position(progress.step as u64);
-        bar.set_message(format!(
-            "{:.4}  {:.1} images/s",
-            progress.loss, progress.images_per_second
-        ));
+        show(&bar, progress);
     });
     bar.abandon();
     let (ending, product) = result?;
@@ -55,4 +48,21 @@ pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
         ),
     }
     Ok(())
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    match progress {
+        Progress::Encoding { done, pictures } => {
+            bar.set_message(format!("- (encoding pictures once: {done} of {pictures})"));
+        }
+        Progress::Step { step, loss, images_per_second, .. } => {
+            if bar.position() == 0 {
+                // A resumed run has not made its first steps in this time.
+                bar.set_position(step.saturating_sub(1) as u64);
+                bar.reset_eta();
+            }
+            bar.set_position(*step as u64);
+            bar.set_message(format!("{loss:.4}  {images_per_second:.1} images/s"));
+        }
+    }
 }

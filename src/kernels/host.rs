@@ -3,6 +3,7 @@
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
+use pulp::Arch;
 use rayon::prelude::*;
 
 /// `1 / (1 + exp(-x))` saturates in f32 well before this.
@@ -39,7 +40,10 @@ impl Rows {
     pub fn map(&self, f: impl Fn(f32) -> f32 + Sync) -> FloatTensor<Flex> {
         let mut out = vec![0.0; self.values().len()];
         out.par_chunks_mut(CHUNK).zip(self.values().par_chunks(CHUNK)).for_each(|(out, x)| {
-            out.iter_mut().zip(x).for_each(|(out, x)| *out = f(*x));
+            vectors(
+                #[inline(always)]
+                || out.iter_mut().zip(x).for_each(|(out, x)| *out = f(*x)),
+            );
         });
         self.like(out)
     }
@@ -49,10 +53,19 @@ impl Rows {
         let mut out = vec![0.0; self.values().len()];
         let inputs = self.values().par_chunks(CHUNK).zip(other.values().par_chunks(CHUNK));
         out.par_chunks_mut(CHUNK).zip(inputs).for_each(|(out, (x, y))| {
-            out.iter_mut().zip(x.iter().zip(y)).for_each(|(out, (x, y))| *out = f(*x, *y));
+            vectors(
+                #[inline(always)]
+                || out.iter_mut().zip(x.iter().zip(y)).for_each(|(out, (x, y))| *out = f(*x, *y)),
+            );
         });
         self.like(out)
     }
+}
+
+/// Runs a loop compiled for the widest vectors that the processor has.
+#[inline(always)]
+fn vectors<R>(task: impl FnOnce() -> R) -> R {
+    Arch::new().dispatch(task)
 }
 
 fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FloatTensor<Flex> {
@@ -73,7 +86,8 @@ fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-EXP_LIMIT, EXP_LIMIT);
-    let n = x * std::f32::consts::LOG2_E + ROUND - ROUND;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = x - n * LN2_HIGH - n * LN2_LOW;
     let p = 1.0 / 5040.0;
     let p = p * r + 1.0 / 720.0;
@@ -83,7 +97,9 @@ fn exp(x: f32) -> f32 {
     let p = p * r + 0.5;
     let p = p * r + 1.0;
     let p = p * r + 1.0;
-    p * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    // The low bits of the shifted number are n itself, as an integer.
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    p * f32::from_bits(exponent << 23)
 }
 
 #[inline(always)]
@@ -142,12 +158,18 @@ pub fn layer_norm_modulate(x: &Rows, shift: &Rows, scale: &Rows) -> FloatTensor<
         .enumerate()
         .with_min_len(ROWS_PER_TASK)
         .for_each(|(row, (out, x))| {
-            let at = row / tokens * width;
-            let (shift, scale) = (&shift.values()[at..at + width], &scale.values()[at..at + width]);
-            let (mean, rate) = moments(x);
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = (x[i] - mean) * rate * (1.0 + scale[i]) + shift[i];
-            }
+            vectors(
+                #[inline(always)]
+                || {
+                    let at = row / tokens * width;
+                    let (shift, scale) =
+                        (&shift.values()[at..at + width], &scale.values()[at..at + width]);
+                    let (mean, rate) = moments(x);
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = (x[i] - mean) * rate * (1.0 + scale[i]) + shift[i];
+                    }
+                },
+            )
         });
     x.like(out)
 }
@@ -170,19 +192,24 @@ pub fn layer_norm_modulate_backward(
         .zip(grad_shift.par_chunks_mut(width).zip(grad_scale.par_chunks_mut(width)))
         .enumerate()
         .for_each(|(b, (grad_x, (grad_shift, grad_scale)))| {
-            let scale = &scale.values()[b * width..(b + 1) * width];
-            let x = x.values()[b * image..(b + 1) * image].chunks_exact(width);
-            let grad = grad.values()[b * image..(b + 1) * image].chunks_exact(width);
-            for ((x, grad), grad_x) in x.zip(grad).zip(grad_x.chunks_exact_mut(width)) {
-                let (mean, rate) = moments(x);
-                for i in 0..width {
-                    let normal = (x[i] - mean) * rate;
-                    grad_shift[i] += grad[i];
-                    grad_scale[i] += grad[i] * normal;
-                    grad_x[i] = grad[i] * (1.0 + scale[i]);
-                }
-                normal_backward(x, mean, rate, grad_x);
-            }
+            vectors(
+                #[inline(always)]
+                || {
+                    let scale = &scale.values()[b * width..(b + 1) * width];
+                    let x = x.values()[b * image..(b + 1) * image].chunks_exact(width);
+                    let grad = grad.values()[b * image..(b + 1) * image].chunks_exact(width);
+                    for ((x, grad), grad_x) in x.zip(grad).zip(grad_x.chunks_exact_mut(width)) {
+                        let (mean, rate) = moments(x);
+                        for i in 0..width {
+                            let normal = (x[i] - mean) * rate;
+                            grad_shift[i] += grad[i];
+                            grad_scale[i] += grad[i] * normal;
+                            grad_x[i] = grad[i] * (1.0 + scale[i]);
+                        }
+                        normal_backward(x, mean, rate, grad_x);
+                    }
+                },
+            )
         });
     (
         x.like(grad_x),
@@ -211,16 +238,21 @@ pub fn group_norm_silu(x: &Rows, weight: &Rows, bias: &Rows, groups: usize) -> F
         .zip(x.values().par_chunks(of_group * plane))
         .enumerate()
         .for_each(|(i, (out, x))| {
-            let first = i % groups * of_group;
-            let (mean, rate) = moments(x);
-            let planes = out.chunks_exact_mut(plane).zip(x.chunks_exact(plane));
-            for (c, (out, x)) in planes.enumerate() {
-                let (weight, bias) = (weight.values()[first + c], bias.values()[first + c]);
-                for (out, x) in out.iter_mut().zip(x) {
-                    let y = (x - mean) * rate * weight + bias;
-                    *out = y * sigmoid(y);
-                }
-            }
+            vectors(
+                #[inline(always)]
+                || {
+                    let first = i % groups * of_group;
+                    let (mean, rate) = moments(x);
+                    let planes = out.chunks_exact_mut(plane).zip(x.chunks_exact(plane));
+                    for (c, (out, x)) in planes.enumerate() {
+                        let (weight, bias) = (weight.values()[first + c], bias.values()[first + c]);
+                        for (out, x) in out.iter_mut().zip(x) {
+                            let y = (x - mean) * rate * weight + bias;
+                            *out = y * sigmoid(y);
+                        }
+                    }
+                },
+            )
         });
     x.like(out)
 }
@@ -247,23 +279,29 @@ pub fn group_norm_silu_backward(
         .zip(x.values().par_chunks(size).zip(grad.values().par_chunks(size)))
         .enumerate()
         .for_each(|(i, ((grad_x, sums), (x, grad)))| {
-            let first = i % groups * of_group;
-            let (mean, rate) = moments(x);
-            for c in 0..of_group {
-                let (weight, bias) = (weight.values()[first + c], bias.values()[first + c]);
-                let at = c * plane..(c + 1) * plane;
-                let (x, grad) = (&x[at.clone()], &grad[at.clone()]);
-                let grad_x = &mut grad_x[at];
-                for (grad_x, (x, grad)) in grad_x.iter_mut().zip(x.iter().zip(grad)) {
-                    let y = (x - mean) * rate * weight + bias;
-                    let s = sigmoid(y);
-                    *grad_x = grad * (s + y * s * (1.0 - s));
-                }
-                let by_weight = sum(grad_x.iter().zip(x).map(|(g, x)| g * (x - mean) * rate));
-                sums[c] = [by_weight, sum(grad_x.iter().copied())];
-                grad_x.iter_mut().for_each(|g| *g *= weight);
-            }
-            normal_backward(x, mean, rate, grad_x);
+            vectors(
+                #[inline(always)]
+                || {
+                    let first = i % groups * of_group;
+                    let (mean, rate) = moments(x);
+                    for c in 0..of_group {
+                        let (weight, bias) = (weight.values()[first + c], bias.values()[first + c]);
+                        let at = c * plane..(c + 1) * plane;
+                        let (x, grad) = (&x[at.clone()], &grad[at.clone()]);
+                        let grad_x = &mut grad_x[at];
+                        for (grad_x, (x, grad)) in grad_x.iter_mut().zip(x.iter().zip(grad)) {
+                            let y = (x - mean) * rate * weight + bias;
+                            let s = sigmoid(y);
+                            *grad_x = grad * (s + y * s * (1.0 - s));
+                        }
+                        let by_weight =
+                            sum(grad_x.iter().zip(x).map(|(g, x)| g * (x - mean) * rate));
+                        sums[c] = [by_weight, sum(grad_x.iter().copied())];
+                        grad_x.iter_mut().for_each(|g| *g *= weight);
+                    }
+                    normal_backward(x, mean, rate, grad_x);
+                },
+            )
         });
     let total = |which: usize| {
         let of_channel = |c: usize| (0..batch).map(|b| sums[b * channels + c][which]).sum::<f32>();
@@ -285,8 +323,13 @@ pub fn code_loss(logits: &Rows, codes: &[usize]) -> FloatTensor<Flex> {
     let rows = logits.values().par_chunks(width).zip(codes).with_min_len(ROWS_PER_TASK);
     let out: Vec<[f32; 2]> = rows
         .map(|(row, code)| {
-            let (largest, z) = partition(row);
-            [z.ln() + largest - row[*code], z.ln() + largest]
+            vectors(
+                #[inline(always)]
+                || {
+                    let (largest, z) = partition(row);
+                    [z.ln() + largest - row[*code], z.ln() + largest]
+                },
+            )
         })
         .collect();
     tensor(out.into_flattened(), vec![tokens, 2])
@@ -299,10 +342,15 @@ pub fn code_loss_backward(logits: &Rows, codes: &[usize], grad: &Rows) -> FloatT
     let rows = logits.values().par_chunks(width).zip(codes).zip(grad.values().par_chunks(2));
     out.par_chunks_mut(width).zip(rows).with_min_len(ROWS_PER_TASK).for_each(
         |(out, ((row, code), grad))| {
-            let (largest, z) = partition(row);
-            let factor = (grad[0] + grad[1]) / z;
-            out.iter_mut().zip(row).for_each(|(out, l)| *out = factor * exp(l - largest));
-            out[*code] -= grad[0];
+            vectors(
+                #[inline(always)]
+                || {
+                    let (largest, z) = partition(row);
+                    let factor = (grad[0] + grad[1]) / z;
+                    out.iter_mut().zip(row).for_each(|(out, l)| *out = factor * exp(l - largest));
+                    out[*code] -= grad[0];
+                },
+            )
         },
     );
     logits.like(out)

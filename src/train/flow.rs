@@ -1,6 +1,7 @@
 //! Training of the flow on the codes of a finished tokenizer.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
@@ -9,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::config::{FlowTask, RunConfig};
 use super::optimiser::AdamW;
-use super::{Loss, TrainError, Trainee, program, sheet};
+use super::{Loss, Progress, TrainError, Trainee, program, sheet};
 use crate::data::{DataError, EpochOrder, ImageFolder};
 use crate::flow::{SampleSettings, Sampler, Temperature, path_point, purrception_loss};
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
@@ -46,6 +47,14 @@ impl Encoded {
         self.labels.len()
     }
 
+    fn write(&self, path: &Path, origin: String, grid: usize) -> Result<(), TrainError> {
+        let mut writer = TensorWriter::default();
+        writer.metadata(METADATA_KEY, origin);
+        writer.integers("codes", &[self.len(), grid, grid], self.codes.iter().copied());
+        writer.integers("labels", &[self.len()], self.labels.iter().map(|label| *label as i64));
+        Ok(writer.write(path)?)
+    }
+
     fn codes_of(&self, indices: &[usize]) -> Vec<i64> {
         indices
             .iter()
@@ -78,6 +87,7 @@ impl Training {
         config: &RunConfig,
         task: &FlowTask,
         device: &Device,
+        watch: &mut dyn FnMut(&Progress),
     ) -> Result<(Self, Dit), TrainError> {
         let file = TensorFile::open(&task.tokenizer)?;
         let json = file.metadata(METADATA_KEY).unwrap_or("null");
@@ -90,20 +100,23 @@ impl Training {
             .complete(&vq.tokenizer, config.image_size, classes.len())
             .map_err(TrainError::Sizes)?;
         let grid = backbone.input_size;
-        let cache = |name: &str| config.out.join(name);
-        let data =
-            encode(&images, &tokenizer, file.bytes(), grid, device, &cache("latents.safetensors"))?;
+        let mut encoded = |folder: &Path, images: &ImageFolder, cache: &str| {
+            let origin = origin(folder, images, file.bytes());
+            let cache = config.out.join(cache);
+            match cached(&cache, &origin, grid)? {
+                Some(found) => Ok(found),
+                None => {
+                    let made = encode(folder, images, &tokenizer, grid, device, watch)?;
+                    made.write(&cache, origin, grid)?;
+                    Ok::<_, TrainError>(made)
+                }
+            }
+        };
+        let data = encoded(&config.data, &images, "latents.safetensors")?;
         let holdout = match &config.holdout {
             Some(path) => {
                 let images = ImageFolder::open(path, config.image_size)?;
-                Some(encode(
-                    &images,
-                    &tokenizer,
-                    file.bytes(),
-                    grid,
-                    device,
-                    &cache("holdout.safetensors"),
-                )?)
+                Some(encoded(path, &images, "holdout.safetensors")?)
             }
             None => None,
         };
@@ -198,7 +211,7 @@ impl Training {
     /// The network with its averaged weights, for sampling.
     fn averaged(&self, optimiser: &AdamW) -> Result<Dit, TrainError> {
         let blank = Dit::new(&self.card.backbone, &mut Initialiser::new(0, &self.device));
-        let mut averages: std::collections::BTreeMap<_, _> =
+        let mut averages: BTreeMap<_, _> =
             optimiser.averages().into_iter().map(|named| (named.name, named.values)).collect();
         params::load(blank, backbone_name, &self.device, |name, _| {
             averages
@@ -277,36 +290,43 @@ fn unit_scale(table: &[f32], size: usize, codes: &[i64]) -> f32 {
     (total / (codes.len() * size) as f64).max(1e-12).sqrt().recip() as f32
 }
 
-/// Codes of every readable picture, from the cache if it was made from the same files by the same
-/// tokenizer.
-fn encode(
-    images: &ImageFolder,
-    tokenizer: &Tokenizer,
-    tokenizer_bytes: &[u8],
-    grid: usize,
-    device: &Device,
-    cache: &std::path::Path,
-) -> Result<Encoded, TrainError> {
+/// What decides the codes of a folder: its files and the tokenizer.
+fn origin(folder: &Path, images: &ImageFolder, tokenizer: &[u8]) -> String {
     let mut hash = Sha256::new();
-    hash.update(tokenizer_bytes);
+    hash.update(tokenizer);
+    hash.update(folder.to_string_lossy().as_bytes());
     for (path, label) in images.files() {
         hash.update(path.to_string_lossy().as_bytes());
         hash.update(label.to_le_bytes());
     }
-    let origin: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let tokens = grid * grid;
-    if let Ok(file) = TensorFile::open(cache)
-        && file.metadata(METADATA_KEY) == Some(&origin)
-    {
-        let (_, codes) = file.integers("codes")?;
-        let (_, labels) = file.integers("labels")?;
-        let labels = labels.into_iter().map(|label| label as usize).collect();
-        return Ok(Encoded { codes, labels, tokens });
-    }
-    tracing::info!("encoding {} pictures once, to {}", images.len(), cache.display());
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The codes in a cache, if they were made from the same files by the same tokenizer.
+fn cached(cache: &Path, origin: &str, grid: usize) -> Result<Option<Encoded>, TrainError> {
+    let file = match TensorFile::open(cache) {
+        Ok(file) if file.metadata(METADATA_KEY) == Some(origin) => file,
+        _ => return Ok(None),
+    };
+    let (_, codes) = file.integers("codes")?;
+    let (_, labels) = file.integers("labels")?;
+    let labels = labels.into_iter().map(|label| label as usize).collect();
+    Ok(Some(Encoded { codes, labels, tokens: grid * grid }))
+}
+
+/// Codes and labels of every readable picture.
+fn encode(
+    folder: &Path,
+    images: &ImageFolder,
+    tokenizer: &Tokenizer,
+    grid: usize,
+    device: &Device,
+    watch: &mut dyn FnMut(&Progress),
+) -> Result<Encoded, TrainError> {
     let all: Vec<(usize, usize)> = images.files().map(|(_, label)| label).enumerate().collect();
-    let mut encoded = Encoded { codes: Vec::new(), labels: Vec::new(), tokens };
-    for some in all.chunks(ENCODE_BATCH) {
+    let mut encoded = Encoded { codes: Vec::new(), labels: Vec::new(), tokens: grid * grid };
+    for (batch, some) in all.chunks(ENCODE_BATCH).enumerate() {
+        watch(&Progress::Encoding { done: batch * ENCODE_BATCH, pictures: all.len() });
         let readable: Vec<_> = some
             .par_iter()
             .filter_map(|(index, label)| Some((images.try_read(*index)?, *label)))
@@ -320,13 +340,8 @@ fn encode(
         encoded.labels.extend(labels);
     }
     if encoded.labels.is_empty() {
-        let path = cache.to_owned();
+        let path = folder.to_owned();
         return Err(DataError::AllUnreadable { path, count: images.len() }.into());
     }
-    let mut writer = TensorWriter::default();
-    writer.metadata(METADATA_KEY, origin);
-    writer.integers("codes", &[encoded.len(), grid, grid], encoded.codes.iter().copied());
-    writer.integers("labels", &[encoded.len()], encoded.labels.iter().map(|label| *label as i64));
-    writer.write(cache)?;
     Ok(encoded)
 }

@@ -83,17 +83,27 @@ pub enum TrainError {
     },
 }
 
-/// A run's progress, step by step, for whoever watches.
+/// A run's progress, for whoever watches.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
-    /// Steps made.
-    pub step: usize,
-    /// Steps of the whole run.
-    pub steps: usize,
-    /// Loss of this step.
-    pub loss: f64,
-    /// Pictures a second, lately.
-    pub images_per_second: f64,
+pub enum Progress {
+    /// Pictures are being turned into codes, once, before the first step.
+    Encoding {
+        /// Pictures done.
+        done: usize,
+        /// Pictures in the folder.
+        pictures: usize,
+    },
+    /// A step was made.
+    Step {
+        /// Steps made.
+        step: usize,
+        /// Steps of the whole run.
+        steps: usize,
+        /// Loss of this step.
+        loss: f64,
+        /// Pictures a second, lately.
+        images_per_second: f64,
+    },
 }
 
 /// How a run ended.
@@ -150,7 +160,7 @@ pub(crate) trait Trainee {
 
 /// Trains as the run file says, or goes on where its checkpoint left off.
 ///
-/// `stop` ends the run after the step in hand, with a checkpoint. `watch` hears of every step.
+/// `stop` ends the run after the step in hand, with a checkpoint. `watch` hears of all progress.
 ///
 /// # Errors
 /// Anything from a bad run file to a full disk; the last checkpoint stays as it is.
@@ -173,7 +183,7 @@ pub fn run(
             train(config, trainee, net, resume, device, stop, watch)
         }
         Task::Flow(task) => {
-            let (trainee, net) = flow::Training::new(config, task, device)?;
+            let (trainee, net) = flow::Training::new(config, task, device, watch)?;
             train(config, trainee, net, resume, device, stop, watch)
         }
     }
@@ -234,7 +244,7 @@ fn train<T: Trainee>(
             trainee.export(&net, &optimiser)?;
             saved = made;
         }
-        watch(&Progress { step: made, steps: config.steps, loss, images_per_second });
+        watch(&Progress::Step { step: made, steps: config.steps, loss, images_per_second });
     }
     if saved != optimiser.updates() {
         metrics.sync()?;
