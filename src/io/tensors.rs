@@ -192,6 +192,21 @@ impl TensorFile {
     /// # Errors
     /// The tensor is missing, of another type, or holds numbers that are not finite.
     pub fn floats(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), TensorFileError> {
+        let (shape, values) = self.floats_as_stored(name)?;
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(TensorFileError::NotFinite {
+                path: self.path.clone(),
+                name: name.to_owned(),
+            });
+        }
+        Ok((shape, values))
+    }
+
+    /// As [`TensorFile::floats`], infinities and all.
+    ///
+    /// # Errors
+    /// The tensor is missing or of another type.
+    pub fn floats_as_stored(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), TensorFileError> {
         let (dtype, shape, data) = self.raw(name)?;
         let values: Vec<f32> = match dtype {
             Dtype::F32 => elements(data, f32::from_le_bytes),
@@ -200,12 +215,6 @@ impl TensorFile {
             Dtype::F64 => elements(data, |bytes| f64::from_le_bytes(bytes) as f32),
             _ => return Err(self.mismatch(name, "floating point", dtype, shape)),
         };
-        if values.iter().any(|value| !value.is_finite()) {
-            return Err(TensorFileError::NotFinite {
-                path: self.path.clone(),
-                name: name.to_owned(),
-            });
-        }
         Ok((shape.to_vec(), values))
     }
 

@@ -60,10 +60,11 @@ impl Tokenizer {
         self.quantize.embedding.weight.val()
     }
 
-    /// The same tokenizer with another table of codes, to be trained on.
+    /// The same tokenizer with another table of codes, a leaf of gradients on an autodiff device.
     pub fn with_codebook_table(mut self, table: Tensor<2>) -> Self {
         let id = self.quantize.embedding.weight.id;
-        self.quantize.embedding.weight = Param::initialized(id, table.require_grad());
+        let leaf = table.is_autodiff();
+        self.quantize.embedding.weight = Param::initialized(id, table.set_require_grad(leaf));
         self
     }
 

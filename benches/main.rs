@@ -1,0 +1,156 @@
+//! `./x bench [kernels|sampling] [--device D]`: ratios measured side by side in one run.
+//!
+//! Lazy backends fold repeated work and return before it is done. So every iteration has inputs of
+//! its own, which stay alive; results are read to the host inside the timed region; and the sum of
+//! all iterations is compared with the wall clock of the whole measurement.
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use purrscope::device::{DeviceChoice, select};
+use purrscope::flow::{SampleSettings, Sampler};
+use purrscope::kernels::{self, plain};
+use purrscope::model::Model;
+use purrscope::rng::Stream;
+
+const ITERATIONS: usize = 7;
+
+/// Median time of `run` over inputs that `make` gives, one set an iteration.
+fn median<I>(mut make: impl FnMut(u64) -> I, mut run: impl FnMut(&I) -> f32) -> Duration {
+    let inputs: Vec<I> = (0..=ITERATIONS as u64).map(&mut make).collect();
+    // The first iteration compiles and allocates; it is not counted.
+    let mut seen = vec![run(&inputs[0])];
+    let begun = Instant::now();
+    let mut times: Vec<Duration> = inputs[1..]
+        .iter()
+        .map(|input| {
+            let begun = Instant::now();
+            seen.push(run(input));
+            begun.elapsed()
+        })
+        .collect();
+    let (wall, sum) = (begun.elapsed(), times.iter().sum::<Duration>());
+    assert!(wall < sum.mul_f64(1.05) + Duration::from_millis(5), "time passed outside the timers");
+    assert!(seen.iter().all(|value| value.is_finite()), "a result is not a number");
+    let distinct = seen.iter().any(|value| *value != seen[0]);
+    assert!(distinct, "different inputs gave one result: the work was not done");
+    times.sort();
+    times[ITERATIONS / 2]
+}
+
+fn random<const D: usize>(stream: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
+    let values = Stream::new(1, stream).normals(shape.iter().product());
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Reads every number of a tensor to the host and adds them up.
+fn read<const D: usize>(tensor: Tensor<D>) -> f32 {
+    tensor.into_data_as::<f32>().iter::<f32>().sum()
+}
+
+fn row(name: &str, fused: Duration, plain: Duration) {
+    let (fused, plain) = (fused.as_secs_f64() * 1e3, plain.as_secs_f64() * 1e3);
+    println!("| {name:<44} | {fused:9.2} | {plain:9.2} | {:6.2} |", plain / fused);
+}
+
+/// Fused operations beside their twins of plain tensor operations, forward and backward.
+fn bench_kernels(device: &Device) {
+    let device = device.clone().autodiff();
+    println!("| operation, forward and backward              |  fused ms |  plain ms |  ratio |");
+    println!("|----------------------------------------------|-----------|-----------|--------|");
+    let leaf3 = |stream, shape: [usize; 3]| random(stream, shape, &device).require_grad();
+    let of = |f: fn(Tensor<3>) -> Tensor<3>| {
+        median(|i| leaf3(i, [32, 64, 768]), |x| {
+            let gradients = f(x.clone()).sum().backward();
+            x.grad(&gradients).map_or(f32::NAN, read)
+        })
+    };
+    row("gelu_tanh [32, 64, 768]", of(kernels::gelu_tanh), of(plain::gelu_tanh));
+
+    let of = |f: fn(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>| {
+        let make = |i| (leaf3(i, [32, 64, 192]), leaf3(i + 100, [32, 1, 192]), leaf3(i + 200, [32, 1, 192]));
+        median(make, |(x, shift, scale)| {
+            let y = f(x.clone(), shift.clone(), scale.clone());
+            let gradients = y.square().sum().backward();
+            x.grad(&gradients).map_or(f32::NAN, read)
+                + scale.grad(&gradients).map_or(f32::NAN, read)
+        })
+    };
+    let (fused, twin) = (of(kernels::layer_norm_modulate), of(plain::layer_norm_modulate));
+    row("layer_norm_modulate [32, 64, 192]", fused, twin);
+
+    let of = |f: fn(Tensor<4>, Tensor<1>, Tensor<1>, usize) -> Tensor<4>| {
+        let make = |i| {
+            let x = random(i, [8, 16, 64, 64], &device).require_grad();
+            let weight = random(i + 100, [16], &device).require_grad();
+            (x, weight, random(i + 200, [16], &device).require_grad())
+        };
+        median(make, |(x, weight, bias)| {
+            let gradients = f(x.clone(), weight.clone(), bias.clone(), 8).square().sum().backward();
+            x.grad(&gradients).map_or(f32::NAN, read)
+        })
+    };
+    let (fused, twin) = (of(kernels::group_norm_silu), of(plain::group_norm_silu));
+    row("group_norm_silu [8, 16, 64, 64]", fused, twin);
+
+    let of = |f: fn(Tensor<2>, Tensor<1, Int>) -> Tensor<2>| {
+        let make = |i| {
+            let codes: Vec<i64> = (0..4096).map(|token| (token * 7 + i as i64) % 1024).collect();
+            let codes = Tensor::<1, Int>::from_data(codes.as_slice(), &device);
+            (random(i, [4096, 1024], &device).require_grad(), codes)
+        };
+        median(make, |(logits, codes)| {
+            let gradients = f(logits.clone(), codes.clone()).square().sum().backward();
+            logits.grad(&gradients).map_or(f32::NAN, read)
+        })
+    };
+    row("code_loss [4096, 1024]", of(kernels::code_loss), of(plain::code_loss));
+}
+
+/// The embedded model: one guided step of four pictures, and decoding them.
+fn bench_sampling(device: &Device) {
+    let model = match Model::embedded(device) {
+        Ok(model) => model,
+        Err(error) => return eprintln!("error: {error}"),
+    };
+    let settings = |seed| SampleSettings { labels: vec![5; 4], seed, steps: 24, ..SampleSettings::default() };
+    let step = median(settings, |settings| {
+        let step = Sampler::new(&model, settings.clone(), None).ok().and_then(|mut run| run.next());
+        step.map_or(f32::NAN, |step| step.posterior.entropy.iter().sum::<f32>() + step.x.values[0])
+    });
+    let decode = median(
+        |seed| purrscope::flow::seeded_noise(seed, model.latent_shape(4)),
+        |latents| model.decode(latents).iter().flat_map(|p| p.as_raw()).map(|v| f32::from(*v)).sum(),
+    );
+    println!("one guided step of 4 pictures: {:.1} ms", step.as_secs_f64() * 1e3);
+    println!("decoding 4 pictures of 64x64: {:.1} ms", decode.as_secs_f64() * 1e3);
+    println!("24 steps and decoding: {:.2} s", (24 * step + decode).as_secs_f64());
+}
+
+fn main() {
+    let mut choice = DeviceChoice::Auto;
+    let mut what = Vec::new();
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--device" => match arguments.next().unwrap_or_default().parse() {
+                Ok(parsed) => choice = parsed,
+                Err(error) => return eprintln!("error: {error}"),
+            },
+            _ => what.push(argument),
+        }
+    }
+    let selected = match select(choice) {
+        Ok(selected) => selected,
+        Err(error) => return eprintln!("error: {error}"),
+    };
+    println!("device: {}\n", selected.description);
+    let wanted = |name: &str| what.is_empty() || what.iter().any(|word| word == name);
+    if wanted("kernels") {
+        bench_kernels(&selected.device);
+        println!();
+    }
+    if wanted("sampling") {
+        bench_sampling(&selected.device);
+    }
+}

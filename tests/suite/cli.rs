@@ -1,0 +1,227 @@
+//! The command line on the embedded model.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use purrscope::io::png;
+use purrscope::io::tensors::{Precision, TensorFile, TensorWriter};
+use serde_json::Value;
+
+fn purrscope(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_purrscope"))
+        .current_dir(folder)
+        // Vulkan's loader complains on standard error where there is none.
+        .env("XDG_RUNTIME_DIR", folder)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn succeed(folder: &Path, arguments: &[&str]) -> String {
+    let output = purrscope(folder, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Fails with the given exit code and one line that mentions `expected`.
+fn fail(folder: &Path, arguments: &[&str], code: i32, expected: &str) {
+    let output = purrscope(folder, arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert!(said.contains(expected), "{arguments:?} says {said:?}, not {expected:?}");
+    if code == 1 {
+        assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
+    }
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_the_gpu_the_same_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let run = |out: &str, device: &str| {
+        let arguments = [
+            "sample", "--class", "cat-05", "--steps", "3", "--seed", "7", "--out", out, "--device",
+            device,
+        ];
+        succeed(at, &arguments);
+        let name = files(&at.join(out)).pop().unwrap();
+        fs::read(at.join(out).join(name)).unwrap()
+    };
+    let (a, b, gpu) = (run("a", "cpu"), run("b", "cpu"), run("c", "gpu"));
+    assert!(a == b, "two runs on one device differ");
+    let (cpu, gpu) = (image::load_from_memory(&a).unwrap(), image::load_from_memory(&gpu).unwrap());
+    let (cpu, gpu) = (cpu.to_rgb8(), gpu.to_rgb8());
+    let worst = cpu.as_raw().iter().zip(gpu.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    println!("largest difference between cpu and gpu: {worst} levels");
+    assert!(worst <= 2, "cpu and gpu differ by {worst} levels");
+}
+
+#[test]
+fn a_sampled_picture_holds_its_settings_and_a_trajectory_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    succeed(
+        at,
+        &[
+            "sample",
+            "--labels",
+            "5,20",
+            "--steps",
+            "4",
+            "--seed",
+            "3",
+            "--temperature",
+            "linear:1.2:0.6",
+            "--cfg",
+            "1",
+            "--out",
+            "out",
+            "--trajectory",
+            "t.safetensors",
+            "--device",
+            "cpu",
+        ],
+    );
+    let pictures = files(&at.join("out"));
+    assert_eq!(pictures.len(), 2, "{pictures:?}");
+    let settings = png::settings(&fs::read(at.join("out").join(&pictures[0])).unwrap()).unwrap();
+    let settings: Value = serde_json::from_str(&settings).unwrap();
+    assert_eq!(settings["seed"], 3);
+    assert_eq!(settings["temperature"], "linear:1.2:0.6");
+    assert_eq!(settings["labels"], serde_json::json!([5, 20]));
+
+    let file = TensorFile::open(&at.join("t.safetensors")).unwrap();
+    let shape = |name: &str| {
+        file.entries().into_iter().find(|entry| entry.0 == name).map(|entry| entry.2).unwrap()
+    };
+    for (name, expected) in [
+        ("t", vec![5]),
+        ("temperature", vec![4]),
+        ("x", vec![5, 2, 8, 16, 16]),
+        ("posterior_mean", vec![4, 2, 8, 16, 16]),
+        ("entropy", vec![4, 2, 16, 16]),
+        ("log_z", vec![4, 2, 16, 16]),
+        ("top_codes", vec![4, 2, 8, 16, 16]),
+        ("top_probs", vec![4, 2, 8, 16, 16]),
+        ("codes", vec![2, 16, 16]),
+        ("labels", vec![2]),
+    ] {
+        assert_eq!(shape(name), expected, "{name}");
+    }
+    let entropy = file.floats("entropy").unwrap().1;
+    assert!(entropy.iter().all(|nats| (-1e-4..=1024f32.ln() + 1e-3).contains(nats)));
+    let report: Value =
+        serde_json::from_str(&succeed(at, &["inspect", "t.safetensors", "--json"])).unwrap();
+    assert_eq!(report["kind"], "trajectory");
+    assert_eq!(report["metadata"]["steps"], 4);
+    let picture = format!("out/{}", pictures[1]);
+    assert!(succeed(at, &["inspect", &picture]).contains("linear:1.2:0.6"));
+}
+
+#[test]
+fn given_noise_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let mut writer = TensorWriter::default();
+    let noise = vec![0.25; 8 * 16 * 16];
+    writer.floats("noise", &[1, 8, 16, 16], &noise, Precision::F32);
+    writer.write(&at.join("n.safetensors")).unwrap();
+    let run = ["sample", "--labels", "1", "--steps", "1", "--noise", "n.safetensors", "--out", "o"];
+    succeed(at, &[&run[..], &["--trajectory", "t.safetensors", "--device", "cpu"]].concat());
+    let x = TensorFile::open(&at.join("t.safetensors")).unwrap().floats("x").unwrap().1;
+    assert_eq!(x[..noise.len()], noise);
+    fail(
+        at,
+        &["sample", "--labels", "1,2", "--noise", "n.safetensors", "--out", "p"],
+        1,
+        "expected [2, 8, 16, 16]",
+    );
+}
+
+#[test]
+fn extreme_temperatures_work_and_bad_settings_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let sample = |more: &[&'static str]| {
+        [&["sample", "--class", "monster", "--steps", "2", "--device", "cpu", "--out", "o"], more]
+            .concat()
+    };
+    for temperature in ["0", "1e9"] {
+        succeed(at, &sample(&["--temperature", temperature]));
+    }
+    fs::remove_dir_all(at.join("o")).unwrap();
+    for temperature in ["-1", "NaN", "hot"] {
+        fail(at, &sample(&["--temperature", temperature]), 2, "temperature");
+    }
+    fail(at, &["sample", "--class", "dog", "--out", "o"], 1, "unknown class 'dog'");
+    fail(at, &["sample", "--labels", "33", "--out", "o"], 1, "label 33 is out of range");
+    fail(at, &["sample", "--labels", "1", "--steps", "0", "--out", "o"], 1, "steps must be 1 to");
+    fail(at, &["sample", "--labels", "1", "--solver", "magic", "--out", "o"], 2, "magic");
+    fail(at, &["sample", "--out", "o"], 1, "name what to make");
+    fail(
+        at,
+        &["sample", "nowhere.safetensors", "--labels", "1", "--out", "o"],
+        1,
+        "nowhere.safetensors",
+    );
+    fs::write(at.join("short.safetensors"), b"1234567").unwrap();
+    fail(
+        at,
+        &["sample", "short.safetensors", "--labels", "1", "--out", "o"],
+        1,
+        "short.safetensors",
+    );
+    fs::write(at.join("file"), b"x").unwrap();
+    fail(
+        at,
+        &["sample", "--labels", "1", "--steps", "1", "--out", "file/o"],
+        1,
+        "cannot write to file/o",
+    );
+    assert!(!at.join("o").exists(), "a refused run leaves nothing behind");
+}
+
+#[test]
+fn truncated_models_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let whole = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+    let bytes = fs::read(whole).unwrap();
+    for percent in [0, 1, 20, 50, 99] {
+        fs::write(at.join("m.safetensors"), &bytes[..bytes.len() * percent / 100]).unwrap();
+        fail(at, &["inspect", "m.safetensors"], 1, "m.safetensors");
+    }
+    let report: Value = serde_json::from_str(&succeed(at, &["inspect", whole, "--json"])).unwrap();
+    assert_eq!(report["card"]["class_names"].as_array().unwrap().len(), 33);
+}
+
+#[test]
+fn devices_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let list: Value =
+        serde_json::from_str(&succeed(folder.path(), &["devices", "--json"])).unwrap();
+    assert!(list["auto"].is_string());
+    fail(
+        folder.path(),
+        &["sample", "--labels", "1", "--device", "gpu:99", "--out", "o"],
+        1,
+        "no adapter 99",
+    );
+    fail(
+        folder.path(),
+        &["sample", "--labels", "1", "--device", "abacus", "--out", "o"],
+        2,
+        "abacus",
+    );
+}

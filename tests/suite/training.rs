@@ -1,0 +1,236 @@
+//! Training as a user runs it: stopped, killed, resumed, on both devices.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use image::{Rgb, RgbImage};
+use purrscope::io::png;
+use purrscope::rng::Stream;
+use serde_json::Value;
+
+/// A little folder of two classes of 8x8 pictures, one file of which is broken.
+fn write_pictures(root: &Path) {
+    for (class, colour) in [("blue", [40, 60, 220]), ("red", [220, 50, 40])] {
+        let folder = root.join("data").join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for i in 0..12 {
+            let mut stream = Stream::new(i, 3);
+            let edge = 2 + stream.below(4) as u32;
+            let picture =
+                RgbImage::from_fn(8, 8, |x, _| if x < edge { Rgb(colour) } else { Rgb([240; 3]) });
+            fs::write(folder.join(format!("{i:02}.png")), png::encode(&picture, "{}").unwrap())
+                .unwrap();
+        }
+        fs::write(folder.join("broken.png"), b"not a picture").unwrap();
+    }
+}
+
+fn tokenizer_run(out: &str, steps: usize) -> String {
+    format!(
+        r#"
+        out = "{out}"
+        data = "data"
+        image_size = 8
+        batch = 4
+        steps = {steps}
+        checkpoint_every = 2
+        sample_every = 1000
+        [optimiser]
+        learning_rate = 1e-3
+        [task]
+        kind = "tokenizer"
+        revive_every = 3
+        [task.model]
+        channels = 4
+        multipliers = [1, 2]
+        residual_blocks = 1
+        groups = 2
+        latent_channels = 8
+        code_size = 4
+        codes = 16
+        l2_normalised = true
+        "#
+    )
+}
+
+fn flow_run(out: &str, steps: usize) -> String {
+    format!(
+        r#"
+        out = "{out}"
+        data = "data"
+        holdout = "data"
+        image_size = 8
+        batch = 4
+        steps = {steps}
+        checkpoint_every = 3
+        sample_every = 1000
+        [optimiser]
+        learning_rate = 1e-3
+        [task]
+        kind = "flow"
+        name = "toy"
+        tokenizer = "tok/tokenizer.safetensors"
+        [task.backbone]
+        patch_size = 2
+        hidden_size = 16
+        depth = 1
+        num_heads = 2
+        [task.samples]
+        steps = 2
+        "#
+    )
+}
+
+fn purrscope(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_purrscope"));
+    // Vulkan's loader complains on standard error where there is no runtime folder.
+    command.current_dir(folder).env("XDG_RUNTIME_DIR", folder).args(arguments);
+    command
+}
+
+fn train(folder: &Path, file: &str, text: &str, more: &[&str]) -> String {
+    fs::write(folder.join(file), text).unwrap();
+    let output = purrscope(folder, &[&["--train", file], more].concat()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
+    stderr
+}
+
+fn losses(folder: &Path, run: &str) -> Vec<f64> {
+    let text = fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
+    text.lines()
+        .enumerate()
+        .map(|(i, line)| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["step"].as_u64(), Some(i as u64), "a step is missing or doubled");
+            line["loss"].as_f64().unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let said = train(at, "a.toml", &tokenizer_run("tok", 9), &["--device", "cpu"]);
+    assert!(said.contains("broken.png"), "the skipped file is named: {said}");
+    train(at, "b.toml", &tokenizer_run("tok-b", 4), &["--device", "cpu"]);
+    train(at, "b.toml", &tokenizer_run("tok-b", 9), &["--resume", "--device", "cpu"]);
+    assert_eq!(losses(at, "tok"), losses(at, "tok-b"));
+
+    train(at, "c.toml", &flow_run("flow", 8), &["--device", "cpu"]);
+    train(at, "d.toml", &flow_run("flow-d", 5), &["--device", "cpu"]);
+    train(at, "d.toml", &flow_run("flow-d", 8), &["--resume", "--device", "cpu"]);
+    assert_eq!(losses(at, "flow"), losses(at, "flow-d"));
+    let same = |name: &str| fs::read(at.join(name).join("model.safetensors")).unwrap();
+    assert!(same("flow") == same("flow-d"), "the models differ");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_killed_at_any_moment_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "whole.toml", &tokenizer_run("whole", 40), &["--device", "cpu"]);
+    fs::write(at.join("run.toml"), tokenizer_run("run", 40)).unwrap();
+    let checkpoint = at.join("run/checkpoint.safetensors");
+    for round in 0..3u64 {
+        let before = fs::metadata(&checkpoint).and_then(|data| data.modified()).ok();
+        let arguments: &[&str] = if before.is_some() { &["--resume"] } else { &[] };
+        let mut child =
+            purrscope(at, &[&["--train", "run.toml", "--device", "cpu"], arguments].concat())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+        // Long enough for a checkpoint, then at a moment that means nothing.
+        let begun = Instant::now();
+        while fs::metadata(&checkpoint).and_then(|data| data.modified()).ok() == before
+            && begun.elapsed() < Duration::from_secs(60)
+            && child.try_wait().unwrap().is_none()
+        {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::thread::sleep(Duration::from_millis(7 * round + 3));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    train(at, "run.toml", &tokenizer_run("run", 40), &["--resume", "--device", "cpu"]);
+    assert_eq!(losses(at, "run"), losses(at, "whole"));
+    let left: Vec<_> =
+        fs::read_dir(at.join("run")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let model = left.iter().filter(|name| name.to_string_lossy().ends_with(".safetensors")).count();
+    assert_eq!(model, 2, "a checkpoint and a tokenizer: {left:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_saves_and_exits_cleanly() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    fs::write(at.join("run.toml"), tokenizer_run("run", 100_000)).unwrap();
+    let mut child = purrscope(at, &["--train", "run.toml", "--device", "cpu"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !at.join("run/checkpoint.safetensors").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    let steps = losses(at, "run").len();
+    train(at, "run.toml", &tokenizer_run("run", steps), &["--resume", "--device", "cpu"]);
+    assert_eq!(losses(at, "run").len(), steps, "the checkpoint holds the last step");
+}
+
+#[test]
+fn both_tasks_run_on_the_gpu_as_on_the_cpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    for device in ["cpu", "gpu"] {
+        let tokenizer = tokenizer_run(&format!("tok-{device}"), 3);
+        train(at, "t.toml", &tokenizer, &["--device", device]);
+        fs::create_dir_all(at.join("tok")).unwrap();
+        if device == "cpu" {
+            let made = at.join("tok-cpu/tokenizer.safetensors");
+            fs::copy(made, at.join("tok/tokenizer.safetensors")).unwrap();
+        }
+        train(at, "f.toml", &flow_run(&format!("flow-{device}"), 3), &["--device", device]);
+    }
+    for run in ["tok", "flow"] {
+        let (cpu, gpu) = (losses(at, &format!("{run}-cpu")), losses(at, &format!("{run}-gpu")));
+        for (cpu, gpu) in cpu.iter().zip(&gpu) {
+            assert!((cpu - gpu).abs() < 2e-3 * cpu.abs(), "{run}: {cpu} on cpu, {gpu} on gpu");
+        }
+    }
+}
+
+#[test]
+fn bad_runs_are_refused_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir(at.join("data")).unwrap();
+    let good = tokenizer_run("tok", 2);
+    for (text, expected) in [
+        (good.clone(), "no pictures found"),
+        (good.replace("data = \"data\"", "data = \"nowhere\""), "nowhere"),
+        (good.replace("batch = 4", "batch = 0"), "batch must be at least 1"),
+        (good.replace("batch = 4", "bach = 4"), "unknown field"),
+        (good.replace("groups = 2", "groups = 3"), "groups"),
+        (flow_run("flow", 2), "tok/tokenizer.safetensors"),
+    ] {
+        fs::write(at.join("run.toml"), text).unwrap();
+        let output = purrscope(at, &["--train", "run.toml", "--device", "cpu"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 1, "{said}");
+        assert!(said.contains(expected), "{said} should mention {expected}");
+    }
+}
