@@ -273,8 +273,7 @@ impl StudioApp {
     }
 
     fn save_menu(&mut self, ui: &mut Ui) {
-        let ready = canvas::is_current(&self.state);
-        ui.add_enabled_ui(ready, |ui| {
+        ui.add_enabled_ui(self.state.has_pictures(), |ui| {
             let menu = ui.menu_button("Save PNG", |ui| {
                 let count = self.state.run.as_ref().map_or(0, |run| run.settings.labels.len());
                 for index in 0..count {

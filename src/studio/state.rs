@@ -806,6 +806,12 @@ impl StudioState {
         Some(Duration::from_secs_f64((next - now).max(0.0)))
     }
 
+    /// Whether the pictures to show now are there.
+    pub fn has_pictures(&self) -> bool {
+        let view = self.canvas.view;
+        self.run.as_ref().is_some_and(|run| run.pictures(self.position, view).is_some())
+    }
+
     /// The pictures to show now, asking for them if they are not there yet.
     pub fn pictures(&mut self) -> Option<(PictureKey, Arc<[RgbImage]>)> {
         let run = self.run.as_ref()?;

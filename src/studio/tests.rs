@@ -158,9 +158,9 @@ fn a_changed_slider_starts_a_run_in_live_mode() {
 fn the_views_are_decoded_when_they_are_wanted() {
     let mut window = window();
     click(&mut window, "State");
-    wait_until(&mut window, |app| super::panes::canvas::is_current(&app.state));
+    wait_until(&mut window, |app| app.state.has_pictures());
     click(&mut window, "Likeliest codes");
-    wait_until(&mut window, |app| super::panes::canvas::is_current(&app.state));
+    wait_until(&mut window, |app| app.state.has_pictures());
 }
 
 #[test]

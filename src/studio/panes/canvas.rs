@@ -551,14 +551,6 @@ fn legend(ui: &mut Ui, state: &StudioState, run: &Run) {
     }
 }
 
-/// Whether the pictures on show are those of the state's position.
-pub fn is_current(state: &StudioState) -> bool {
-    let shown = state.canvas.pictures.key.as_ref().map(|(key, _)| *key);
-    state.run.as_ref().is_some_and(|run| {
-        shown == Some(PictureKey { run: run.id, position: state.position, view: state.canvas.view })
-    })
-}
-
 /// All pictures of a batch on one sheet, as the canvas lays them out, on white.
 pub fn contact_sheet(pictures: &Arc<[RgbImage]>) -> Option<RgbImage> {
     let first = pictures.first()?;

@@ -16,8 +16,8 @@ const REST: f32 = 134.0 * GRID;
 /// Shows the pane.
 pub fn show(ui: &mut Ui, state: &mut StudioState) {
     // The list of classes takes what room the rest leaves.
-    let list = (ui.available_height() - REST).clamp(26.0 * GRID, 120.0 * GRID);
-    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+    let list = (ui.available_height() - super::PANE_MARGIN - REST).clamp(26.0 * GRID, 120.0 * GRID);
+    super::scroll_area().show(ui, |ui| {
         ui.add_enabled_ui(state.model.is_some(), |ui| {
             classes(ui, state, list);
             ui.add_space(GRID);

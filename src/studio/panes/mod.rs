@@ -5,7 +5,7 @@ pub mod controls;
 pub mod posterior;
 pub mod timeline;
 
-use egui::{Margin, Ui};
+use egui::{Margin, ScrollArea, Ui};
 use serde::{Deserialize, Serialize};
 
 use super::state::StudioState;
@@ -43,13 +43,25 @@ impl Pane {
         let fill = ui.visuals().panel_fill;
         ui.painter().rect_filled(ui.max_rect(), 0.0, fill);
         let margin = Margin::same(PANE_MARGIN as i8);
+        // Where a pane scrolls, its bar lies in the margin.
+        let scrolling = Margin { right: 0, bottom: 0, ..margin };
         match self {
             Self::Canvas => canvas::show(ui, state),
-            Self::Controls => padded(ui, margin, |ui| controls::show(ui, state)),
+            Self::Controls => padded(ui, scrolling, |ui| controls::show(ui, state)),
             Self::Timeline => padded(ui, margin, |ui| timeline::show(ui, state)),
-            Self::Posterior => padded(ui, margin, |ui| posterior::show(ui, state)),
+            Self::Posterior => padded(ui, scrolling, |ui| posterior::show(ui, state)),
         }
     }
+}
+
+/// A vertically scrolling area that fills a pane up to its right and lower edge.
+fn scroll_area() -> ScrollArea {
+    let edge = PANE_MARGIN as i8;
+    ScrollArea::vertical().auto_shrink(false).content_margin(Margin {
+        right: edge,
+        bottom: edge,
+        ..Margin::ZERO
+    })
 }
 
 fn padded(ui: &mut Ui, margin: Margin, add: impl FnOnce(&mut Ui)) {

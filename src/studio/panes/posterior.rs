@@ -1,8 +1,8 @@
 //! What the model believes about one token.
 
 use egui::{
-    Align, Align2, CornerRadius, Layout, Rect, RichText, ScrollArea, Sense, Stroke, StrokeKind, Ui,
-    Vec2, pos2, vec2,
+    Align, Align2, CornerRadius, Layout, Rect, RichText, Sense, Stroke, StrokeKind, Ui, Vec2, pos2,
+    vec2,
 };
 
 use crate::studio::state::{Run, StudioState, Token};
@@ -30,7 +30,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
         );
     };
     state.want_swatches(belief.top.iter().map(|(code, _)| *code));
-    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+    super::scroll_area().show(ui, |ui| {
         title(ui, state, &belief);
         figures(ui, &belief);
         ui.add_space(GRID);
