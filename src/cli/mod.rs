@@ -71,7 +71,19 @@ pub fn main() -> ExitCode {
         .without_time()
         .with_writer(std::io::stderr)
         .init();
-    match run(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error)
+            if matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) =>
+        {
+            // The command line is in order, a value is not: bad input like any other.
+            let text = error.to_string();
+            eprintln!("{}", text.lines().next().unwrap_or("error: a value is not valid"));
+            return ExitCode::FAILURE;
+        }
+        Err(error) => error.exit(),
+    };
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use super::DeviceArg;
 use crate::flow::trajectory::Trajectory;
 use crate::flow::{Grid, LatentShape, Latents, SampleSettings, Sampler, Solver, Temperature};
 use crate::io::tensors::TensorFile;
-use crate::io::{atomic, png};
+use crate::io::{animation, atomic, png};
 use crate::model::Model;
 
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub struct SampleArgs {
     /// Class labels, one an image, such as 3,3,7
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["class", "count"])]
     labels: Option<Vec<usize>>,
-    /// Class by name
+    /// Class by name, or the beginning of several names, which then take turns
     #[arg(long)]
     class: Option<String>,
     /// Images of the class
@@ -56,8 +56,17 @@ pub struct SampleArgs {
     /// Writes the full record of the run as safetensors
     #[arg(long, value_name = "FILE")]
     trajectory: Option<PathBuf>,
+    /// Also writes the predicted pictures of every step as an animation
+    #[arg(long, value_name = "FORMAT")]
+    animate: Option<Animation>,
     #[command(flatten)]
     device: DeviceArg,
+}
+
+/// Formats of animations.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Animation {
+    Gif,
 }
 
 /// Samples, then writes every file of the run.
@@ -69,7 +78,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         None => Model::embedded(&selected.device)?,
     };
     let settings = settings(args, &model)?;
-    let noise = args.noise.as_deref().map(|path| read_noise(path)).transpose()?;
+    let noise = args.noise.as_deref().map(read_noise).transpose()?;
     let noise_file = args.noise.as_ref().map(|path| path.display().to_string());
     let mut sampler = Sampler::new(&model, settings.clone(), noise)?;
     atomic::prepare_folder(&args.out)
@@ -80,8 +89,12 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         "{bar:32} step {pos}/{len}  {elapsed} gone, {eta} left",
     )?);
     let mut trajectory = Trajectory::default();
+    let mut frames = Vec::new();
     for step in sampler.by_ref() {
         bar.inc(1);
+        if args.animate.is_some() {
+            frames.push(model.decode(&step.posterior.mean));
+        }
         if args.trajectory.is_some() {
             trajectory.push(step);
         }
@@ -95,6 +108,12 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         let record = record(&settings, &model, noise_file.as_deref(), Some(i));
         let path = args.out.join(format!("{class}-seed{}-{i:03}.png", settings.seed));
         let bytes = png::encode(picture, &record.to_string())?;
+        atomic::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if args.animate.is_some() {
+        frames.push(pictures.clone());
+        let path = args.out.join(format!("seed{}.gif", settings.seed));
+        let bytes = animation::encode_gif(&frames)?;
         atomic::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &args.trajectory {
@@ -144,7 +163,10 @@ pub fn record(
 fn settings(args: &SampleArgs, model: &Model) -> Result<SampleSettings> {
     let labels = match (&args.labels, &args.class) {
         (Some(labels), _) => labels.clone(),
-        (None, Some(class)) => vec![model.label(class)?; args.count.unwrap_or(1)],
+        (None, Some(class)) => {
+            let fitting = model.labels(class)?;
+            fitting.into_iter().cycle().take(args.count.unwrap_or(1)).collect()
+        }
         (None, None) => bail!(
             "name what to make: --class NAME --count N, or --labels 0,1,2 (classes: {})",
             model.card.class_names.join(", ")

@@ -8,10 +8,20 @@ use crate::io::tensors::{METADATA_KEY, Precision, TensorFileError, TensorWriter}
 
 /// Collects the steps of a run and writes them as one file.
 ///
-/// Tensors (S steps, B images, k codes kept): `t` [S+1], `x` [S+1,B,d,h,w], `posterior_mean`
-/// [S,B,d,h,w], `entropy` (nats) and `log_z` [S,B,h,w], `top_codes` and `top_probs` [S,B,k,h,w],
-/// `temperature` [S], `codes` [B,h,w], `labels` [B]; the settings are JSON under the metadata key
-/// `purrscope`.
+/// For S steps of B images, keeping k codes a token:
+///
+/// | tensor | shape |
+/// |---|---|
+/// | `t` | `[S+1]` |
+/// | `x` | `[S+1, B, d, h, w]` |
+/// | `posterior_mean` | `[S, B, d, h, w]` |
+/// | `entropy` (nats), `log_z` | `[S, B, h, w]` |
+/// | `top_codes`, `top_probs` | `[S, B, k, h, w]` |
+/// | `temperature` | `[S]` |
+/// | `codes` | `[B, h, w]` |
+/// | `labels` | `[B]` |
+///
+/// The settings are JSON under the metadata key `purrscope`.
 #[derive(Debug, Default)]
 pub struct Trajectory {
     steps: Vec<StepRecord>,

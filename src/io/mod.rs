@@ -1,5 +1,7 @@
 //! Files: written whole or not at all, and read without trusting them.
 
+pub mod animation;
 pub mod atomic;
 pub mod png;
+pub mod sheet;
 pub mod tensors;

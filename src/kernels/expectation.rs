@@ -1,7 +1,10 @@
 //! The categorical expectation: from logits over codes to the mean of the codebook.
 
+use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
+use super::extension::FusedOps;
+use super::fused::has_kernels;
 use crate::flow::Temperature;
 
 /// What a posterior over codes amounts to, token by token.
@@ -24,12 +27,34 @@ const NEGLIGIBLE: f32 = -1e4;
 
 /// `softmax(logits / tau) E` with its entropy, partition function and most likely codes.
 ///
-/// `tau` is `max(temperature, 1e-6)`; logits may be `-inf`.
+/// `tau` is `max(temperature, 1e-6)`; logits may be `-inf`, but not all of a token's.
 ///
 /// # Shapes
 /// - `logits`: `[tokens, codes]`
 /// - `codebook`: `[codes, code_size]`
 pub fn categorical_expectation(
+    logits: Tensor<2>,
+    temperature: f32,
+    codebook: Tensor<2>,
+    top: usize,
+) -> Expectation {
+    if !has_kernels(&logits.device()) {
+        return plain_expectation(logits, temperature, codebook, top);
+    }
+    let tau = temperature.max(Temperature::FLOOR);
+    let logits = logits.into_dispatch();
+    let beliefs = Dispatch::categorical_expectation(logits, codebook.into_dispatch(), tau, top);
+    Expectation {
+        mean: Tensor::from_dispatch(beliefs.mean),
+        entropy: Tensor::from_dispatch(beliefs.entropy),
+        log_z: Tensor::from_dispatch(beliefs.log_z),
+        top_probs: Tensor::from_dispatch(beliefs.top_probs),
+        top_codes: Tensor::from_dispatch(beliefs.top_codes),
+    }
+}
+
+/// As [`categorical_expectation`], made of plain tensor operations.
+pub fn plain_expectation(
     logits: Tensor<2>,
     temperature: f32,
     codebook: Tensor<2>,

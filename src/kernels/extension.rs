@@ -5,9 +5,19 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, backend_extension};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, backend_extension};
 
 use super::host::{self, Rows};
+
+/// What [`super::Expectation`] holds, as primitives of a backend.
+#[derive(Debug, Clone, ExtensionType)]
+pub struct Beliefs<B: Backend> {
+    pub mean: FloatTensor<B>,
+    pub entropy: FloatTensor<B>,
+    pub log_z: FloatTensor<B>,
+    pub top_probs: FloatTensor<B>,
+    pub top_codes: IntTensor<B>,
+}
 
 /// Fused operations with a gradient. Shapes as in [`super::fused`].
 #[backend_extension(Flex, Autodiff)]
@@ -46,6 +56,14 @@ pub trait FusedOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     fn code_loss(logits: FloatTensor<Self>, codes: IntTensor<Self>) -> FloatTensor<Self>;
+
+    /// Mean, entropy, log Z, top probabilities and top codes; without a gradient.
+    fn categorical_expectation(
+        logits: FloatTensor<Self>,
+        codebook: FloatTensor<Self>,
+        tau: f32,
+        top: usize,
+    ) -> Beliefs<Self>;
 
     fn code_loss_backward(
         logits: FloatTensor<Self>,
@@ -99,6 +117,15 @@ impl FusedOps for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (weight, bias) = (Rows::new(weight), Rows::new(bias));
         host::group_norm_silu_backward(&Rows::new(x), &weight, &bias, groups, &Rows::new(grad))
+    }
+
+    fn categorical_expectation(
+        logits: FloatTensor<Self>,
+        codebook: FloatTensor<Self>,
+        tau: f32,
+        top: usize,
+    ) -> Beliefs<Self> {
+        host::categorical_expectation(&Rows::new(logits), &Rows::new(codebook), tau, top)
     }
 
     fn code_loss(logits: FloatTensor<Self>, codes: IntTensor<Self>) -> FloatTensor<Self> {
@@ -233,6 +260,23 @@ impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
                 prep.finish(state, B::code_loss(logits, codes))
             }
             OpsKind::UnTracked(prep) => prep.finish(B::code_loss(logits, codes)),
+        }
+    }
+
+    fn categorical_expectation(
+        logits: FloatTensor<Self>,
+        codebook: FloatTensor<Self>,
+        tau: f32,
+        top: usize,
+    ) -> Beliefs<Self> {
+        let (logits, codebook) = (logits.into_primitive(), codebook.into_primitive());
+        let inner = B::categorical_expectation(logits, codebook, tau, top);
+        Beliefs {
+            mean: Self::from_inner(inner.mean),
+            entropy: Self::from_inner(inner.entropy),
+            log_z: Self::from_inner(inner.log_z),
+            top_probs: Self::from_inner(inner.top_probs),
+            top_codes: inner.top_codes,
         }
     }
 

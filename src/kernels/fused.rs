@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor};
 use super::extension::FusedOps;
 
 /// Whether the tensors of this device have kernels of their own.
-fn has_kernels(device: &Device) -> bool {
+pub fn has_kernels(device: &Device) -> bool {
     device.clone().without_autodiff() == Device::flex()
 }
 

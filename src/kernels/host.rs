@@ -6,9 +6,14 @@ use burn::tensor::{Shape, TensorData};
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::extension::Beliefs;
+
 /// `1 / (1 + exp(-x))` saturates in f32 well before this.
 const EXP_LIMIT: f32 = 87.0;
 const NORM_EPSILON: f32 = 1e-6;
+/// `2 sqrt(2/pi)`
+const GELU_SLOPE: f32 = 1.595_769_2;
+const GELU_CUBIC: f32 = 0.044_715;
 /// Rows a task takes at a time: enough work to be worth handing out.
 const ROWS_PER_TASK: usize = 16;
 /// Numbers a task takes at a time where there are no rows.
@@ -115,14 +120,14 @@ pub fn gelu_tanh(x: f32) -> f32 {
 
 #[inline(always)]
 fn gelu_argument(x: f32) -> f32 {
-    1.595_769_1 * (x + 0.044_715 * x * x * x)
+    GELU_SLOPE * (x + GELU_CUBIC * x * x * x)
 }
 
 /// Gradient of [`gelu_tanh`] times `grad`.
 #[inline(always)]
 pub fn gelu_tanh_backward(x: f32, grad: f32) -> f32 {
     let s = sigmoid(gelu_argument(x));
-    let slope = 1.595_769_1 * (1.0 + 3.0 * 0.044_715 * x * x);
+    let slope = GELU_SLOPE * (1.0 + 3.0 * GELU_CUBIC * x * x);
     grad * (s + x * s * (1.0 - s) * slope)
 }
 
@@ -284,7 +289,7 @@ pub fn group_norm_silu_backward(
                 || {
                     let first = i % groups * of_group;
                     let (mean, rate) = moments(x);
-                    for c in 0..of_group {
+                    for (c, sums) in sums.iter_mut().enumerate() {
                         let (weight, bias) = (weight.values()[first + c], bias.values()[first + c]);
                         let at = c * plane..(c + 1) * plane;
                         let (x, grad) = (&x[at.clone()], &grad[at.clone()]);
@@ -296,7 +301,7 @@ pub fn group_norm_silu_backward(
                         }
                         let by_weight =
                             sum(grad_x.iter().zip(x).map(|(g, x)| g * (x - mean) * rate));
-                        sums[c] = [by_weight, sum(grad_x.iter().copied())];
+                        *sums = [by_weight, sum(grad_x.iter().copied())];
                         grad_x.iter_mut().for_each(|g| *g *= weight);
                     }
                     normal_backward(x, mean, rate, grad_x);
@@ -354,6 +359,114 @@ pub fn code_loss_backward(logits: &Rows, codes: &[usize], grad: &Rows) -> FloatT
         },
     );
     logits.like(out)
+}
+
+/// Tempered logits further than this below the largest have a probability of exactly 0.
+const NEGLIGIBLE: f32 = -EXP_LIMIT;
+/// Codes taken at a time: their weights stay in the nearest cache.
+const CODES_PER_BLOCK: usize = 256;
+
+/// The posterior of one token.
+struct Belief {
+    mean: Vec<f32>,
+    entropy: f32,
+    log_z: f32,
+    /// Weights, not yet divided by their sum, and codes; likeliest first.
+    top: Vec<(f32, usize)>,
+    z: f32,
+}
+
+impl Belief {
+    /// One pass for the largest logit, one for everything else; probabilities are never stored.
+    #[inline(always)]
+    fn of(logits: &[f32], codebook: &[f32], size: usize, tau: f32, top: usize) -> Self {
+        let largest = largest(logits);
+        let rate = 1.0 / tau;
+        let mut weights = [0.0; CODES_PER_BLOCK];
+        let (mut z, mut weighted) = (0.0, 0.0);
+        let mut mean = vec![0.0; size];
+        let mut best: Vec<(f32, usize)> = Vec::with_capacity(top + 1);
+        for (block, logits) in logits.chunks(CODES_PER_BLOCK).enumerate() {
+            let weights = &mut weights[..logits.len()];
+            for (weight, logit) in weights.iter_mut().zip(logits) {
+                let shifted = (logit - largest) * rate;
+                *weight = if shifted < NEGLIGIBLE { 0.0 } else { exp(shifted) };
+            }
+            z += sum(weights.iter().copied());
+            weighted += sum(weights.iter().zip(logits).map(|(weight, logit)| {
+                if *weight > 0.0 { weight * (logit - largest) * rate } else { 0.0 }
+            }));
+            let first = block * CODES_PER_BLOCK;
+            let codes = &codebook[first * size..(first + weights.len()) * size];
+            for (weight, code) in weights.iter().zip(codes.chunks_exact(size)) {
+                mean.iter_mut().zip(code).for_each(|(mean, code)| *mean += weight * code);
+            }
+            let least = |best: &[(f32, usize)]| match best.last() {
+                Some((weight, _)) if best.len() == top => *weight,
+                _ => f32::NEG_INFINITY,
+            };
+            if self::largest(weights) > least(&best) || best.len() < top {
+                for (i, weight) in weights.iter().enumerate() {
+                    if *weight > least(&best) {
+                        // Equal weights keep the order of their codes.
+                        let at = best.partition_point(|(other, _)| other >= weight);
+                        best.insert(at, (*weight, first + i));
+                        best.truncate(top);
+                    }
+                }
+            }
+        }
+        mean.iter_mut().for_each(|mean| *mean /= z);
+        let (entropy, log_z) = (z.ln() - weighted / z, z.ln() + largest * rate);
+        Self { mean, entropy, log_z, top: best, z }
+    }
+}
+
+/// The largest of some numbers, in lanes; minus infinity of none.
+#[inline(always)]
+fn largest(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = if *value > *lane { *value } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// Mean, entropy, log Z and the most likely codes of `softmax(logits / tau)`; `logits`
+/// [tokens, codes], `codebook` [codes, size].
+pub fn categorical_expectation(
+    logits: &Rows,
+    codebook: &Rows,
+    tau: f32,
+    top: usize,
+) -> Beliefs<Flex> {
+    let (shape, size) = (logits.dims(), codebook.dims()[1]);
+    let (tokens, width) = (shape[0], shape[1]);
+    let beliefs: Vec<Belief> = logits
+        .values()
+        .par_chunks(width)
+        .map(|row| {
+            vectors(
+                #[inline(always)]
+                || Belief::of(row, codebook.values(), size, tau, top),
+            )
+        })
+        .collect();
+    let each =
+        |part: fn(&Belief) -> f32| tensor(beliefs.iter().map(part).collect(), vec![tokens, 1]);
+    let mean = beliefs.iter().flat_map(|belief| belief.mean.iter().copied()).collect();
+    let tops = || beliefs.iter().flat_map(|b| b.top.iter().map(|(w, code)| (w / b.z, *code)));
+    let codes: Vec<i64> = tops().map(|(_, code)| code as i64).collect();
+    Beliefs {
+        mean: tensor(mean, vec![tokens, size]),
+        entropy: each(|belief| belief.entropy),
+        log_z: each(|belief| belief.log_z),
+        top_probs: tensor(tops().map(|(probability, _)| probability).collect(), vec![tokens, top]),
+        top_codes: IntTensor::<Flex>::from_data(TensorData::new(codes, [tokens, top])),
+    }
 }
 
 #[cfg(test)]

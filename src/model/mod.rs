@@ -142,21 +142,24 @@ impl Model {
         }
     }
 
-    /// The label of a class, by exact name or, if only one fits, by the beginning of it.
+    /// The labels that a class name means: the class of that name, or all whose names begin with it.
     ///
     /// # Errors
-    /// No class, or more than one, is meant.
-    pub fn label(&self, class: &str) -> Result<usize, ModelError> {
+    /// No class is meant.
+    pub fn labels(&self, class: &str) -> Result<Vec<usize>, ModelError> {
         let names = &self.card.class_names;
         if let Some(label) = names.iter().position(|name| name == class) {
-            return Ok(label);
+            return Ok(vec![label]);
         }
         let fitting: Vec<usize> =
             (0..names.len()).filter(|label| names[*label].starts_with(class)).collect();
-        match fitting.as_slice() {
-            [label] if !class.is_empty() => Ok(*label),
-            _ => Err(ModelError::UnknownClass { given: class.to_owned(), known: names.join(", ") }),
+        if class.is_empty() || fitting.is_empty() {
+            return Err(ModelError::UnknownClass {
+                given: class.to_owned(),
+                known: names.join(", "),
+            });
         }
+        Ok(fitting)
     }
 
     /// Logits over codes for every token, guided: unconditional, conditional, or `u + s (c - u)`.

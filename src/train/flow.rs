@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use image::RgbImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::config::{FlowTask, RunConfig};
 use super::optimiser::AdamW;
-use super::{Loss, Progress, TrainError, Trainee, program, sheet};
+use super::{Evaluation, Loss, Progress, TrainError, Trainee, program};
 use crate::data::{DataError, EpochOrder, ImageFolder};
 use crate::flow::{SampleSettings, Sampler, Temperature, path_point, purrception_loss};
+use crate::io::sheet;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
 use crate::model::layers::Initialiser;
@@ -233,11 +233,7 @@ impl Trainee for Training {
         Ok(self.loss_on(net, &self.data, &indices, stream, self.task.label_dropout, &device))
     }
 
-    fn evaluate(
-        &mut self,
-        _: &Dit,
-        optimiser: &AdamW,
-    ) -> Result<(RgbImage, Vec<(&'static str, f64)>), TrainError> {
+    fn evaluate(&mut self, _: &Dit, optimiser: &AdamW) -> Result<Evaluation, TrainError> {
         let net = self.averaged(optimiser)?;
         let mut figures = Vec::new();
         if let Some(holdout) = &self.holdout {
@@ -266,7 +262,7 @@ impl Trainee for Training {
         let mut sampler = Sampler::new(&model, settings, None)?;
         sampler.by_ref().for_each(drop);
         let pictures = model.decode_codes(&sampler.codes(), count);
-        Ok((sheet::arrange(&pictures, SHEET_COLUMNS), figures))
+        Ok(Evaluation { sheet: sheet::arrange(&pictures, SHEET_COLUMNS), figures })
     }
 
     fn export(&mut self, _: &Dit, optimiser: &AdamW) -> Result<PathBuf, TrainError> {

@@ -5,7 +5,6 @@ mod config;
 mod flow;
 mod metrics;
 mod optimiser;
-mod sheet;
 mod tokenizer;
 
 use std::path::{Path, PathBuf};
@@ -20,8 +19,8 @@ use thiserror::Error;
 
 use crate::data::DataError;
 use crate::flow::SampleError;
-use crate::io::atomic;
 use crate::io::tensors::{TensorFile, TensorFileError};
+use crate::io::{atomic, png};
 use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
 pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
@@ -121,6 +120,14 @@ pub(crate) struct Loss {
     terms: Vec<(&'static str, Tensor<1>)>,
 }
 
+/// What a run looks like at one moment.
+pub(crate) struct Evaluation {
+    /// Pictures to look at.
+    sheet: RgbImage,
+    /// Figures on held-out pictures.
+    figures: Vec<(&'static str, f64)>,
+}
+
 /// What is particular to a task; the loop is common.
 pub(crate) trait Trainee {
     /// What is trained.
@@ -148,11 +155,7 @@ pub(crate) trait Trainee {
     }
 
     /// A sheet to look at, and figures on held-out pictures.
-    fn evaluate(
-        &mut self,
-        net: &Self::Net,
-        averages: &AdamW,
-    ) -> Result<(RgbImage, Vec<(&'static str, f64)>), TrainError>;
+    fn evaluate(&mut self, net: &Self::Net, averages: &AdamW) -> Result<Evaluation, TrainError>;
 
     /// Writes the finished product as it stands.
     fn export(&mut self, net: &Self::Net, optimiser: &AdamW) -> Result<PathBuf, TrainError>;
@@ -232,13 +235,13 @@ fn train<T: Trainee>(
         line.insert("learning_rate".into(), json!(learning_rate));
         line.insert("images_per_second".into(), json!(images_per_second));
         let made = step + 1;
-        if made % config.sample_every == 0 || made == config.steps {
-            let (sheet, figures) = trainee.evaluate(&net, &optimiser)?;
+        if made.is_multiple_of(config.sample_every) || made == config.steps {
+            let Evaluation { sheet, figures } = trainee.evaluate(&net, &optimiser)?;
             line.extend(figures.into_iter().map(|(name, figure)| (name.to_owned(), json!(figure))));
-            sheet::write(&config.out.join(format!("sample-{made:07}.png")), &sheet)?;
+            write_sheet(&config.out.join(format!("sample-{made:07}.png")), &sheet)?;
         }
         metrics.write(&Value::Object(line))?;
-        if made % config.checkpoint_every == 0 || made == config.steps {
+        if made.is_multiple_of(config.checkpoint_every) || made == config.steps {
             metrics.sync()?;
             checkpoint::save(&config.out, &shape, &net, T::NAMING, &optimiser, &trainee.extra())?;
             trainee.export(&net, &optimiser)?;
@@ -281,6 +284,12 @@ impl Pace {
 /// Name and version of this program.
 pub(crate) fn program() -> String {
     format!("purrscope {}", env!("CARGO_PKG_VERSION"))
+}
+
+fn write_sheet(path: &Path, sheet: &RgbImage) -> Result<(), TrainError> {
+    let bytes =
+        png::encode(sheet, "{}").map_err(|error| io_error(path)(std::io::Error::other(error)))?;
+    atomic::write(path, &bytes).map_err(io_error(path))
 }
 
 pub(crate) fn io_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {

@@ -8,8 +8,9 @@ use image::RgbImage;
 
 use super::config::{RunConfig, TokenizerTask};
 use super::optimiser::AdamW;
-use super::{Loss, TrainError, Trainee, program, sheet};
+use super::{Evaluation, Loss, TrainError, Trainee, program};
 use crate::data::{EpochOrder, ImageFolder};
+use crate::io::sheet;
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use crate::model::card::TokenizerCard;
 use crate::model::layers::Initialiser;
@@ -157,11 +158,7 @@ impl Trainee for Training {
         Ok(())
     }
 
-    fn evaluate(
-        &mut self,
-        net: &Tokenizer,
-        _: &AdamW,
-    ) -> Result<(RgbImage, Vec<(&'static str, f64)>), TrainError> {
+    fn evaluate(&mut self, net: &Tokenizer, _: &AdamW) -> Result<Evaluation, TrainError> {
         let net = net.valid();
         let images = self.holdout.as_ref().unwrap_or(&self.images);
         let spread = images.len() as f64 / HOLDOUT as f64;
@@ -180,7 +177,7 @@ impl Trainee for Training {
             ("holdout_psnr", psnr),
             ("holdout_codes_used", codes.len() as f64 / self.task.model.codes as f64),
         ];
-        Ok((sheet, figures))
+        Ok(Evaluation { sheet, figures })
     }
 
     fn export(&mut self, net: &Tokenizer, optimiser: &AdamW) -> Result<PathBuf, TrainError> {

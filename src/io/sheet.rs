@@ -1,11 +1,6 @@
 //! Many pictures on one sheet.
 
-use std::path::Path;
-
 use image::{Rgb, RgbImage, imageops};
-
-use super::{TrainError, io_error};
-use crate::io::{atomic, png};
 
 const GAP: u32 = 2;
 const PAPER: Rgb<u8> = Rgb([24, 24, 27]);
@@ -24,14 +19,4 @@ pub fn arrange(pictures: &[RgbImage], columns: usize) -> RgbImage {
         imageops::replace(&mut sheet, picture, x, y);
     }
     sheet
-}
-
-/// Writes a sheet as a PNG.
-///
-/// # Errors
-/// Whatever the file system says.
-pub fn write(path: &Path, sheet: &RgbImage) -> Result<(), TrainError> {
-    let bytes =
-        png::encode(sheet, "{}").map_err(|error| io_error(path)(std::io::Error::other(error)))?;
-    atomic::write(path, &bytes).map_err(io_error(path))
 }
