@@ -37,34 +37,36 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&json!({ "auto": auto, "adapters": list }))?);
-        return Ok(());
+        let report = json!({ "auto": auto, "adapters": list });
+        return super::print(&(serde_json::to_string_pretty(&report)? + "\n"));
     }
-    println!("auto    {auto}");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!(
-        "cpu     burn flex, {cores} threads: sample, train; the studio where it can open a window"
+    let mut text = format!(
+        "auto    {auto}\ncpu     burn flex, {cores} threads: sample, train; the studio where it can open a window\n"
     );
     for (index, adapter) in adapters.iter().enumerate() {
         let info = &adapter.info;
-        println!("gpu:{index}   {} ({}, {:?})", info.name, info.backend, info.device_type);
-        println!("        driver {} {}", info.driver, info.driver_info);
-        println!(
-            "        storage buffers up to {} MB, {} invocations a workgroup, subgroups {}, 16-bit floats {}",
+        let note = if adapter.is_software() { " (in software: slow, for tests)" } else { "" };
+        text += &format!(
+            "gpu:{index}   {} ({}, {:?})
+        driver {} {}
+        storage buffers up to {} MB, {} invocations a workgroup, subgroups {}, 16-bit floats {}
+        studio, sample, train{note}\n",
+            info.name,
+            info.backend,
+            info.device_type,
+            info.driver,
+            info.driver_info,
             adapter.limits.max_storage_buffer_binding_size / (1 << 20),
             adapter.limits.max_compute_invocations_per_workgroup,
             yes(adapter.subgroups),
             yes(adapter.half_floats),
         );
-        let note = if adapter.is_software() { " (in software: slow, for tests)" } else { "" };
-        println!("        studio, sample, train{note}");
     }
     if adapters.is_empty() {
-        println!(
-            "no Vulkan, Metal or DX12 adapter: the studio needs one to draw, a software one will do"
-        );
+        text += "no Vulkan, Metal or DX12 adapter: the studio needs one to draw, a software one will do\n";
     }
-    Ok(())
+    super::print(&text)
 }
 
 fn yes(value: bool) -> &'static str {

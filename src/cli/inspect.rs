@@ -24,11 +24,12 @@ pub struct InspectArgs {
 pub fn run(args: &InspectArgs) -> Result<()> {
     let report = report(&args.file)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        super::print(&(serde_json::to_string_pretty(&report)? + "\n"))
     } else {
-        print_human(&report, 0);
+        let mut text = String::new();
+        write_human(&mut text, &report, 0);
+        super::print(&text)
     }
-    Ok(())
 }
 
 fn report(path: &Path) -> Result<Value> {
@@ -90,24 +91,25 @@ fn kind(file: &TensorFile) -> &'static str {
     }
 }
 
-fn print_human(value: &Value, depth: usize) {
+/// Adds `key: value` lines to `text`, deeper levels further in.
+fn write_human(text: &mut String, value: &Value, depth: usize) {
     let Value::Object(entries) = value else { return };
     let indent = "  ".repeat(depth);
     for (key, value) in entries {
         match value {
             Value::Object(_) => {
-                println!("{indent}{key}:");
-                print_human(value, depth + 1);
+                *text += &format!("{indent}{key}:\n");
+                write_human(text, value, depth + 1);
             }
             Value::Array(items) if items.iter().any(Value::is_object) => {
-                println!("{indent}{key}:");
+                *text += &format!("{indent}{key}:\n");
                 for item in items {
                     let words: Vec<String> =
                         item.as_object().into_iter().flatten().map(|(_, v)| plain(v)).collect();
-                    println!("{indent}  {}", words.join("  "));
+                    *text += &format!("{indent}  {}\n", words.join("  "));
                 }
             }
-            value => println!("{indent}{key}: {}", plain(value)),
+            value => *text += &format!("{indent}{key}: {}\n", plain(value)),
         }
     }
 }

@@ -5,6 +5,7 @@ mod inspect;
 mod sample;
 mod train;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -117,4 +118,12 @@ fn studio(model: Option<PathBuf>, device: DeviceArg) -> Result<()> {
             .exit();
     }
     Ok(crate::studio::run(crate::studio::StudioOptions { model, device: device.device })?)
+}
+
+/// Prints to standard output; a reader that has gone away is no error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
@@ -233,7 +234,12 @@ impl Trainee for Training {
         Ok(self.loss_on(net, &self.data, &indices, stream, self.task.label_dropout, &device))
     }
 
-    fn evaluate(&mut self, _: &Dit, optimiser: &AdamW) -> Result<Evaluation, TrainError> {
+    fn evaluate(
+        &mut self,
+        _: &Dit,
+        optimiser: &AdamW,
+        stop: &AtomicBool,
+    ) -> Result<Option<Evaluation>, TrainError> {
         let net = self.averaged(optimiser)?;
         let mut figures = Vec::new();
         if let Some(holdout) = &self.holdout {
@@ -242,6 +248,9 @@ impl Trainee for Training {
             let indices: Vec<usize> = (0..count).map(|i| (i as f64 * spread) as usize).collect();
             let mut sum = 0.0;
             for (i, indices) in indices.chunks(ENCODE_BATCH).enumerate() {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
                 let stream = Stream::new(self.config.seed, HOLDOUT_STREAMS + i as u64);
                 let loss = self.loss_on(&net, holdout, indices, stream, 0.0, &self.device);
                 let (_, cross_entropy) = &loss.terms[0];
@@ -260,9 +269,13 @@ impl Trainee for Training {
         };
         let count = settings.labels.len();
         let mut sampler = Sampler::new(&model, settings, None)?;
-        sampler.by_ref().for_each(drop);
+        while sampler.next().is_some() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+        }
         let pictures = model.decode_codes(&sampler.codes(), count);
-        Ok(Evaluation { sheet: sheet::arrange(&pictures, SHEET_COLUMNS), figures })
+        Ok(Some(Evaluation { sheet: sheet::arrange(&pictures, SHEET_COLUMNS), figures }))
     }
 
     fn export(&mut self, _: &Dit, optimiser: &AdamW) -> Result<PathBuf, TrainError> {

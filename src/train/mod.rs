@@ -7,6 +7,7 @@ mod metrics;
 mod optimiser;
 mod tokenizer;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -70,6 +71,12 @@ pub enum TrainError {
     #[error("{path}: a run is already there (continue it with --resume, or choose another `out`)")]
     AlreadyThere {
         /// The checkpoint.
+        path: PathBuf,
+    },
+    /// Another process trains in the same folder.
+    #[error("{path}: another process is training there")]
+    Busy {
+        /// The run's folder.
         path: PathBuf,
     },
     /// The loss is not a number any more.
@@ -154,8 +161,14 @@ pub(crate) trait Trainee {
         Ok(())
     }
 
-    /// A sheet to look at, and figures on held-out pictures.
-    fn evaluate(&mut self, net: &Self::Net, averages: &AdamW) -> Result<Evaluation, TrainError>;
+    /// A sheet to look at, and figures on held-out pictures; nothing if `stop` is asked for before
+    /// they are there.
+    fn evaluate(
+        &mut self,
+        net: &Self::Net,
+        averages: &AdamW,
+        stop: &AtomicBool,
+    ) -> Result<Option<Evaluation>, TrainError>;
 
     /// Writes the finished product as it stands.
     fn export(&mut self, net: &Self::Net, optimiser: &AdamW) -> Result<PathBuf, TrainError>;
@@ -174,8 +187,8 @@ pub fn run(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&Progress),
 ) -> Result<(Ending, PathBuf), TrainError> {
-    atomic::prepare_folder(&config.out)
-        .map_err(|source| TrainError::Io { path: config.out.clone(), source })?;
+    atomic::prepare_folder(&config.out).map_err(io_error(&config.out))?;
+    let _lock = lock(&config.out)?;
     let held = config.out.join(checkpoint::FILE);
     if !resume && held.exists() {
         return Err(TrainError::AlreadyThere { path: held });
@@ -189,6 +202,17 @@ pub fn run(
             let (trainee, net) = flow::Training::new(config, task, device, watch)?;
             train(config, trainee, net, resume, device, stop, watch)
         }
+    }
+}
+
+/// Keeps other processes from training in the same folder until it is dropped.
+fn lock(folder: &Path) -> Result<File, TrainError> {
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(io_error(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(TrainError::Busy { path: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(io_error(&path)(source)),
     }
 }
 
@@ -235,8 +259,9 @@ fn train<T: Trainee>(
         line.insert("learning_rate".into(), json!(learning_rate));
         line.insert("images_per_second".into(), json!(images_per_second));
         let made = step + 1;
-        if made.is_multiple_of(config.sample_every) || made == config.steps {
-            let Evaluation { sheet, figures } = trainee.evaluate(&net, &optimiser)?;
+        if (made.is_multiple_of(config.sample_every) || made == config.steps)
+            && let Some(Evaluation { sheet, figures }) = trainee.evaluate(&net, &optimiser, stop)?
+        {
             line.extend(figures.into_iter().map(|(name, figure)| (name.to_owned(), json!(figure))));
             write_sheet(&config.out.join(format!("sample-{made:07}.png")), &sheet)?;
         }

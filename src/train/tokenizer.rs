@@ -1,6 +1,7 @@
 //! Training of the autoencoder: reconstruction, commitment, and codes that stay in use.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -158,7 +159,12 @@ impl Trainee for Training {
         Ok(())
     }
 
-    fn evaluate(&mut self, net: &Tokenizer, _: &AdamW) -> Result<Evaluation, TrainError> {
+    fn evaluate(
+        &mut self,
+        net: &Tokenizer,
+        _: &AdamW,
+        _: &AtomicBool,
+    ) -> Result<Option<Evaluation>, TrainError> {
         let net = net.valid();
         let images = self.holdout.as_ref().unwrap_or(&self.images);
         let spread = images.len() as f64 / HOLDOUT as f64;
@@ -177,7 +183,7 @@ impl Trainee for Training {
             ("holdout_psnr", psnr),
             ("holdout_codes_used", codes.len() as f64 / self.task.model.codes as f64),
         ];
-        Ok(Evaluation { sheet, figures })
+        Ok(Some(Evaluation { sheet, figures }))
     }
 
     fn export(&mut self, net: &Tokenizer, optimiser: &AdamW) -> Result<PathBuf, TrainError> {

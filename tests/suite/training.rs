@@ -180,6 +180,10 @@ fn an_interrupt_saves_and_exits_cleanly() {
     while !at.join("run/checkpoint.safetensors").exists() {
         std::thread::sleep(Duration::from_millis(5));
     }
+    let second =
+        purrscope(at, &["--train", "run.toml", "--resume", "--device", "cpu"]).output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("another process is training there"), "{said}");
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     assert!(child.wait().unwrap().success());
