@@ -7,11 +7,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 
 use super::DeviceArg;
 use crate::flow::trajectory::Trajectory;
-use crate::flow::{Grid, LatentShape, Latents, SampleSettings, Sampler, Solver, Temperature};
+use crate::flow::{
+    Grid, LatentShape, Latents, RunRecord, SampleSettings, Sampler, Solver, Temperature,
+};
 use crate::io::tensors::TensorFile;
 use crate::io::{animation, atomic, png};
 use crate::model::Model;
@@ -79,7 +80,10 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     };
     let settings = settings(args, &model)?;
     let noise = args.noise.as_deref().map(read_noise).transpose()?;
-    let noise_file = args.noise.as_ref().map(|path| path.display().to_string());
+    let record = RunRecord {
+        noise: args.noise.as_ref().map(|path| path.display().to_string()),
+        ..RunRecord::new(&model.card.name, model.hash(), &settings)
+    };
     let mut sampler = Sampler::new(&model, settings.clone(), noise)?;
     atomic::prepare_folder(&args.out)
         .with_context(|| format!("cannot write to {}", args.out.display()))?;
@@ -105,9 +109,9 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     let pictures = model.decode_codes(&codes, settings.labels.len());
     for (i, (picture, label)) in pictures.iter().zip(&settings.labels).enumerate() {
         let class = &model.card.class_names[*label];
-        let record = record(&settings, &model, noise_file.as_deref(), Some(i));
+        let record = RunRecord { class: Some(class.clone()), image: Some(i), ..record.clone() };
         let path = args.out.join(format!("{class}-seed{}-{i:03}.png", settings.seed));
-        let bytes = png::encode(picture, &record.to_string())?;
+        let bytes = png::encode(picture, &record.to_json()?)?;
         atomic::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if args.animate.is_some() {
@@ -117,8 +121,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         atomic::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &args.trajectory {
-        let record = record(&settings, &model, noise_file.as_deref(), None);
-        trajectory.write(path, &settings, record.to_string(), &codes)?;
+        trajectory.write(path, &settings, record.to_json()?, &codes)?;
     }
     println!(
         "{} pictures in {} ({} evaluations of the network, {:.1} s)",
@@ -128,36 +131,6 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         begun.elapsed().as_secs_f64()
     );
     Ok(())
-}
-
-/// The settings of a run as the text chunk and the trajectory file keep them; `image` is the place
-/// of one picture in its batch.
-pub fn record(
-    settings: &SampleSettings,
-    model: &Model,
-    noise_file: Option<&str>,
-    image: Option<usize>,
-) -> Value {
-    let mut record = json!({
-        "program": format!("purrscope {}", env!("CARGO_PKG_VERSION")),
-        "model": model.card.name,
-        "model_hash": model.hash(),
-        "labels": settings.labels,
-        "seed": settings.seed,
-        "solver": settings.solver,
-        "grid": settings.grid,
-        "steps": settings.steps,
-        "temperature": settings.temperature,
-        "guidance": settings.guidance,
-    });
-    if let Some(file) = noise_file {
-        record["noise"] = json!(file);
-    }
-    if let Some(i) = image {
-        record["image"] = json!(i);
-        record["class"] = json!(model.card.class_names[settings.labels[i]]);
-    }
-    record
 }
 
 fn settings(args: &SampleArgs, model: &Model) -> Result<SampleSettings> {

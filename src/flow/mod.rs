@@ -5,12 +5,14 @@
 
 mod objective;
 mod record;
+mod run_record;
 mod sampler;
 mod settings;
 pub mod trajectory;
 
 pub use objective::{PurrceptionLoss, path_point, purrception_loss};
 pub use record::{LatentShape, Latents, Posterior, StepRecord};
+pub use run_record::RunRecord;
 pub use sampler::{SampleError, Sampler, exponential_euler, seeded_noise};
 pub use settings::{
     Grid, SampleSettings, SettingsError, Solver, Temperature, guidance_evaluations,

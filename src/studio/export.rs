@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use rfd::{AsyncFileDialog, FileHandle};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::state::{Run, class_name};
-use crate::flow::SampleSettings;
+use crate::flow::{RunRecord, SampleSettings};
 use crate::io::{atomic, png};
 
 /// A dialog that closes sooner than this was never seen.
@@ -34,23 +34,6 @@ pub enum Reply {
     Restore(Box<Restored>),
     /// Something could not be done; what, for people.
     Failed(String),
-}
-
-/// The settings that travel in an exported picture, by the names that `purrscope sample` uses.
-#[derive(Debug, Serialize)]
-struct Exported<'a> {
-    program: &'static str,
-    model: &'a str,
-    model_hash: &'a str,
-    #[serde(flatten)]
-    settings: &'a SampleSettings,
-    class: String,
-    /// The picture's number in the batch; absent on a sheet of all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<usize>,
-    /// The time at which the picture was taken; absent at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    t: Option<f32>,
 }
 
 /// The settings that a picture was made with.
@@ -95,15 +78,13 @@ pub fn settings_json(
     position: usize,
     picture: Option<usize>,
 ) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&Exported {
-        program: concat!("purrscope ", env!("CARGO_PKG_VERSION")),
-        model: &run.model.card.name,
-        model_hash: &run.model.hash,
-        settings: &run.settings,
-        class: class_name(&run.model.card, &run.settings),
+    RunRecord {
+        class: Some(class_name(&run.model.card, &run.settings)),
         image: picture,
         t: (!run.is_end(position)).then(|| run.time(position)),
-    })
+        ..RunRecord::new(&run.model.card.name, &run.model.hash, &run.settings)
+    }
+    .to_json()
 }
 
 /// A name for a picture's file.
