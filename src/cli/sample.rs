@@ -36,7 +36,7 @@ pub struct SampleArgs {
     /// Starting noise from a file: `noise` f32 [batch, channels, height, width]
     #[arg(long, value_name = "FILE")]
     noise: Option<PathBuf>,
-    /// Solver: euler
+    /// Solver: euler, midpoint, heun, rk4, dopri5 or exp2m
     #[arg(long, default_value_t = Solver::Euler)]
     solver: Solver,
     /// Grid of times: uniform, cosine or shifted:S
@@ -51,6 +51,15 @@ pub struct SampleArgs {
     /// Guidance scale: 1 conditional only, 0 unconditional only
     #[arg(long, default_value_t = 1.5, allow_hyphen_values = true)]
     cfg: f32,
+    /// Stochasticity from 0 to 1, with the euler solver
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
+    eta: f32,
+    /// Absolute tolerance of dopri5
+    #[arg(long, default_value_t = 1e-4)]
+    atol: f32,
+    /// Relative tolerance of dopri5
+    #[arg(long, default_value_t = 1e-4)]
+    rtol: f32,
     /// Folder for the PNG files
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -94,8 +103,13 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     )?);
     let mut trajectory = Trajectory::default();
     let mut frames = Vec::new();
+    let mut evaluations = 0;
+    let (mut accepted, mut rejected) = (0, 0);
     for step in sampler.by_ref() {
         bar.inc(1);
+        evaluations = step.evaluations;
+        accepted += step.accepted;
+        rejected += step.rejected;
         if args.animate.is_some() {
             frames.push(model.decode(&step.posterior.mean));
         }
@@ -123,13 +137,16 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     if let Some(path) = &args.trajectory {
         trajectory.write(path, &settings, record.to_json()?, &codes)?;
     }
-    println!(
-        "{} pictures in {} ({} evaluations of the network, {:.1} s)",
+    let adaptive = match settings.solver {
+        Solver::Dopri5 => format!(", {accepted} steps accepted and {rejected} rejected"),
+        _ => String::new(),
+    };
+    super::print(&format!(
+        "{} pictures in {} ({evaluations} evaluations of the network{adaptive}, {:.1} s)\n",
         pictures.len(),
         args.out.display(),
-        settings.evaluations(),
         begun.elapsed().as_secs_f64()
-    );
+    ))?;
     Ok(())
 }
 
@@ -153,6 +170,9 @@ fn settings(args: &SampleArgs, model: &Model) -> Result<SampleSettings> {
         steps: args.steps,
         temperature: args.temperature.clone(),
         guidance: args.cfg,
+        eta: args.eta,
+        atol: args.atol,
+        rtol: args.rtol,
     })
 }
 

@@ -111,6 +111,10 @@ pub struct StepRecord {
     pub x_next: Latents,
     /// Network evaluations so far, this interval included; guidance counts twice.
     pub evaluations: usize,
+    /// Inner steps that the solver took to cross the interval: 1, but for the adaptive one.
+    pub accepted: usize,
+    /// Inner steps that the adaptive solver tried and took back.
+    pub rejected: usize,
     /// Time the interval took.
     pub wall: Duration,
 }

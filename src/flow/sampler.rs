@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use burn::tensor::Tensor;
 use thiserror::Error;
 
-use super::record::{LatentShape, Latents, Posterior, StepRecord};
-use super::settings::{SampleSettings, SettingsError, Solver, guidance_evaluations};
-use crate::kernels::{Expectation, categorical_expectation};
-use crate::model::{Model, params};
+use super::predictor::Predictor;
+use super::record::{LatentShape, Latents, StepRecord};
+use super::settings::{SampleSettings, SettingsError, guidance_evaluations};
+use super::solver::{Crossing, Interval, Memory, Tolerances, cross, stochastic};
+use crate::model::Model;
 use crate::rng::Stream;
 
 /// A run that cannot begin.
@@ -29,33 +29,35 @@ pub enum SampleError {
 
 /// A run of the solver: an iterator over its steps. Drop it to stop.
 #[derive(Debug)]
-pub struct Sampler<'m> {
-    model: &'m Model,
+pub struct Sampler<'p, P = Model> {
+    predictor: &'p P,
     settings: SampleSettings,
     times: Vec<f32>,
     state: Latents,
+    memory: Memory,
     step: usize,
     evaluations: usize,
 }
 
-impl<'m> Sampler<'m> {
+impl<'p, P: Predictor> Sampler<'p, P> {
     /// A run at its beginning: from `noise`, or from the noise that the seed gives.
     ///
     /// # Errors
     /// A setting out of range, or noise of another shape.
     pub fn new(
-        model: &'m Model,
+        predictor: &'p P,
         settings: SampleSettings,
         noise: Option<Latents>,
     ) -> Result<Self, SampleError> {
-        settings.validate(model.card.backbone.num_classes)?;
-        let shape = model.latent_shape(settings.labels.len());
+        settings.validate(predictor.classes())?;
+        let shape = predictor.latent_shape(settings.labels.len());
         let state = noise.unwrap_or_else(|| seeded_noise(settings.seed, shape));
         if state.shape != shape || state.values.len() != shape.len() {
             return Err(SampleError::Noise { found: state.shape.dims(), expected: shape.dims() });
         }
         let times = settings.grid.points(settings.steps);
-        Ok(Self { model, settings, times, state, step: 0, evaluations: 0 })
+        let memory = Memory::default();
+        Ok(Self { predictor, settings, times, state, memory, step: 0, evaluations: 0 })
     }
 
     /// The state reached so far: noise at first, data at the end.
@@ -65,51 +67,57 @@ impl<'m> Sampler<'m> {
 
     /// The nearest code of every token of the state, `[batch, height, width]`.
     pub fn codes(&self) -> Vec<u32> {
-        self.model.nearest_codes(&self.state)
-    }
-
-    fn posterior(&mut self, t: f32, temperature: f32) -> Posterior {
-        let SampleSettings { labels, guidance, .. } = &self.settings;
-        let x = self.model.upload(&self.state);
-        let logits = self.model.logits(x, t, labels, *guidance);
-        self.evaluations += guidance_evaluations(*guidance);
-        posterior(logits, temperature, self.model.codebook(), self.state.shape)
+        self.predictor.nearest_codes(&self.state)
     }
 }
 
-impl Iterator for Sampler<'_> {
+impl<P: Predictor> Iterator for Sampler<'_, P> {
     type Item = StepRecord;
 
     fn next(&mut self) -> Option<StepRecord> {
         let (t, t_next) = (*self.times.get(self.step)?, *self.times.get(self.step + 1)?);
         let begun = Instant::now();
-        let temperature = self.settings.temperature.at(t);
-        let posterior = self.posterior(t, temperature);
-        let x_next = match self.settings.solver {
-            Solver::Euler => exponential_euler(&self.state, &posterior.mean, t, t_next),
+        let Self { predictor, settings, state, .. } = self;
+        let mut asked = 0;
+        let mut believe = |x: &Latents, t: f32| {
+            asked += 1;
+            predictor.posterior(x, t, settings.temperature.at(t), settings)
         };
+        let posterior = believe(state, t);
+        let interval = Interval { t: f64::from(t), t_next: f64::from(t_next) };
+        let crossing = if settings.eta > 0.0 {
+            let noise = step_noise(settings.seed, self.step, state.shape);
+            let eta = f64::from(settings.eta);
+            Crossing::whole(stochastic(state, &posterior.mean, interval, eta, &noise))
+        } else {
+            let tolerances = Tolerances { absolute: settings.atol, relative: settings.rtol };
+            cross(
+                settings.solver,
+                &mut self.memory,
+                state,
+                &posterior.mean,
+                interval,
+                tolerances,
+                &mut |x, t| believe(x, t as f32).mean,
+            )
+        };
+        self.evaluations += asked * guidance_evaluations(settings.guidance);
         let record = StepRecord {
             step: self.step,
             t,
             t_next,
-            temperature,
-            x: std::mem::replace(&mut self.state, x_next.clone()),
+            temperature: self.settings.temperature.at(t),
+            x: std::mem::replace(&mut self.state, crossing.x.clone()),
             posterior,
-            x_next,
+            x_next: crossing.x,
             evaluations: self.evaluations,
+            accepted: crossing.accepted,
+            rejected: crossing.rejected,
             wall: begun.elapsed(),
         };
         self.step += 1;
         Some(record)
     }
-}
-
-/// `x' = mu + (1-t')/(1-t) (x - mu)`, the exact solution of `dx/dt = (mu - x)/(1-t)` for a constant
-/// `mu`; at `t' = 1` it is `mu` itself.
-pub fn exponential_euler(x: &Latents, mu: &Latents, t: f32, t_next: f32) -> Latents {
-    let kept = ((1.0 - f64::from(t_next)) / (1.0 - f64::from(t))) as f32;
-    let values = x.values.iter().zip(&mu.values).map(|(x, mu)| mu + kept * (x - mu)).collect();
-    Latents { shape: x.shape, values }
 }
 
 /// Standard normal noise: image `i` draws from stream `i` of the seed, so that an image does not
@@ -121,31 +129,11 @@ pub fn seeded_noise(seed: u64, shape: LatentShape) -> Latents {
     Latents { shape, values }
 }
 
-/// Reads the belief about every token to the host.
-///
-/// # Shapes
-/// - `logits`: `[batch, height * width, codes]`
-/// - `codebook`: `[codes, channels]`
-fn posterior(
-    logits: Tensor<3>,
-    temperature: f32,
-    codebook: &Tensor<2>,
-    shape: LatentShape,
-) -> Posterior {
-    let [batch, tokens, codes] = logits.dims();
-    let top = Posterior::TOP.min(codes);
-    let flat = logits.reshape([batch * tokens, codes]);
-    let Expectation { mean, entropy, log_z, top_probs, top_codes } =
-        categorical_expectation(flat, temperature, codebook.clone(), top);
-    let mean = mean.reshape([batch, tokens, shape.channels]).swap_dims(1, 2);
-    let top_probs = top_probs.reshape([batch, tokens, top]).swap_dims(1, 2);
-    let top_codes = top_codes.reshape([batch, tokens, top]).swap_dims(1, 2);
-    Posterior {
-        mean: Latents { shape, values: params::host(mean) },
-        entropy: params::host(entropy),
-        log_z: params::host(log_z),
-        top,
-        top_codes: top_codes.into_data_as::<i64>().iter::<i64>().map(|code| code as u32).collect(),
-        top_probs: params::host(top_probs),
-    }
+/// The noise of a stochastic step: image `i` draws from a stream of its own for every step.
+fn step_noise(seed: u64, step: usize, shape: LatentShape) -> Latents {
+    let each = shape.channels * shape.tokens();
+    let stream = |image: usize| ((step as u64 + 1) << 32) + image as u64;
+    let values =
+        (0..shape.batch).flat_map(|image| Stream::new(seed, stream(image)).normals(each)).collect();
+    Latents { shape, values }
 }

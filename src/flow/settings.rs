@@ -56,16 +56,33 @@ pub enum Solver {
     /// integrator in `-log(1-t)` and lands exactly on `mu` in its last step.
     #[default]
     Euler,
+    /// The explicit midpoint method, of second order; never asks for a velocity at `t = 1`.
+    Midpoint,
+    /// Heun's method, of second order.
+    Heun,
+    /// The classical Runge-Kutta method, of fourth order.
+    Rk4,
+    /// Dormand and Prince's adaptive method, of fifth order, within each interval.
+    Dopri5,
+    /// Two-step exponential multistep method, of second order at one evaluation a step.
+    Exp2m,
 }
 
 impl Solver {
     /// Every solver, in the order in which they are offered.
-    pub const ALL: [Self; 1] = [Self::Euler];
+    pub const ALL: [Self; 6] =
+        [Self::Euler, Self::Midpoint, Self::Heun, Self::Rk4, Self::Dopri5, Self::Exp2m];
 
-    /// Network evaluations of one step, without guidance.
-    pub fn evaluations(self) -> usize {
+    /// Network evaluations of a run of `steps` intervals, without guidance; unknown beforehand for
+    /// the adaptive solver.
+    pub fn evaluations(self, steps: usize) -> Option<usize> {
         match self {
-            Self::Euler => 1,
+            Self::Euler | Self::Exp2m => Some(steps),
+            Self::Midpoint => Some(2 * steps),
+            // The last interval of these is closed by one exact step.
+            Self::Heun => Some(2 * steps - 1),
+            Self::Rk4 => Some(4 * steps - 3),
+            Self::Dopri5 => None,
         }
     }
 }
@@ -74,6 +91,11 @@ impl fmt::Display for Solver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Euler => "euler",
+            Self::Midpoint => "midpoint",
+            Self::Heun => "heun",
+            Self::Rk4 => "rk4",
+            Self::Dopri5 => "dopri5",
+            Self::Exp2m => "exp2m",
         })
     }
 }
@@ -323,6 +345,12 @@ pub struct SampleSettings {
     pub temperature: Temperature,
     /// Guidance scale `s`: 1 conditional only, 0 unconditional only, else `u + s (c - u)`.
     pub guidance: f32,
+    /// Stochasticity from 0, the flow itself, to 1, ancestral sampling; above 0 only with `euler`.
+    pub eta: f32,
+    /// Absolute tolerance of `dopri5`.
+    pub atol: f32,
+    /// Relative tolerance of `dopri5`.
+    pub rtol: f32,
 }
 
 impl Default for SampleSettings {
@@ -335,6 +363,9 @@ impl Default for SampleSettings {
             steps: 24,
             temperature: Temperature::default(),
             guidance: 1.5,
+            eta: 0.0,
+            atol: 1e-4,
+            rtol: 1e-4,
         }
     }
 }
@@ -368,12 +399,23 @@ impl SampleSettings {
                 range: "a finite number",
             });
         }
+        if !(0.0..=1.0).contains(&self.eta) || (self.eta > 0.0 && self.solver != Solver::Euler) {
+            return Err(SettingsError::OutOfRange {
+                what: "eta",
+                given: format!("{} with {}", self.eta, self.solver),
+                range: "from 0 to 1, and 0 with solvers other than euler",
+            });
+        }
+        let tolerances = [("atol", self.atol), ("rtol", self.rtol)];
+        if let Some((what, given)) = tolerances.into_iter().find(|(_, t)| !(1e-8..=1.0).contains(t))
+        {
+            return Err(SettingsError::OutOfRange {
+                what,
+                given: given.to_string(),
+                range: "from 1e-8 to 1",
+            });
+        }
         self.temperature.validate()
-    }
-
-    /// Network evaluations of the whole run; guidance other than 0 and 1 counts twice.
-    pub fn evaluations(&self) -> usize {
-        self.steps * self.solver.evaluations() * guidance_evaluations(self.guidance)
     }
 }
 

@@ -275,6 +275,8 @@ impl Trajectory for FakeRun<'_> {
             posterior,
             x_next,
             evaluations: 2 * (self.step + 1),
+            accepted: 1,
+            rejected: 0,
             wall: Duration::from_millis(48),
         };
         self.step += 1;

@@ -164,6 +164,7 @@ impl Draft {
             steps: self.steps.clamp(1, SampleSettings::MAX_STEPS),
             temperature: self.temperature(),
             guidance: self.guidance,
+            ..SampleSettings::default()
         }
     }
 
@@ -203,9 +204,9 @@ impl Draft {
         Ok(())
     }
 
-    /// Network evaluations of one step.
-    pub fn evaluations_per_step(&self) -> usize {
-        self.solver.evaluations() * guidance_evaluations(self.guidance)
+    /// Network evaluations of the run, where they can be known beforehand.
+    pub fn evaluations(&self) -> Option<usize> {
+        Some(self.solver.evaluations(self.steps)? * guidance_evaluations(self.guidance))
     }
 }
 
@@ -670,7 +671,7 @@ impl StudioState {
                         count(shown.settings.labels.len(), "picture"),
                         class_name(&shown.model.card, &shown.settings),
                         wall.as_secs_f32(),
-                        shown.settings.evaluations(),
+                        shown.evaluations(shown.settings.steps),
                     );
                     self.notices.note(text);
                     if self.follow {

@@ -3,6 +3,7 @@
 mod cli;
 mod golden;
 mod kernels;
+mod solvers;
 mod training;
 
 /// Devices and comparisons that several modules share.

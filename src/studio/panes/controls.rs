@@ -235,12 +235,12 @@ fn course(ui: &mut Ui, draft: &Draft) {
 
 fn summary(ui: &mut Ui, draft: &Draft) {
     ui.add_space(GRID);
-    let each = draft.evaluations_per_step();
+    let known = draft.evaluations();
     ui.horizontal(|ui| {
-        let hint =
-            "Network evaluations (NFE): steps times evaluations a step; guidance asks twice.";
-        ui.label(theme::number(ui, format!("{} x {each} = {}", draft.steps, draft.steps * each)))
-            .on_hover_text(hint);
+        let hint = "Network evaluations (NFE) of the run; guidance asks twice. An adaptive solver \
+                    decides as it goes.";
+        let text = known.map_or_else(|| "?".to_owned(), |known| known.to_string());
+        ui.label(theme::number(ui, text)).on_hover_text(hint);
         ui.label(theme::weak(ui, "evaluations")).on_hover_text(hint);
     });
     CollapsingHeader::new(RichText::new("As a command").text_style(TextStyle::Small)).show(
