@@ -55,7 +55,7 @@ impl DeviceArg {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Makes pictures without a window
-    Sample(sample::SampleArgs),
+    Sample(Box<sample::SampleArgs>),
     /// Tells what a model, trajectory, codes or exported PNG holds
     Inspect(inspect::InspectArgs),
     /// Lists the adapters of this machine and what each can run
