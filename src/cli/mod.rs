@@ -1,5 +1,6 @@
 //! The command line: arguments to commands, errors to one line.
 
+mod codes;
 mod devices;
 mod inspect;
 mod sample;
@@ -56,6 +57,10 @@ impl DeviceArg {
 enum Command {
     /// Makes pictures without a window
     Sample(Box<sample::SampleArgs>),
+    /// Turns pictures into codes
+    Encode(codes::EncodeArgs),
+    /// Turns codes into pictures
+    Decode(codes::DecodeArgs),
     /// Tells what a model, trajectory, codes or exported PNG holds
     Inspect(inspect::InspectArgs),
     /// Lists the adapters of this machine and what each can run
@@ -96,6 +101,8 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Some(Command::Sample(args)) => sample::run(&args),
+        Some(Command::Encode(args)) => codes::encode(&args),
+        Some(Command::Decode(args)) => codes::decode(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Devices(args)) => devices::run(&args),
         None => match cli.train {

@@ -40,6 +40,14 @@ pub enum DataError {
     },
 }
 
+const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
+
+/// Whether a file's name is that of a picture.
+pub fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    EXTENSIONS.contains(&extension.as_str())
+}
+
 /// The pictures of a folder: found at once, read when they are needed.
 #[derive(Debug)]
 pub struct ImageFolder {
@@ -53,8 +61,6 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
-
     /// Lists the pictures of `root`; they will be read as squares of `size` pixels.
     ///
     /// # Errors
@@ -63,10 +69,8 @@ impl ImageFolder {
         let mut class_names = Vec::new();
         let mut files = Vec::new();
         for folder in sorted_entries(root)?.into_iter().filter(|path| path.is_dir()) {
-            let pictures: Vec<_> = sorted_entries(&folder)?
-                .into_iter()
-                .filter(|path| Self::is_picture(path))
-                .collect();
+            let pictures: Vec<_> =
+                sorted_entries(&folder)?.into_iter().filter(|path| is_picture(path)).collect();
             if pictures.is_empty() {
                 continue;
             }
@@ -79,11 +83,6 @@ impl ImageFolder {
         }
         let unreadable = Mutex::default();
         Ok(Self { root: root.to_owned(), size: size as u32, class_names, files, unreadable })
-    }
-
-    fn is_picture(path: &Path) -> bool {
-        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        Self::EXTENSIONS.contains(&extension.as_str())
     }
 
     /// Names of the classes, in order of label.
@@ -153,7 +152,7 @@ fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// The middle square of a picture at `size` pixels a side.
-fn fit_square(picture: RgbImage, size: u32) -> RgbImage {
+pub fn fit_square(picture: RgbImage, size: u32) -> RgbImage {
     let (width, height) = picture.dimensions();
     if (width, height) == (size, size) {
         return picture;

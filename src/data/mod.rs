@@ -3,5 +3,5 @@
 mod folder;
 mod order;
 
-pub use folder::{DataError, ImageFolder};
+pub use folder::{DataError, ImageFolder, fit_square, is_picture};
 pub use order::EpochOrder;

@@ -225,3 +225,36 @@ fn devices_are_listed() {
         "abacus",
     );
 }
+
+#[test]
+fn pictures_become_codes_and_pictures_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+    let sample = ["sample", "--labels", "4,18", "--steps", "4", "--out", "o", "--device", "cpu"];
+    succeed(at, &sample);
+    fs::write(at.join("o/broken.png"), b"x").unwrap();
+    succeed(at, &["encode", model, "o", "--out", "codes.safetensors", "--device", "cpu"]);
+    let (shape, codes) =
+        TensorFile::open(&at.join("codes.safetensors")).unwrap().integers("codes").unwrap();
+    assert_eq!(shape, [2, 16, 16]);
+    succeed(at, &["decode", model, "codes.safetensors", "--out", "p", "--device", "cpu"]);
+    assert_eq!(files(&at.join("p")), ["00000.png", "00001.png"]);
+    // Decoded pictures are close to those they were made from.
+    let first = files(&at.join("o")).into_iter().find(|name| name.starts_with("cat")).unwrap();
+    let read = |path: &Path| image::open(path).unwrap().to_rgb8();
+    let (a, b) = (read(&at.join("o").join(first)), read(&at.join("p/00000.png")));
+    let off: u32 = a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+    assert!((off as f32) < 20.0 * a.as_raw().len() as f32, "pictures differ by {off}");
+
+    let mut writer = TensorWriter::default();
+    writer.integers("codes", &[1, 16, 16], codes[..256].iter().map(|code| code + 1024));
+    writer.write(&at.join("bad.safetensors")).unwrap();
+    fail(
+        at,
+        &["decode", model, "bad.safetensors", "--out", "q"],
+        1,
+        "a code is not from 0 to 1023",
+    );
+    fail(at, &["encode", model, "nowhere", "--out", "c.safetensors"], 1, "nowhere");
+}

@@ -1,0 +1,152 @@
+//! `purrscope encode` and `purrscope decode`: pictures to codes and back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use super::DeviceArg;
+use crate::data::{fit_square, is_picture};
+use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
+use crate::io::{atomic, png};
+use crate::model::{Model, from_pictures};
+
+/// Pictures encoded or decoded at once.
+const BATCH: usize = 32;
+
+#[derive(Debug, Args)]
+pub struct EncodeArgs {
+    /// Model file
+    model: PathBuf,
+    /// Pictures, or folders of pictures
+    #[arg(required = true)]
+    pictures: Vec<PathBuf>,
+    /// File for the codes: `codes` i64 [pictures, height, width]
+    #[arg(long, value_name = "CODES.safetensors")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+#[derive(Debug, Args)]
+pub struct DecodeArgs {
+    /// Model file
+    model: PathBuf,
+    /// Codes: `codes` i64 [pictures, height, width]
+    codes: PathBuf,
+    /// Folder for the PNG files
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+/// What a file of codes says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    model_hash: String,
+    /// The picture that each row was made from.
+    pictures: Vec<String>,
+}
+
+/// Encodes every readable picture; the others are named in warnings.
+pub fn encode(args: &EncodeArgs) -> Result<()> {
+    let selected = args.device.open()?;
+    let model = Model::open(&args.model, &selected.device)?;
+    let mut files = Vec::new();
+    for path in &args.pictures {
+        collect(path, &mut files)?;
+    }
+    let side = model.card.image_size() as u32;
+    let (mut codes, mut names) = (Vec::new(), Vec::new());
+    for files in files.chunks(BATCH) {
+        let mut pictures: Vec<RgbImage> = Vec::new();
+        for file in files {
+            match image::open(file) {
+                Ok(picture) => {
+                    pictures.push(fit_square(picture.to_rgb8(), side));
+                    names.push(file.display().to_string());
+                }
+                Err(error) => tracing::warn!("skipped {}: {error}", file.display()),
+            }
+        }
+        if !pictures.is_empty() {
+            let images = from_pictures(&pictures, &selected.device);
+            let latents = model.tokenizer.encode(images);
+            codes.extend(model.tokenizer.quantise(latents).into_data_as::<i64>().iter::<i64>());
+        }
+    }
+    ensure!(!names.is_empty(), "none of the {} pictures can be read", files.len());
+    let grid = model.card.backbone.input_size;
+    let mut writer = TensorWriter::default();
+    writer.integers("codes", &[names.len(), grid, grid], codes);
+    let header = Header { model_hash: model.hash().to_owned(), pictures: names };
+    writer.metadata(METADATA_KEY, serde_json::to_string(&header)?);
+    writer.write(&args.out)?;
+    super::print(&format!("{} pictures in {}\n", header.pictures.len(), args.out.display()))
+}
+
+/// The pictures at `path`: itself, or all below it, in order of name.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let context = || path.display().to_string();
+    if !fs::metadata(path).with_context(context)?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let before = files.len();
+    let mut entries = fs::read_dir(path)
+        .with_context(context)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .with_context(context)?;
+    entries.sort();
+    for entry in entries {
+        if entry.is_dir() {
+            collect(&entry, files)?;
+        } else if is_picture(&entry) {
+            files.push(entry);
+        }
+    }
+    if files.len() == before {
+        tracing::warn!("{}: no pictures found", path.display());
+    }
+    Ok(())
+}
+
+/// Decodes every row of codes to a PNG.
+pub fn decode(args: &DecodeArgs) -> Result<()> {
+    let selected = args.device.open()?;
+    let model = Model::open(&args.model, &selected.device)?;
+    let file = TensorFile::open(&args.codes)?;
+    let (shape, codes) = file.integers("codes")?;
+    let grid = model.card.backbone.input_size;
+    let path = args.codes.display();
+    let [count, height, width] = shape[..] else {
+        bail!("{path}: tensor 'codes' has shape {shape:?}, expected three extents");
+    };
+    ensure!(
+        (height, width) == (grid, grid),
+        "{path}: the codes are {height}x{width}, the model's are {grid}x{grid}"
+    );
+    let known = model.card.tokenizer.codes;
+    let codes: Vec<u32> = codes
+        .iter()
+        .map(|code| u32::try_from(*code).ok().filter(|code| (*code as usize) < known))
+        .collect::<Option<_>>()
+        .with_context(|| format!("{path}: a code is not from 0 to {}", known - 1))?;
+    atomic::prepare_folder(&args.out)
+        .with_context(|| format!("cannot write to {}", args.out.display()))?;
+    for (batch, codes) in codes.chunks(BATCH * grid * grid).enumerate() {
+        let pictures = model.decode_codes(codes, codes.len() / (grid * grid));
+        for (i, picture) in pictures.iter().enumerate() {
+            let path = args.out.join(format!("{:05}.png", batch * BATCH + i));
+            let bytes = png::encode(picture, "{}")?;
+            atomic::write(&path, &bytes)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    super::print(&format!("{count} pictures in {}\n", args.out.display()))
+}
