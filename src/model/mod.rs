@@ -25,8 +25,10 @@ pub use tokenizer::Tokenizer;
 /// The model that is part of the program.
 static EMBEDDED: &[u8] = include_bytes!("../../assets/cats-and-robots.safetensors");
 
-/// Tokens of a field of one code that is decoded to show what the code looks like.
-const SWATCH_TOKENS: usize = 4;
+/// Side, in tokens, of a field of one code that is decoded to show what the code looks like.
+const SWATCH_FIELD: usize = 6;
+/// Side, in tokens, of the middle of the field, which is shown: the edges know that they are edges.
+const SWATCH_TOKENS: usize = 2;
 /// Codes decoded at once for swatches.
 const SWATCH_BATCH: usize = 64;
 
@@ -223,14 +225,18 @@ impl Model {
         self.tokenizer.decode(self.tokenizer.look_up(codes))
     }
 
-    /// What the decoder makes of a field of each code: a small picture a code.
+    /// What the decoder makes of the middle of a field of each code: a small picture a code.
     pub fn code_swatches(&self, codes: &[u32]) -> Vec<RgbImage> {
-        let field = SWATCH_TOKENS * SWATCH_TOKENS;
+        let token = self.card.tokenizer.downsampling();
+        let (edge, side) = ((SWATCH_FIELD - SWATCH_TOKENS) / 2 * token, SWATCH_TOKENS * token);
         codes
             .chunks(SWATCH_BATCH)
             .flat_map(|codes| {
-                let tokens = codes.iter().flat_map(|code| std::iter::repeat_n(*code, field));
-                to_pictures(self.decode_grid(tokens, [codes.len(), SWATCH_TOKENS, SWATCH_TOKENS]))
+                let tokens = codes
+                    .iter()
+                    .flat_map(|code| std::iter::repeat_n(*code, SWATCH_FIELD * SWATCH_FIELD));
+                let fields = self.decode_grid(tokens, [codes.len(), SWATCH_FIELD, SWATCH_FIELD]);
+                to_pictures(fields.narrow(2, edge, side).narrow(3, edge, side))
             })
             .collect()
     }
