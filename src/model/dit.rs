@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::activation::silu;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::card::DitConfig;
 use super::layers::{Conv2d, Embedding, Initialiser, Linear};
@@ -255,9 +255,4 @@ pub fn reference_name(path: &str) -> String {
     path.replace("modulation.", "adaLN_modulation.1.")
         .replace("t_embedder.mlp_in.", "t_embedder.mlp.0.")
         .replace("t_embedder.mlp_out.", "t_embedder.mlp.2.")
-}
-
-/// A network for `device` whose parameters are zero until they are loaded.
-pub fn blank(config: &DitConfig, device: &Device) -> Dit {
-    Dit::new(config, &mut Initialiser::new(0, device))
 }

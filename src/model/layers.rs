@@ -1,6 +1,6 @@
 //! Layers whose parameters keep the names and layouts of the reference's files.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::module::{conv2d, linear};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -8,37 +8,49 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::kernels::{group_norm_silu, plain};
 use crate::rng::Stream;
 
-/// Draws the first values of parameters: each tensor has a stream of its own, in order of creation.
+/// Makes parameters: with first values (random ones from a stream for each, in order), or blank
+/// ones that take no memory until they are loaded.
 #[derive(Debug)]
 pub struct Initialiser<'a> {
     device: &'a Device,
-    seed: u64,
+    seed: Option<u64>,
     drawn: u64,
 }
 
 impl<'a> Initialiser<'a> {
     /// Parameters on `device`, drawn from `seed`.
     pub fn new(seed: u64, device: &'a Device) -> Self {
-        Self { device, seed, drawn: 0 }
+        Self { device, seed: Some(seed), drawn: 0 }
     }
 
-    /// The device that parameters are made on.
-    pub fn device(&self) -> &Device {
-        self.device
+    /// Parameters that will be loaded on `device`; zero where one is used before.
+    pub fn blank(device: &'a Device) -> Self {
+        Self { device, seed: None, drawn: 0 }
     }
 
-    fn stream(&mut self) -> Stream {
-        self.drawn += 1;
-        Stream::new(self.seed, self.drawn)
-    }
-
-    fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
-        Param::from_data(TensorData::new(values, shape), self.device)
+    fn param<const D: usize>(
+        &self,
+        shape: [usize; D],
+        draw: impl FnOnce(&mut Stream, usize) -> Vec<f32>,
+    ) -> Param<Tensor<D>> {
+        match self.seed {
+            Some(seed) => {
+                let values = draw(&mut Stream::new(seed, self.drawn), shape.iter().product());
+                Param::from_data(TensorData::new(values, shape), self.device)
+            }
+            None => Param::uninitialized(
+                ParamId::new(),
+                move |device, leaf| Tensor::zeros(shape, device).set_require_grad(leaf),
+                self.device.clone(),
+                self.device.is_autodiff(),
+                shape.into(),
+            ),
+        }
     }
 
     /// A parameter filled with `value`.
-    pub fn constant<const D: usize>(&mut self, value: f32, shape: [usize; D]) -> Param<Tensor<D>> {
-        self.param(vec![value; shape.iter().product()], shape)
+    pub fn constant<const D: usize>(&self, value: f32, shape: [usize; D]) -> Param<Tensor<D>> {
+        self.param(shape, |_, count| vec![value; count])
     }
 
     /// A parameter drawn from the normal distribution of mean 0.
@@ -47,15 +59,16 @@ impl<'a> Initialiser<'a> {
         deviation: f32,
         shape: [usize; D],
     ) -> Param<Tensor<D>> {
-        let mut values = self.stream().normals(shape.iter().product());
-        values.iter_mut().for_each(|value| *value *= deviation);
-        self.param(values, shape)
+        self.drawn += 1;
+        self.param(shape, |stream, count| {
+            stream.normals(count).into_iter().map(|value| value * deviation).collect()
+        })
     }
 
     /// A parameter drawn uniformly from `[-bound, bound)`.
     pub fn uniform<const D: usize>(&mut self, bound: f64, shape: [usize; D]) -> Param<Tensor<D>> {
-        let values = self.stream().symmetric(shape.iter().product(), bound);
-        self.param(values, shape)
+        self.drawn += 1;
+        self.param(shape, |stream, count| stream.symmetric(count, bound))
     }
 }
 

@@ -32,6 +32,11 @@ const SWATCH_TOKENS: usize = 2;
 /// Codes decoded at once for swatches.
 const SWATCH_BATCH: usize = 64;
 
+/// Most tokens a side of the latents.
+const LARGEST_GRID: usize = 1024;
+/// Widest layer.
+const LARGEST_SIZE: usize = 1 << 16;
+
 /// A model that cannot be used.
 #[derive(Debug, Error)]
 pub enum ModelError {
@@ -92,8 +97,9 @@ impl Model {
 
     fn read(file: &TensorFile, device: &Device) -> Result<Self, ModelError> {
         let card = read_card(file)?;
-        let init = || Initialiser::new(0, device);
-        let backbone = Dit::new(&card.backbone, &mut init());
+        check_against_file(&card, file)
+            .map_err(|reason| ModelError::NotAModel { path: file.path().to_owned(), reason })?;
+        let backbone = Dit::new(&card.backbone, &mut Initialiser::blank(device));
         let backbone = params::load(backbone, backbone_name, device, |name, shape| {
             file.floats_of_shape(name, shape)
         })?;
@@ -301,6 +307,25 @@ fn check_card(card: &ModelCard) -> Result<(), String> {
     check_tokenizer(vq)
 }
 
+/// Whether the file is large enough for the sizes that its card speaks of, so that nothing is made
+/// on the word of the card alone. Every tensor is checked against its own shape later.
+fn check_against_file(card: &ModelCard, file: &TensorFile) -> Result<(), String> {
+    let (dit, vq) = (&card.backbone, &card.tokenizer);
+    let entries = file.entries();
+    if dit.depth + vq.residual_blocks > entries.len() {
+        return Err("its card speaks of more blocks than it holds".to_owned());
+    }
+    let name = "backbone.final_layer.linear.weight";
+    let expected = [dit.patch_size * dit.patch_size * dit.out_channels, dit.hidden_size];
+    match entries.iter().find(|entry| entry.0 == name) {
+        Some((.., shape)) if *shape == expected => Ok(()),
+        Some((.., shape)) => {
+            Err(format!("tensor '{name}' is {shape:?}, its card asks for {expected:?}"))
+        }
+        None => Err(format!("tensor '{name}' is missing")),
+    }
+}
+
 /// Whether a backbone of these sizes can be built.
 ///
 /// # Errors
@@ -314,6 +339,9 @@ pub fn check_dit(dit: &DitConfig) -> Result<(), String> {
         (dit.input_size.is_multiple_of(dit.patch_size), "its patches do not tile the latents"),
         (dit.hidden_size.is_multiple_of(dit.num_heads), "its heads do not divide the hidden size"),
         (dit.hidden_size.is_multiple_of(4), "its hidden size is not a multiple of 4"),
+        (dit.input_size <= LARGEST_GRID, "its latents are larger than 1024 tokens a side"),
+        (dit.hidden_size <= LARGEST_SIZE && dit.patch_size <= LARGEST_GRID, "its sizes are absurd"),
+        (dit.out_channels <= 1 << 24, "its codes are more than 16 million"),
     ];
     rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, reason)| Err((*reason).to_owned()))
 }
@@ -326,6 +354,11 @@ pub fn check_tokenizer(vq: &TokenizerConfig) -> Result<(), String> {
     let positive = [vq.image_channels, vq.channels, vq.groups, vq.latent_channels, vq.code_size];
     if positive.contains(&0) || vq.multipliers.is_empty() || vq.multipliers.contains(&0) {
         return Err("a size of its tokenizer is zero".to_owned());
+    }
+    let largest = [vq.channels, vq.groups, vq.latent_channels, vq.code_size];
+    let factors = vq.multipliers.len() > 12 || vq.multipliers.iter().any(|m| *m > LARGEST_GRID);
+    if factors || largest.iter().any(|size| *size > LARGEST_SIZE) || vq.codes > 1 << 24 {
+        return Err("the sizes of its tokenizer are absurd".to_owned());
     }
     if vq.image_channels != 3 {
         return Err("its pictures are not RGB".to_owned());
@@ -346,7 +379,7 @@ pub fn read_tokenizer(
     config: &TokenizerConfig,
     device: &Device,
 ) -> Result<Tokenizer, ModelError> {
-    let tokenizer = Tokenizer::new(config, &mut Initialiser::new(0, device));
+    let tokenizer = Tokenizer::new(config, &mut Initialiser::blank(device));
     Ok(params::load(tokenizer, tokenizer_name, device, |name, shape| {
         file.floats_of_shape(name, shape)
     })?)

@@ -211,7 +211,7 @@ impl Training {
 
     /// The network with its averaged weights, for sampling.
     fn averaged(&self, optimiser: &AdamW) -> Result<Dit, TrainError> {
-        let blank = Dit::new(&self.card.backbone, &mut Initialiser::new(0, &self.device));
+        let blank = Dit::new(&self.card.backbone, &mut Initialiser::blank(&self.device));
         let mut averages: BTreeMap<_, _> =
             optimiser.averages().into_iter().map(|named| (named.name, named.values)).collect();
         params::load(blank, backbone_name, &self.device, |name, _| {

@@ -202,6 +202,28 @@ fn truncated_models_are_refused() {
         fs::write(at.join("m.safetensors"), &bytes[..bytes.len() * percent / 100]).unwrap();
         fail(at, &["inspect", "m.safetensors"], 1, "m.safetensors");
     }
+    // A card that asks for more than the file holds: a small file makes nothing large.
+    let card =
+        TensorFile::open(Path::new(whole)).unwrap().metadata("purrscope").unwrap().to_owned();
+    for (key, value) in [
+        ("\"depth\":8", "\"depth\":4000000000"),
+        ("\"hidden_size\":192", "\"hidden_size\":60000"),
+        ("\"input_size\":16", "\"input_size\":1000000"),
+        ("\"residual_blocks\":1", "\"residual_blocks\":4000000000"),
+        ("\"codes\":1024", "\"codes\":1000000000000"),
+    ] {
+        assert!(card.contains(key), "{key} is not in {card}");
+        let mut writer = TensorWriter::default();
+        writer.metadata("purrscope", card.replace(key, value));
+        writer.floats(
+            "backbone.final_layer.linear.weight",
+            &[4096, 192],
+            &vec![0.0; 4096 * 192],
+            Precision::F16,
+        );
+        writer.write(&at.join("m.safetensors")).unwrap();
+        fail(at, &["sample", "m.safetensors", "--labels", "1", "--out", "o"], 1, "m.safetensors");
+    }
     let report: Value = serde_json::from_str(&succeed(at, &["inspect", whole, "--json"])).unwrap();
     assert_eq!(report["card"]["class_names"].as_array().unwrap().len(), 33);
 }

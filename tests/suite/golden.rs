@@ -33,7 +33,7 @@ fn config() -> DitConfig {
 }
 
 fn network(file: &TensorFile, device: &Device) -> Dit {
-    let blank = Dit::new(&config(), &mut Initialiser::new(0, device));
+    let blank = Dit::new(&config(), &mut Initialiser::blank(device));
     let named = |path: &str| format!("weight.{}", dit::reference_name(path));
     params::load(blank, named, device, |name, shape| file.floats_of_shape(name, shape)).unwrap()
 }
