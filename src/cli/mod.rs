@@ -69,6 +69,8 @@ enum Command {
 
 /// Runs the program: 0 on success, 1 with one line on standard error, 2 for a wrong command line.
 pub fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    without_device_selection();
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,purrscope=info,wgpu=error,naga=error"));
     tracing_subscriber::fmt()
@@ -92,9 +94,41 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", one_line(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error and its causes, those left out that an earlier one has quoted.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string().replace('\n', " ");
+        if !line.contains(&cause) {
+            let colon = if line.is_empty() { "" } else { ": " };
+            line = line + colon + &cause;
+        }
+    }
+    line
+}
+
+/// Starts the program again without Mesa's device-selection layer, where there is no session for it
+/// to ask: it would write error messages of its own among ours.
+#[cfg(target_os = "linux")]
+fn without_device_selection() {
+    use std::os::unix::process::CommandExt;
+    const LAYER_OFF: &str = "NODEVICE_SELECT";
+    let set = |name| std::env::var_os(name).is_some();
+    if set("XDG_RUNTIME_DIR") || set(LAYER_OFF) {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        // It returns only where the program could not be started again; then this one goes on.
+        let _ = std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env(LAYER_OFF, "1")
+            .exec();
     }
 }
 

@@ -23,12 +23,14 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// Not TOML, or with unknown or missing entries.
-    #[error("{path}: {source}")]
+    #[error("{path}, line {line}: {reason}")]
     Toml {
         /// The run file.
         path: PathBuf,
-        /// What the parser said, with the line.
-        source: Box<toml::de::Error>,
+        /// Where, counted from 1.
+        line: usize,
+        /// What the parser said.
+        reason: String,
     },
     /// An entry outside its range.
     #[error("{path}: {reason}")]
@@ -298,9 +300,11 @@ impl RunConfig {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path)
             .map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
-        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Toml {
-            path: path.to_owned(),
-            source: Box::new(source),
+        let config: Self = toml::from_str(&text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+            let reason = error.message().replace('\n', " ");
+            ConfigError::Toml { path: path.to_owned(), line, reason }
         })?;
         config.check().map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })?;
         Ok(config)
