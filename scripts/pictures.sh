@@ -8,8 +8,8 @@ work=$(mktemp -d)
 export HOME=$work XDG_RUNTIME_DIR=$work # settings of other runs stay out of the pictures
 mkdir -p docs
 
-"$program" sample --labels 5,9,1,6,8,27,24,30,15,20,22,17 --seed 3 --steps 40 --cfg 2 --out "$work/row"
-convert $(ls "$work"/row/*.png | sort -t- -k4) -filter point -resize 128x128 +append docs/samples.png
+"$program" sample --labels 4,1,8,6,14,7,15,18,21,23,30,32 --seed 5 --steps 40 --cfg 2 --out "$work/row"
+convert $(for i in $(seq -w 0 11); do echo "$work"/row/*-0$i.png; done) -filter point -resize 128x128 +append docs/samples.png
 "$program" sample --class cat --count 4 --seed 3 --steps 24 --cfg 2 --out "$work/gif" --animate gif
 cp "$work"/gif/*.gif docs/generation.gif
 
