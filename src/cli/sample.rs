@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::DeviceArg;
 use crate::flow::trajectory::Trajectory;
 use crate::flow::{
-    Grid, LatentShape, Latents, RunRecord, SampleSettings, Sampler, Solver, Temperature,
+    Grid, LatentShape, Latents, RunRecord, SampleSettings, Sampler, Solver, Spot, Temperature,
 };
 use crate::io::tensors::TensorFile;
 use crate::io::{animation, atomic, png};
@@ -45,13 +45,14 @@ pub struct SampleArgs {
     /// Intervals of the grid
     #[arg(long, default_value_t = 24)]
     steps: usize,
-    /// Temperature: a number (0 is the most likely code), linear:A:B, cosine:A:B or points:T=V,...
+    /// Temperature: a number (0 is the most likely code), linear:A:B, cosine:A:B, points:T=V,...,
+    /// or entropy:A:B for whatever gives the posterior a mean entropy of A to B nats
     #[arg(long, default_value_t = Temperature::default(), allow_hyphen_values = true)]
     temperature: Temperature,
     /// Guidance scale: 1 conditional only, 0 unconditional only
     #[arg(long, default_value_t = 1.5, allow_hyphen_values = true)]
     cfg: f32,
-    /// Stochasticity from 0 to 1, with the euler solver
+    /// Stochasticity from 0 to 1, with the euler solver; for dfm the rate of masking again
     #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
     eta: f32,
     /// Absolute tolerance of dopri5
@@ -60,6 +61,12 @@ pub struct SampleArgs {
     /// Relative tolerance of dopri5
     #[arg(long, default_value_t = 1e-4)]
     rtol: f32,
+    /// Holds a token to a code through every step: IMAGE,ROW,COLUMN=CODE; may be repeated
+    #[arg(long = "pin", value_name = "TOKEN=CODE")]
+    pins: Vec<Spot>,
+    /// Forbids a code to a token: IMAGE,ROW,COLUMN=CODE; may be repeated
+    #[arg(long = "ban", value_name = "TOKEN=CODE")]
+    bans: Vec<Spot>,
     /// Folder for the PNG files
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -111,7 +118,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         accepted += step.accepted;
         rejected += step.rejected;
         if args.animate.is_some() {
-            frames.push(model.decode(&step.posterior.mean));
+            frames.push(model.decode(&step.prediction));
         }
         if args.trajectory.is_some() {
             trajectory.push(step);
@@ -173,6 +180,9 @@ fn settings(args: &SampleArgs, model: &Model) -> Result<SampleSettings> {
         eta: args.eta,
         atol: args.atol,
         rtol: args.rtol,
+        pins: args.pins.clone(),
+        bans: args.bans.clone(),
+        ..SampleSettings::default()
     })
 }
 

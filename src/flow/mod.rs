@@ -3,6 +3,7 @@
 //! Names follow the paper: `t` in `[0, 1]` runs from noise to data, `x` is the state, `mu` the
 //! posterior mean of the codebook `E`, `c` the code indices.
 
+mod masked;
 mod objective;
 mod oracle;
 mod predictor;
@@ -11,14 +12,19 @@ mod run_record;
 mod sampler;
 mod settings;
 mod solver;
+mod spot;
+mod temperature;
 pub mod trajectory;
 
-pub use objective::{PurrceptionLoss, path_point, purrception_loss};
+pub use objective::{FlowLoss, code_loss, endpoint_loss, masked_codes, path_point};
 pub use oracle::Oracle;
-pub use predictor::Predictor;
-pub use record::{LatentShape, Latents, Posterior, StepRecord};
+pub use predictor::{CodePrediction, Draw, Prediction, Predictor};
+pub use record::{CodeStep, LatentShape, Latents, Posterior, StepRecord};
 pub use run_record::RunRecord;
-pub use sampler::{SampleError, Sampler, seeded_noise};
+pub use sampler::{SampleError, Sampler, State, seeded_noise};
 pub use settings::{
-    Grid, SampleSettings, SettingsError, Solver, Temperature, guidance_evaluations,
+    Branch, Domain, Grid, SampleSettings, SettingsError, Solver, guidance_evaluations,
 };
+pub use solver::Field;
+pub use spot::Spot;
+pub use temperature::{Temperature, Warmth};

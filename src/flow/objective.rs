@@ -1,8 +1,8 @@
-//! The path from noise to data, and the loss that the network is trained on.
+//! The path from noise to data, and the losses that networks are trained on.
 
 use burn::tensor::{Int, Tensor};
 
-use crate::kernels::code_loss;
+use crate::kernels;
 
 /// `x_t = t x1 + (1-t) x0`.
 ///
@@ -15,30 +15,54 @@ pub fn path_point(x0: Tensor<4>, x1: Tensor<4>, t: Tensor<1>) -> Tensor<4> {
     x1 * t.clone() + x0 * (-t + 1.0)
 }
 
-/// The loss of the purrception objective and its terms, each of shape `[1]`.
-#[derive(Debug)]
-pub struct PurrceptionLoss {
-    /// `cross_entropy + lambda_z * mean_log_z_squared`
-    pub total: Tensor<1>,
-    /// Mean of `-log softmax(logits)[code]` over tokens, in nats.
-    pub cross_entropy: Tensor<1>,
-    /// Mean of `logsumexp(logits)^2` over tokens.
-    pub mean_log_z_squared: Tensor<1>,
+/// The state of `dfm` at the times `t`: every code is masked with probability `1 - t`, which is so
+/// where its `chances`, drawn from `[0, 1)`, are not below `t`.
+///
+/// # Shapes
+/// - `codes`, `chances`, output: `[batch * tokens]`
+/// - `t`: `[batch]`
+pub fn masked_codes(codes: &[i64], chances: &[f64], t: &[f32], masked: i64) -> Vec<i64> {
+    let tokens = codes.len() / t.len().max(1);
+    codes
+        .iter()
+        .zip(chances)
+        .enumerate()
+        .map(|(i, (code, chance))| if *chance < f64::from(t[i / tokens]) { *code } else { masked })
+        .collect()
 }
 
-/// `CE(l, c) + lambda_z mean(logsumexp(l)^2)`, the variational flow matching objective over codes.
+/// A loss and its terms, each of shape `[1]`.
+#[derive(Debug)]
+pub struct FlowLoss {
+    /// What is minimised.
+    pub total: Tensor<1>,
+    /// Cross-entropy in nats, or mean squared error.
+    pub data_term: Tensor<1>,
+    /// Mean of `logsumexp(logits)^2` over tokens, for objectives with logits.
+    pub mean_log_z_squared: Option<Tensor<1>>,
+}
+
+/// `CE(l, c) + lambda_z mean(logsumexp(l)^2)`, the loss of `purrception` and `dfm`.
 ///
 /// # Shapes
 /// - `logits`: `[tokens, codes]`
 /// - `codes`: `[tokens]`
-pub fn purrception_loss(
-    logits: Tensor<2>,
-    codes: Tensor<1, Int>,
-    lambda_z: f64,
-) -> PurrceptionLoss {
-    let terms = code_loss(logits, codes);
-    let cross_entropy = terms.clone().narrow(1, 0, 1).mean();
+pub fn code_loss(logits: Tensor<2>, codes: Tensor<1, Int>, lambda_z: f64) -> FlowLoss {
+    let terms = kernels::code_loss(logits, codes);
+    let data_term = terms.clone().narrow(1, 0, 1).mean();
     let mean_log_z_squared = terms.narrow(1, 1, 1).square().mean();
-    let total = cross_entropy.clone() + mean_log_z_squared.clone() * lambda_z;
-    PurrceptionLoss { total, cross_entropy, mean_log_z_squared }
+    let total = data_term.clone() + mean_log_z_squared.clone() * lambda_z;
+    FlowLoss { total, data_term, mean_log_z_squared: Some(mean_log_z_squared) }
+}
+
+/// `MSE(out, target)`, the loss of `cfm` (target `x1 - x0`) and of `cfm-endpoint` (target `x1`).
+///
+/// # Shapes
+/// - `output`: `[batch, tokens, channels]`, as the network gives it
+/// - `target`: `[batch, channels, height, width]`
+pub fn endpoint_loss(output: Tensor<3>, target: Tensor<4>) -> FlowLoss {
+    let [batch, channels, height, width] = target.dims();
+    let target = target.reshape([batch, channels, height * width]).swap_dims(1, 2);
+    let total = (output - target).square().mean();
+    FlowLoss { data_term: total.clone(), total, mean_log_z_squared: None }
 }

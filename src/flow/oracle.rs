@@ -3,9 +3,13 @@
 
 use rayon::prelude::*;
 
-use super::predictor::Predictor;
+use super::predictor::{
+    CodePrediction, Draw, Prediction, Predictor, draw_code, temperature_for, token_mask,
+};
 use super::record::{LatentShape, Latents, Posterior};
-use super::settings::{SampleSettings, Temperature};
+use super::settings::{Domain, SampleSettings};
+use super::temperature::{Temperature, Warmth};
+use crate::model::Objective;
 
 /// `p(c = k | x_t) = softmax_k(log pi_k - |x_t - t E_k|^2 / (2 (1-t)^2))`, token by token.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,10 +48,18 @@ impl Oracle {
         x.iter().zip(code).map(|(x, e)| (f64::from(*x) - t * f64::from(*e)).powi(2)).sum()
     }
 
-    fn belief(&self, x: &[f32], t: f64, tau: f64, top: usize) -> Belief {
+    fn belief(
+        &self,
+        x: &[f32],
+        t: f64,
+        tau: f64,
+        top: usize,
+        allowed: impl Fn(usize) -> bool,
+    ) -> Belief {
         let scale = 0.5 / (1.0 - t).powi(2);
+        let logit = |k| (self.log_prior[k] - scale * Self::distance(x, self.code(k), t)) / tau;
         let logits: Vec<f64> = (0..self.codes())
-            .map(|k| (self.log_prior[k] - scale * Self::distance(x, self.code(k), t)) / tau)
+            .map(|k| if allowed(k) { logit(k) } else { f64::NEG_INFINITY })
             .collect();
         let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = logits.iter().map(|l| (l - largest).exp()).collect();
@@ -88,21 +100,44 @@ struct Belief {
 }
 
 impl Predictor for Oracle {
-    fn classes(&self) -> usize {
-        1
+    fn domain(&self) -> Domain {
+        Domain {
+            objective: Objective::Purrception,
+            classes: 1,
+            codes: self.codes(),
+            height: self.side,
+            width: self.side,
+        }
     }
 
     fn latent_shape(&self, batch: usize) -> LatentShape {
         LatentShape { batch, channels: self.size, height: self.side, width: self.side }
     }
 
-    fn posterior(&self, x: &Latents, t: f32, temperature: f32, _: &SampleSettings) -> Posterior {
+    fn predict(&self, x: &Latents, t: f32, settings: &SampleSettings) -> Prediction {
         let top = Posterior::TOP.min(self.codes());
-        let tau = f64::from(temperature.max(Temperature::FLOOR));
-        let beliefs: Vec<Belief> = Self::tokens(x)
-            .par_iter()
-            .map(|token| self.belief(token, f64::from(t), tau, top))
-            .collect();
+        let tokens = Self::tokens(x);
+        let mask = token_mask(settings, x.shape, self.codes());
+        let believe = |tau: f32| -> Vec<Belief> {
+            let tau = f64::from(tau.max(Temperature::FLOOR));
+            tokens
+                .par_iter()
+                .enumerate()
+                .map(|(i, token)| {
+                    let allowed = |code| mask.as_ref().is_none_or(|mask| mask.allows(i, code));
+                    self.belief(token, f64::from(t), tau, top, allowed)
+                })
+                .collect()
+        };
+        let temperature = match settings.temperature.warmth(t) {
+            Warmth::Fixed(temperature) => temperature,
+            Warmth::MeanEntropy(target) => temperature_for(f64::from(target), |tau| {
+                let beliefs = believe(tau);
+                beliefs.iter().map(|belief| f64::from(belief.entropy)).sum::<f64>()
+                    / beliefs.len().max(1) as f64
+            }),
+        };
+        let beliefs = believe(temperature);
         let LatentShape { batch, channels, .. } = x.shape;
         let tokens = x.shape.tokens();
         // From token-major to `[batch, part, height, width]`.
@@ -114,14 +149,58 @@ impl Predictor for Oracle {
             })
         };
         let mean = by_part(channels).map(|(token, c)| beliefs[token].mean[c]).collect();
-        Posterior {
-            mean: Latents { shape: x.shape, values: mean },
+        let posterior = Posterior {
+            shape: x.shape,
             entropy: beliefs.iter().map(|belief| belief.entropy).collect(),
             log_z: beliefs.iter().map(|belief| belief.log_z).collect(),
             top,
             top_codes: by_part(top).map(|(token, rank)| beliefs[token].top[rank].0).collect(),
             top_probs: by_part(top).map(|(token, rank)| beliefs[token].top[rank].1).collect(),
-        }
+        };
+        let output = Latents { shape: x.shape, values: mean };
+        Prediction { output, posterior: Some(posterior), temperature }
+    }
+
+    /// Of independent codes that are masked, nothing is known but the prior.
+    fn predict_codes(
+        &self,
+        codes: &[u32],
+        _: f32,
+        settings: &SampleSettings,
+        draws: &[Draw],
+    ) -> CodePrediction {
+        let batch = settings.labels.len();
+        let nothing = self.look_up(&vec![self.codes() as u32; codes.len()], batch);
+        let Prediction { output, posterior, temperature } = self.predict(&nothing, 0.0, settings);
+        let logits: Vec<f32> = self.log_prior.iter().map(|p| *p as f32).collect();
+        let mask = token_mask(settings, nothing.shape, self.codes());
+        let tau = f64::from(temperature.max(Temperature::FLOOR));
+        let drawn = draws
+            .iter()
+            .map(|draw| {
+                let mut logits = logits.clone();
+                if let Some(mask) = &mask {
+                    mask.forbid(draw.token, &mut logits);
+                }
+                draw_code(&logits, tau, draw.uniform)
+            })
+            .collect();
+        let posterior = posterior.unwrap_or_else(|| unreachable!("the oracle always has a belief"));
+        CodePrediction { posterior, mean: output, temperature, drawn }
+    }
+
+    fn look_up(&self, codes: &[u32], batch: usize) -> Latents {
+        let shape = self.latent_shape(batch);
+        let tokens = shape.tokens();
+        let values = (0..shape.len())
+            .map(|at| {
+                let (image, channel, token) =
+                    (at / (self.size * tokens), at / tokens % self.size, at % tokens);
+                let code = codes[image * tokens + token] as usize;
+                if code < self.codes() { self.code(code)[channel] } else { 0.0 }
+            })
+            .collect();
+        Latents { shape, values }
     }
 
     fn nearest_codes(&self, x: &Latents) -> Vec<u32> {

@@ -52,8 +52,8 @@ pub struct Latents {
 /// The model's belief about every token at one evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Posterior {
-    /// Mean of the codebook under the posterior, `[batch, channels, height, width]`.
-    pub mean: Latents,
+    /// Extent of the latents it speaks of.
+    pub shape: LatentShape,
     /// Shannon entropy in nats, `[batch, height, width]`.
     pub entropy: Vec<f32>,
     /// Log of the partition function of the tempered logits, `[batch, height, width]`.
@@ -72,7 +72,7 @@ impl Posterior {
 
     /// The `(code, probability)` pairs of one token, likeliest first.
     pub fn top_of(&self, image: usize, row: usize, column: usize) -> Vec<(u32, f32)> {
-        let LatentShape { height, width, .. } = self.mean.shape;
+        let LatentShape { height, width, .. } = self.shape;
         (0..self.top)
             .map(|rank| {
                 let at = ((image * self.top + rank) * height + row) * width + column;
@@ -83,13 +83,23 @@ impl Posterior {
 
     /// The single most likely code of every token, `[batch, height, width]`.
     pub fn best_codes(&self) -> Vec<u32> {
-        let tokens = self.mean.shape.tokens();
+        let tokens = self.shape.tokens();
         self.top_codes
             .chunks_exact(self.top * tokens)
             .flat_map(|image| &image[..tokens])
             .copied()
             .collect()
     }
+}
+
+/// A step between grids of codes, each `[batch, height, width]`; the number of codes stands for
+/// 'masked'.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeStep {
+    /// At the beginning of the interval.
+    pub before: Vec<u32>,
+    /// At its end.
+    pub after: Vec<u32>,
 }
 
 /// One interval of the solver, as it was taken.
@@ -101,14 +111,21 @@ pub struct StepRecord {
     pub t: f32,
     /// Time at which it ends, in `(0, 1]`.
     pub t_next: f32,
-    /// Temperature at which the posterior was taken.
+    /// Temperature at which the posterior was taken; with an entropy target, the one that met it.
     pub temperature: f32,
-    /// State at `t`.
+    /// State at `t`; a masked token of `dfm` stands at 0.
     pub x: Latents,
-    /// Belief at `t`.
-    pub posterior: Posterior,
+    /// Where the network expects the path to end: the posterior mean `mu`, or its like for
+    /// objectives without a posterior.
+    pub prediction: Latents,
+    /// The code that each token is most likely to end on, `[batch, height, width]`.
+    pub likeliest: Vec<u32>,
+    /// Belief at `t`; the `cfm` objectives have none.
+    pub posterior: Option<Posterior>,
     /// State at `t_next`.
     pub x_next: Latents,
+    /// For `dfm`, whose states are codes: those at `t` and at `t_next`.
+    pub codes: Option<CodeStep>,
     /// Network evaluations so far, this interval included; guidance counts twice.
     pub evaluations: usize,
     /// Inner steps that the solver took to cross the interval: 1, but for the adaptive one.
@@ -117,4 +134,11 @@ pub struct StepRecord {
     pub rejected: usize,
     /// Time the interval took.
     pub wall: Duration,
+}
+
+impl StepRecord {
+    /// Entropy of every token in nats, `[batch, height, width]`; empty without a posterior.
+    pub fn entropy(&self) -> &[f32] {
+        self.posterior.as_ref().map_or(&[], |posterior| &posterior.entropy)
+    }
 }

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use thiserror::Error;
 
-use super::predictor::Predictor;
-use super::record::{LatentShape, Latents, StepRecord};
+use super::masked;
+use super::predictor::{CodePrediction, Prediction, Predictor, token_of};
+use super::record::{CodeStep, LatentShape, Latents, StepRecord};
 use super::settings::{SampleSettings, SettingsError, guidance_evaluations};
-use super::solver::{Crossing, Interval, Memory, Tolerances, cross, stochastic};
-use crate::model::Model;
+use super::solver::{Crossing, Flow, Interval, Memory, Tolerances, cross, stochastic};
+use crate::model::{Model, Objective};
 use crate::rng::Stream;
 
 /// A run that cannot begin.
@@ -25,6 +26,21 @@ pub enum SampleError {
         /// Shape that the run needs.
         expected: [usize; 4],
     },
+    /// Noise was given to a run that does not begin with noise.
+    #[error("a run of the dfm objective begins with masked codes, not with noise")]
+    NoNoise,
+    /// The state to go on from does not fit the model and the labels.
+    #[error("the state to go on from does not fit the model or the settings")]
+    Start,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// A point of the space of latents; for `dfm` the codes looked up, 0 where masked.
+    pub x: Latents,
+    /// For `dfm` the codes, `[batch, height, width]`, the number of codes where masked.
+    pub codes: Option<Vec<u32>>,
 }
 
 /// A run of the solver: an iterator over its steps. Drop it to stop.
@@ -33,14 +49,15 @@ pub struct Sampler<'p, P = Model> {
     predictor: &'p P,
     settings: SampleSettings,
     times: Vec<f32>,
-    state: Latents,
+    state: State,
     memory: Memory,
     step: usize,
     evaluations: usize,
 }
 
 impl<'p, P: Predictor> Sampler<'p, P> {
-    /// A run at its beginning: from `noise`, or from the noise that the seed gives.
+    /// A run at its beginning: from `noise`, or from the noise that the seed gives. A run that goes
+    /// on from another one takes that one's steps first.
     ///
     /// # Errors
     /// A setting out of range, or noise of another shape.
@@ -49,25 +66,181 @@ impl<'p, P: Predictor> Sampler<'p, P> {
         settings: SampleSettings,
         noise: Option<Latents>,
     ) -> Result<Self, SampleError> {
-        settings.validate(predictor.classes())?;
-        let shape = predictor.latent_shape(settings.labels.len());
-        let state = noise.unwrap_or_else(|| seeded_noise(settings.seed, shape));
-        if state.shape != shape || state.values.len() != shape.len() {
-            return Err(SampleError::Noise { found: state.shape.dims(), expected: shape.dims() });
+        settings.validate(&predictor.domain())?;
+        if let Some(branch) = &settings.branch {
+            let mut parent = Self::new(predictor, branch.parent.clone(), noise)?;
+            parent.by_ref().take(branch.step).for_each(drop);
+            let state = parent.state;
+            return Self::from_state(predictor, settings, state);
         }
-        let times = settings.grid.points(settings.steps);
+        let shape = predictor.latent_shape(settings.labels.len());
+        let state = if predictor.domain().objective == Objective::Dfm {
+            if noise.is_some() {
+                return Err(SampleError::NoNoise);
+            }
+            let masked = predictor.domain().codes as u32;
+            let codes = vec![masked; shape.batch * shape.tokens()];
+            State { x: predictor.look_up(&codes, shape.batch), codes: Some(codes) }
+        } else {
+            let x = noise.unwrap_or_else(|| seeded_noise(settings.seed, shape));
+            if x.shape != shape || x.values.len() != shape.len() {
+                return Err(SampleError::Noise { found: x.shape.dims(), expected: shape.dims() });
+            }
+            State { x, codes: None }
+        };
+        Ok(Self::begin(predictor, settings, state))
+    }
+
+    /// A run that goes on from `state`, which the steps of `settings.branch` have led to.
+    ///
+    /// # Errors
+    /// A setting out of range, no branch, or a state of another shape.
+    pub fn from_state(
+        predictor: &'p P,
+        settings: SampleSettings,
+        state: State,
+    ) -> Result<Self, SampleError> {
+        settings.validate(&predictor.domain())?;
+        let shape = predictor.latent_shape(settings.labels.len());
+        let masks = predictor.domain().objective == Objective::Dfm;
+        let fits = state.x.shape == shape
+            && state.x.values.len() == shape.len()
+            && state.codes.is_some() == masks
+            && state.codes.as_ref().is_none_or(|c| c.len() == shape.batch * shape.tokens());
+        if settings.branch.is_none() || !fits {
+            return Err(SampleError::Start);
+        }
+        Ok(Self::begin(predictor, settings, state))
+    }
+
+    fn begin(predictor: &'p P, settings: SampleSettings, mut state: State) -> Self {
+        let times = settings.times();
+        if let Some(codes) = &mut state.codes {
+            for pin in &settings.pins {
+                codes[token_of(pin, state.x.shape)] = pin.code;
+            }
+            state.x = predictor.look_up(codes, state.x.shape.batch);
+        }
         let memory = Memory::default();
-        Ok(Self { predictor, settings, times, state, memory, step: 0, evaluations: 0 })
+        Self { predictor, settings, times, state, memory, step: 0, evaluations: 0 }
     }
 
     /// The state reached so far: noise at first, data at the end.
-    pub fn state(&self) -> &Latents {
+    pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// The nearest code of every token of the state, `[batch, height, width]`.
+    /// Grid points of the run, rising to exactly 1.
+    pub fn times(&self) -> &[f32] {
+        &self.times
+    }
+
+    /// The code of every token of the state, `[batch, height, width]`: the nearest one, or for `dfm`
+    /// the state itself, with its masked tokens at the number of codes before the end.
     pub fn codes(&self) -> Vec<u32> {
-        self.predictor.nearest_codes(&self.state)
+        match &self.state.codes {
+            Some(codes) => codes.clone(),
+            None => self.predictor.nearest_codes(&self.state.x),
+        }
+    }
+
+    /// The interval `t` to `t_next`, for objectives whose states are latents.
+    fn step_latents(&mut self, t: f32, t_next: f32) -> StepRecord {
+        let Self { predictor, settings, memory, state, .. } = self;
+        let (field, shape) = (predictor.field(), state.x.shape);
+        let held = Held::new(*predictor, settings, shape);
+        let mut asked = 0;
+        let mut ask = |x: &Latents, t: f32| {
+            asked += 1;
+            predictor.predict(x, t, settings)
+        };
+        let Prediction { output, posterior, temperature } = ask(&state.x, t);
+        let interval = Interval { t: f64::from(t), t_next: f64::from(t_next) };
+        let mut prediction = field.endpoint(&state.x, &output, interval.t);
+        held.put(&mut prediction, None);
+        let mut crossing = if settings.eta > 0.0 {
+            let noise = step_noise(settings, self.step, shape);
+            let eta = f64::from(settings.eta);
+            Crossing::whole(stochastic(&state.x, &prediction, interval, eta, &noise))
+        } else {
+            let tolerances = Tolerances { absolute: settings.atol, relative: settings.rtol };
+            let mut predict = |x: &Latents, t: f64| ask(x, t as f32).output;
+            let mut flow = Flow { field, predict: &mut predict };
+            cross(settings.solver, memory, &state.x, &output, interval, tolerances, &mut flow)
+        };
+        held.put(&mut crossing.x, Some((&state.x, interval)));
+        self.evaluations += asked * guidance_evaluations(settings.guidance);
+        let likeliest = match &posterior {
+            Some(posterior) => posterior.best_codes(),
+            None => predictor.nearest_codes(&prediction),
+        };
+        StepRecord {
+            step: self.step,
+            t,
+            t_next,
+            temperature,
+            x: std::mem::replace(&mut state.x, crossing.x.clone()),
+            prediction,
+            likeliest,
+            posterior,
+            x_next: crossing.x,
+            codes: None,
+            evaluations: self.evaluations,
+            accepted: crossing.accepted,
+            rejected: crossing.rejected,
+            wall: Default::default(),
+        }
+    }
+
+    /// The interval `t` to `t_next` for `dfm`, from `before`.
+    fn step_codes(&mut self, before: Vec<u32>, t: f32, t_next: f32) -> StepRecord {
+        let Self { predictor, settings, state, .. } = self;
+        let (masked, batch) = (predictor.domain().codes as u32, state.x.shape.batch);
+        let pinned: Vec<usize> =
+            settings.pins.iter().map(|pin| token_of(pin, state.x.shape)).collect();
+        let rates = masked::Rates::new(f64::from(t), f64::from(t_next), f64::from(settings.eta));
+        let changes = (0..batch).flat_map(|image| {
+            let mut stream = Stream::new(settings.seed, step_stream(settings, self.step, image));
+            (0..state.x.shape.tokens())
+                .map(move |_| (stream.uniform(), stream.uniform()))
+                .collect::<Vec<_>>()
+        });
+        let masked::Plan { draws, hide } = rates.plan(&before, masked, &pinned, changes);
+        let CodePrediction { posterior, mut mean, temperature, drawn } =
+            predictor.predict_codes(&before, t, settings, &draws);
+        let mut after = before.clone();
+        draws.iter().zip(drawn).for_each(|(draw, code)| after[draw.token] = code);
+        hide.iter().for_each(|token| after[*token] = masked);
+        self.evaluations += guidance_evaluations(settings.guidance);
+
+        // What is revealed stands as it is in what is expected.
+        let mut likeliest = posterior.best_codes();
+        let tokens = state.x.shape.tokens();
+        for (token, code) in before.iter().enumerate().filter(|(_, code)| **code != masked) {
+            likeliest[token] = *code;
+            for channel in 0..mean.shape.channels {
+                let at = (token / tokens * mean.shape.channels + channel) * tokens + token % tokens;
+                mean.values[at] = state.x.values[at];
+            }
+        }
+        let x_next = predictor.look_up(&after, batch);
+        state.codes = Some(after.clone());
+        StepRecord {
+            step: self.step,
+            t,
+            t_next,
+            temperature,
+            x: std::mem::replace(&mut state.x, x_next.clone()),
+            prediction: mean,
+            likeliest,
+            posterior: Some(posterior),
+            x_next,
+            codes: Some(CodeStep { before, after }),
+            evaluations: self.evaluations,
+            accepted: 1,
+            rejected: 0,
+            wall: Default::default(),
+        }
     }
 }
 
@@ -77,46 +250,56 @@ impl<P: Predictor> Iterator for Sampler<'_, P> {
     fn next(&mut self) -> Option<StepRecord> {
         let (t, t_next) = (*self.times.get(self.step)?, *self.times.get(self.step + 1)?);
         let begun = Instant::now();
-        let Self { predictor, settings, state, .. } = self;
-        let mut asked = 0;
-        let mut believe = |x: &Latents, t: f32| {
-            asked += 1;
-            predictor.posterior(x, t, settings.temperature.at(t), settings)
+        let mut record = match self.state.codes.clone() {
+            Some(codes) => self.step_codes(codes, t, t_next),
+            None => self.step_latents(t, t_next),
         };
-        let posterior = believe(state, t);
-        let interval = Interval { t: f64::from(t), t_next: f64::from(t_next) };
-        let crossing = if settings.eta > 0.0 {
-            let noise = step_noise(settings.seed, self.step, state.shape);
-            let eta = f64::from(settings.eta);
-            Crossing::whole(stochastic(state, &posterior.mean, interval, eta, &noise))
-        } else {
-            let tolerances = Tolerances { absolute: settings.atol, relative: settings.rtol };
-            cross(
-                settings.solver,
-                &mut self.memory,
-                state,
-                &posterior.mean,
-                interval,
-                tolerances,
-                &mut |x, t| believe(x, t as f32).mean,
-            )
-        };
-        self.evaluations += asked * guidance_evaluations(settings.guidance);
-        let record = StepRecord {
-            step: self.step,
-            t,
-            t_next,
-            temperature: self.settings.temperature.at(t),
-            x: std::mem::replace(&mut self.state, crossing.x.clone()),
-            posterior,
-            x_next: crossing.x,
-            evaluations: self.evaluations,
-            accepted: crossing.accepted,
-            rejected: crossing.rejected,
-            wall: begun.elapsed(),
-        };
+        record.wall = begun.elapsed();
         self.step += 1;
         Some(record)
+    }
+}
+
+/// Tokens that are held to a code, and where that code lies.
+struct Held {
+    /// Indices of the numbers of held tokens, with their values at the data end.
+    numbers: Vec<(usize, f32)>,
+}
+
+impl Held {
+    fn new<P: Predictor>(predictor: &P, settings: &SampleSettings, shape: LatentShape) -> Self {
+        if settings.pins.is_empty() {
+            return Self { numbers: Vec::new() };
+        }
+        let tokens = shape.tokens();
+        let mut codes = vec![0; shape.batch * tokens];
+        settings.pins.iter().for_each(|pin| codes[token_of(pin, shape)] = pin.code);
+        let rows = predictor.look_up(&codes, shape.batch);
+        let numbers = settings
+            .pins
+            .iter()
+            .flat_map(|pin| {
+                let token = token_of(pin, shape);
+                let first = token / tokens * shape.channels * tokens + token % tokens;
+                (0..shape.channels).map(move |channel| first + channel * tokens)
+            })
+            .map(|at| (at, rows.values[at]))
+            .collect();
+        Self { numbers }
+    }
+
+    /// Puts held tokens on their codes or, where a crossing is given, on the straight line to them.
+    fn put(&self, x: &mut Latents, crossing: Option<(&Latents, Interval)>) {
+        for (at, code) in &self.numbers {
+            x.values[*at] = match crossing {
+                None => *code,
+                Some((before, Interval { t, t_next })) => {
+                    let kept = (1.0 - t_next) / (1.0 - t);
+                    let (x, code) = (f64::from(before.values[*at]), f64::from(*code));
+                    (kept * x + (1.0 - kept) * code) as f32
+                }
+            };
+        }
     }
 }
 
@@ -129,11 +312,19 @@ pub fn seeded_noise(seed: u64, shape: LatentShape) -> Latents {
     Latents { shape, values }
 }
 
-/// The noise of a stochastic step: image `i` draws from a stream of its own for every step.
-fn step_noise(seed: u64, step: usize, shape: LatentShape) -> Latents {
+/// The stream of an image in a step: one of its own for every step of every generation of branches.
+fn step_stream(settings: &SampleSettings, step: usize, image: usize) -> u64 {
+    let step = (settings.generation() * (SampleSettings::MAX_STEPS + 1) + step) as u64;
+    ((step + 1) << 32) + image as u64
+}
+
+/// The noise of a stochastic step.
+fn step_noise(settings: &SampleSettings, step: usize, shape: LatentShape) -> Latents {
     let each = shape.channels * shape.tokens();
-    let stream = |image: usize| ((step as u64 + 1) << 32) + image as u64;
-    let values =
-        (0..shape.batch).flat_map(|image| Stream::new(seed, stream(image)).normals(each)).collect();
+    let values = (0..shape.batch)
+        .flat_map(|image| {
+            Stream::new(settings.seed, step_stream(settings, step, image)).normals(each)
+        })
+        .collect();
     Latents { shape, values }
 }

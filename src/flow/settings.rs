@@ -1,10 +1,15 @@
 //! What a run of the sampler is asked to do, in the spellings of the command line.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use super::spot::Spot;
+use super::temperature::Temperature;
+use crate::model::Objective;
 
 /// A setting that cannot be used, with the range that can.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -40,9 +45,47 @@ pub enum SettingsError {
     /// Nothing was asked for.
     #[error("no picture was asked for: give at least one label")]
     NoLabels,
+    /// A pin or a ban that the run has no place for.
+    #[error(
+        "{what} {spot} is out of range: there are {batch} images of {height}x{width} tokens and {codes} codes"
+    )]
+    Spot {
+        /// Pin or ban.
+        what: &'static str,
+        /// Where it is, and its code.
+        spot: Spot,
+        /// Images of the run.
+        batch: usize,
+        /// Rows of tokens.
+        height: usize,
+        /// Columns of tokens.
+        width: usize,
+        /// Codes of the model.
+        codes: usize,
+    },
+    /// A token that is left without a code.
+    #[error("every code is banned at image {image}, row {row}, column {column}")]
+    AllBanned {
+        /// Image of the batch.
+        image: usize,
+        /// Row of the token.
+        row: usize,
+        /// Column of the token.
+        column: usize,
+    },
+    /// A setting that the model's objective has no use for.
+    #[error("{what} does not go with the objective {objective}: {advice}")]
+    Objective {
+        /// The setting.
+        what: &'static str,
+        /// The model's objective.
+        objective: Objective,
+        /// What to do instead.
+        advice: &'static str,
+    },
 }
 
-fn parse_number(what: &'static str, text: &str) -> Result<f32, SettingsError> {
+pub(super) fn parse_number(what: &'static str, text: &str) -> Result<f32, SettingsError> {
     text.trim().parse::<f32>().ok().filter(|value| value.is_finite()).ok_or_else(|| {
         SettingsError::OutOfRange { what, given: text.to_owned(), range: "a finite number" }
     })
@@ -75,13 +118,14 @@ impl Solver {
 
     /// Network evaluations of a run of `steps` intervals, without guidance; unknown beforehand for
     /// the adaptive solver.
-    pub fn evaluations(self, steps: usize) -> Option<usize> {
+    pub fn evaluations(self, steps: usize, objective: Objective) -> Option<usize> {
+        // Where the velocity divides by 1 - t, the last interval is closed by one exact step.
+        let closed = objective != Objective::Cfm;
         match self {
             Self::Euler | Self::Exp2m => Some(steps),
             Self::Midpoint => Some(2 * steps),
-            // The last interval of these is closed by one exact step.
-            Self::Heun => Some(2 * steps - 1),
-            Self::Rk4 => Some(4 * steps - 3),
+            Self::Heun => Some(2 * steps - usize::from(closed)),
+            Self::Rk4 => Some(4 * steps - if closed { 3 } else { 0 }),
             Self::Dopri5 => None,
         }
     }
@@ -105,7 +149,11 @@ impl FromStr for Solver {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|solver| solver.to_string() == text).ok_or_else(|| {
-            SettingsError::Unknown { what: "solver", given: text.to_owned(), known: "euler" }
+            SettingsError::Unknown {
+                what: "solver",
+                given: text.to_owned(),
+                known: "euler, midpoint, heun, rk4, dopri5, exp2m",
+            }
         })
     }
 }
@@ -174,140 +222,6 @@ impl FromStr for Grid {
     }
 }
 
-/// Temperature of the posterior as a function of time.
-///
-/// Every value is at least 0; 0 means the most likely code (the softmax is taken at 1e-6).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Temperature {
-    /// The same at every time.
-    Constant(f32),
-    /// A straight line from `t = 0` to `t = 1`.
-    Linear {
-        /// Value at `t = 0`.
-        from: f32,
-        /// Value at `t = 1`.
-        to: f32,
-    },
-    /// Half a cosine wave from `t = 0` to `t = 1`.
-    Cosine {
-        /// Value at `t = 0`.
-        from: f32,
-        /// Value at `t = 1`.
-        to: f32,
-    },
-    /// Straight lines between `(t, temperature)` points of rising `t`, constant outside them.
-    Points(Vec<(f32, f32)>),
-}
-
-impl Default for Temperature {
-    fn default() -> Self {
-        Self::Constant(0.9)
-    }
-}
-
-impl Temperature {
-    /// The smallest divisor of the logits that is ever used.
-    pub const FLOOR: f32 = 1e-6;
-
-    /// Temperature at time `t` in `[0, 1]`, before the floor is applied.
-    pub fn at(&self, t: f32) -> f32 {
-        match self {
-            Self::Constant(value) => *value,
-            Self::Linear { from, to } => from + (to - from) * t,
-            Self::Cosine { from, to } => {
-                to + (from - to) * (1.0 + (std::f32::consts::PI * t).cos()) / 2.0
-            }
-            Self::Points(points) => {
-                let after = points.partition_point(|(at, _)| *at <= t);
-                match (after.checked_sub(1).and_then(|i| points.get(i)), points.get(after)) {
-                    (Some((t0, v0)), Some((t1, v1))) => v0 + (v1 - v0) * (t - t0) / (t1 - t0),
-                    (Some((_, value)), None) | (None, Some((_, value))) => *value,
-                    (None, None) => 1.0,
-                }
-            }
-        }
-    }
-
-    fn values(&self) -> Vec<f32> {
-        match self {
-            Self::Constant(value) => vec![*value],
-            Self::Linear { from, to } | Self::Cosine { from, to } => vec![*from, *to],
-            Self::Points(points) => points.iter().map(|(_, value)| *value).collect(),
-        }
-    }
-
-    /// Checks that every value is finite and not negative, and that points rise in time.
-    pub fn validate(&self) -> Result<(), SettingsError> {
-        if let Some(bad) = self.values().into_iter().find(|v| !v.is_finite() || *v < 0.0) {
-            return Err(SettingsError::OutOfRange {
-                what: "temperature",
-                given: bad.to_string(),
-                range: "0 or more",
-            });
-        }
-        if let Self::Points(points) = self {
-            let rising = points.windows(2).all(|pair| pair[0].0 < pair[1].0);
-            let inside = points.iter().all(|(t, _)| (0.0..=1.0).contains(t));
-            if points.is_empty() || !rising || !inside {
-                return Err(SettingsError::OutOfRange {
-                    what: "the temperature's points",
-                    given: self.to_string(),
-                    range: "at least one point, at rising times from 0 to 1",
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Temperature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Constant(value) => write!(f, "{value}"),
-            Self::Linear { from, to } => write!(f, "linear:{from}:{to}"),
-            Self::Cosine { from, to } => write!(f, "cosine:{from}:{to}"),
-            Self::Points(points) => {
-                let points: Vec<_> = points.iter().map(|(t, v)| format!("{t}={v}")).collect();
-                write!(f, "points:{}", points.join(","))
-            }
-        }
-    }
-}
-
-impl FromStr for Temperature {
-    type Err = SettingsError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let unknown = || SettingsError::Unknown {
-            what: "temperature",
-            given: text.to_owned(),
-            known: "a number, linear:A:B, cosine:A:B, points:T=V,T=V,...",
-        };
-        let number = |text: &str| parse_number("temperature", text);
-        let pair = |rest: &str| -> Result<(f32, f32), SettingsError> {
-            let (from, to) = rest.split_once(':').ok_or_else(unknown)?;
-            Ok((number(from)?, number(to)?))
-        };
-        let temperature = match text.split_once(':') {
-            None => Self::Constant(text.parse().map_err(|_| unknown())?),
-            Some(("linear", rest)) => pair(rest).map(|(from, to)| Self::Linear { from, to })?,
-            Some(("cosine", rest)) => pair(rest).map(|(from, to)| Self::Cosine { from, to })?,
-            Some(("points", rest)) => Self::Points(
-                rest.split(',')
-                    .map(|point| {
-                        let (t, value) = point.split_once('=').ok_or_else(unknown)?;
-                        Ok((number(t)?, number(value)?))
-                    })
-                    .collect::<Result<_, SettingsError>>()?,
-            ),
-            Some(_) => return Err(unknown()),
-        };
-        temperature.validate()?;
-        Ok(temperature)
-    }
-}
-
 macro_rules! as_text {
     ($($name:ty),*) => {$(
         impl TryFrom<String> for $name {
@@ -346,11 +260,48 @@ pub struct SampleSettings {
     /// Guidance scale `s`: 1 conditional only, 0 unconditional only, else `u + s (c - u)`.
     pub guidance: f32,
     /// Stochasticity from 0, the flow itself, to 1, ancestral sampling; above 0 only with `euler`.
+    /// For `dfm` the rate, 0 or more, at which revealed codes are masked again.
     pub eta: f32,
     /// Absolute tolerance of `dopri5`.
     pub atol: f32,
     /// Relative tolerance of `dopri5`.
     pub rtol: f32,
+    /// Tokens that are held to a code through every step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<Spot>,
+    /// Codes that single tokens must not become.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bans: Vec<Spot>,
+    /// Codes that no token may become, but by a pin.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub banned_codes: Vec<u32>,
+    /// The run that this one goes on from, if it does not begin with noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<Box<Branch>>,
+}
+
+/// Where a run leaves another one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Branch {
+    /// Steps taken of the other run, at most all but one.
+    pub step: usize,
+    /// The settings of the other run.
+    pub parent: SampleSettings,
+}
+
+/// What settings must agree with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Domain {
+    /// What the network was trained for.
+    pub objective: Objective,
+    /// Classes of the model.
+    pub classes: usize,
+    /// Codes of the model.
+    pub codes: usize,
+    /// Rows of tokens of a picture.
+    pub height: usize,
+    /// Columns of tokens of a picture.
+    pub width: usize,
 }
 
 impl Default for SampleSettings {
@@ -366,6 +317,10 @@ impl Default for SampleSettings {
             eta: 0.0,
             atol: 1e-4,
             rtol: 1e-4,
+            pins: Vec::new(),
+            bans: Vec::new(),
+            banned_codes: Vec::new(),
+            branch: None,
         }
     }
 }
@@ -373,49 +328,126 @@ impl Default for SampleSettings {
 impl SampleSettings {
     /// The largest number of intervals that is accepted.
     pub const MAX_STEPS: usize = 10_000;
+    /// The largest stochasticity of `dfm`, where it is a rate and not a share.
+    const MAX_REMASKING: f32 = 1000.0;
+    /// The most runs that one goes on from.
+    const MAX_GENERATION: usize = 64;
 
-    /// Checks every setting against a model of `classes` classes.
+    /// Checks every setting against what the model can do.
     ///
     /// # Errors
     /// The first setting that is out of range.
-    pub fn validate(&self, classes: usize) -> Result<(), SettingsError> {
+    pub fn validate(&self, domain: &Domain) -> Result<(), SettingsError> {
+        let Domain { objective, classes, .. } = *domain;
         if self.labels.is_empty() {
             return Err(SettingsError::NoLabels);
         }
         if let Some(&label) = self.labels.iter().find(|label| **label >= classes) {
             return Err(SettingsError::Label { label, last: classes.saturating_sub(1) });
         }
+        let out_of_range =
+            |what, given: String, range| Err(SettingsError::OutOfRange { what, given, range });
         if !(1..=Self::MAX_STEPS).contains(&self.steps) {
-            return Err(SettingsError::OutOfRange {
-                what: "steps",
-                given: self.steps.to_string(),
-                range: "1 to 10000",
-            });
+            return out_of_range("steps", self.steps.to_string(), "1 to 10000");
         }
         if !self.guidance.is_finite() {
-            return Err(SettingsError::OutOfRange {
-                what: "guidance",
-                given: self.guidance.to_string(),
-                range: "a finite number",
-            });
-        }
-        if !(0.0..=1.0).contains(&self.eta) || (self.eta > 0.0 && self.solver != Solver::Euler) {
-            return Err(SettingsError::OutOfRange {
-                what: "eta",
-                given: format!("{} with {}", self.eta, self.solver),
-                range: "from 0 to 1, and 0 with solvers other than euler",
-            });
+            return out_of_range("guidance", self.guidance.to_string(), "a finite number");
         }
         let tolerances = [("atol", self.atol), ("rtol", self.rtol)];
         if let Some((what, given)) = tolerances.into_iter().find(|(_, t)| !(1e-8..=1.0).contains(t))
         {
+            return out_of_range(what, given.to_string(), "from 1e-8 to 1");
+        }
+        if objective == Objective::Dfm {
+            if self.solver != Solver::Euler {
+                let advice = "its states are codes, which take masked Euler steps (euler)";
+                return Err(SettingsError::Objective { what: "the solver", objective, advice });
+            }
+            if !(0.0..=Self::MAX_REMASKING).contains(&self.eta) {
+                return out_of_range("eta", self.eta.to_string(), "from 0 to 1000");
+            }
+        } else if !(0.0..=1.0).contains(&self.eta)
+            || (self.eta > 0.0 && self.solver != Solver::Euler)
+        {
+            let range = "from 0 to 1, and 0 with solvers other than euler";
+            return out_of_range("eta", format!("{} with {}", self.eta, self.solver), range);
+        }
+        self.temperature.validate()?;
+        self.validate_spots(domain)?;
+        let Some(branch) = &self.branch else { return Ok(()) };
+        if branch.step + 1 >= branch.parent.times().len()
+            || branch.parent.labels.len() != self.labels.len()
+        {
+            let range = "a step before the last of a run of as many pictures";
+            return out_of_range("the branch", format!("step {}", branch.step), range);
+        }
+        if self.generation() > Self::MAX_GENERATION {
+            return out_of_range("the branch", "more than 64 deep".to_owned(), "64 deep at most");
+        }
+        branch.parent.validate(domain)
+    }
+
+    /// Grid points of the run: all of its grid or, where it goes on from another run, what of its
+    /// grid lies after the time at which it leaves that one.
+    pub fn times(&self) -> Vec<f32> {
+        let points = self.grid.points(self.steps);
+        let Some(branch) = &self.branch else { return points };
+        /// An interval shorter than this would be a step for nothing.
+        const SLIVER: f32 = 1e-4;
+        let start = branch.parent.times().get(branch.step).copied().unwrap_or(0.0);
+        let after = points.into_iter().filter(|t| *t > start + SLIVER || *t >= 1.0);
+        std::iter::once(start).chain(after).collect()
+    }
+
+    /// How many runs this one goes on from.
+    pub fn generation(&self) -> usize {
+        fn parent(settings: &SampleSettings) -> Option<&SampleSettings> {
+            settings.branch.as_ref().map(|branch| &branch.parent)
+        }
+        std::iter::successors(parent(self), |settings| parent(settings)).count()
+    }
+
+    fn validate_spots(&self, domain: &Domain) -> Result<(), SettingsError> {
+        let Domain { objective, codes, height, width, .. } = *domain;
+        let batch = self.labels.len();
+        for (what, spots) in [("pin", &self.pins), ("ban", &self.bans)] {
+            let outside = |spot: &&Spot| {
+                spot.image >= batch
+                    || spot.row >= height
+                    || spot.column >= width
+                    || spot.code as usize >= codes
+            };
+            if let Some(&spot) = spots.iter().find(outside) {
+                return Err(SettingsError::Spot { what, spot, batch, height, width, codes });
+            }
+        }
+        if let Some(code) = self.banned_codes.iter().find(|code| **code as usize >= codes) {
             return Err(SettingsError::OutOfRange {
-                what,
-                given: given.to_string(),
-                range: "from 1e-8 to 1",
+                what: "a banned code",
+                given: code.to_string(),
+                range: "a code of the model",
             });
         }
-        self.temperature.validate()
+        let banning = !self.bans.is_empty() || !self.banned_codes.is_empty();
+        if banning && !objective.has_posterior() {
+            let advice = "it has no distribution over codes; pin tokens instead";
+            return Err(SettingsError::Objective { what: "a ban", objective, advice });
+        }
+        // Counted token by token, so that a softmax always has something to fall on.
+        let everywhere: BTreeSet<u32> = self.banned_codes.iter().copied().collect();
+        let mut by_token: BTreeMap<[usize; 3], BTreeSet<u32>> = BTreeMap::new();
+        for ban in self.bans.iter().filter(|ban| !everywhere.contains(&ban.code)) {
+            by_token.entry([ban.image, ban.row, ban.column]).or_default().insert(ban.code);
+        }
+        if everywhere.len() >= codes {
+            return Err(SettingsError::AllBanned { image: 0, row: 0, column: 0 });
+        }
+        match by_token.iter().find(|(_, banned)| banned.len() + everywhere.len() >= codes) {
+            Some((&[image, row, column], _)) => {
+                Err(SettingsError::AllBanned { image, row, column })
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -430,32 +462,19 @@ mod tests {
 
     #[test]
     fn spellings_round_trip() {
-        for text in ["0.9", "linear:1.2:0.6", "cosine:1.2:0.6", "points:0=1.2,0.5=0.9,1=0.7"] {
+        for text in [
+            "0.9",
+            "linear:1.2:0.6",
+            "cosine:1.2:0.6",
+            "points:0=1.2,0.5=0.9,1=0.7",
+            "entropy:3:0.2",
+        ] {
             assert_eq!(text.parse::<Temperature>().unwrap().to_string(), text);
         }
+        assert_eq!("0,7,9=812".parse::<Spot>().unwrap().to_string(), "0,7,9=812");
         for text in ["uniform", "cosine", "shifted:3"] {
             assert_eq!(text.parse::<Grid>().unwrap().to_string(), text);
         }
-    }
-
-    #[test]
-    fn refuses_bad_temperatures() {
-        for text in ["-1", "NaN", "inf", "warm", "linear:1", "points:", "points:0.5=1,0.5=2"] {
-            assert!(text.parse::<Temperature>().is_err(), "{text}");
-        }
-        for text in ["0", "1e9"] {
-            assert!(text.parse::<Temperature>().is_ok(), "{text}");
-        }
-    }
-
-    #[test]
-    fn temperature_follows_its_points() {
-        let points: Temperature = "points:0=1.2,0.5=0.8,1=0.6".parse().unwrap();
-        for (t, value) in [(0.0, 1.2), (0.25, 1.0), (0.5, 0.8), (0.75, 0.7), (1.0, 0.6)] {
-            assert!((points.at(t) - value).abs() < 1e-6, "{t}");
-        }
-        let cosine: Temperature = "cosine:1.2:0.6".parse().unwrap();
-        assert!((cosine.at(0.5) - 0.9).abs() < 1e-6);
     }
 
     #[test]

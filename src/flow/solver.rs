@@ -1,6 +1,6 @@
 //! How a state is carried over one interval of time.
 //!
-//! The flow is `dx/dt = v(x, t) = (mu(x, t) - x) / (1 - t)`, stiff near `t = 1`. In `s = -log(1-t)`
+//! The flow of an endpoint is `dx/dt = v(x, t) = (mu(x, t) - x) / (1 - t)`, stiff near `t = 1`. In `s = -log(1-t)`
 //! it is `dx/ds = mu - x`, linear in `x` but for `mu`, so that exponential integrators take that
 //! part exactly and need no velocity at `t = 1`.
 
@@ -52,31 +52,79 @@ impl Crossing {
     }
 }
 
-/// Crosses an interval from `x`, where the prediction is `mu`; `predict` gives it elsewhere.
+/// What the output of a network means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The end of the path; the velocity `(out - x) / (1 - t)` has no value at `t = 1`.
+    Endpoint,
+    /// The velocity itself.
+    Velocity,
+}
+
+impl Field {
+    /// Velocity at `x` and `t`.
+    pub fn velocity(self, x: &Latents, output: &Latents, t: f64) -> Latents {
+        match self {
+            Self::Endpoint => {
+                let rate = 1.0 / (1.0 - t);
+                combine([(rate, output), (-rate, x)])
+            }
+            Self::Velocity => output.clone(),
+        }
+    }
+
+    /// Where the path from `x` at `t` is expected to end.
+    pub fn endpoint(self, x: &Latents, output: &Latents, t: f64) -> Latents {
+        match self {
+            Self::Endpoint => output.clone(),
+            Self::Velocity => combine([(1.0, x), (1.0 - t, output)]),
+        }
+    }
+}
+
+/// The network as a solver sees it.
+pub struct Flow<'a> {
+    /// What its output means.
+    pub field: Field,
+    /// Its output at a state and a time.
+    pub predict: &'a mut dyn FnMut(&Latents, f64) -> Latents,
+}
+
+impl Flow<'_> {
+    fn velocity(&mut self, x: &Latents, t: f64) -> Latents {
+        let output = (self.predict)(x, t);
+        self.field.velocity(x, &output, t)
+    }
+}
+
+/// Crosses an interval from `x`, where the network's output is `output`.
 pub fn cross(
     solver: Solver,
     memory: &mut Memory,
     x: &Latents,
-    mu: &Latents,
+    output: &Latents,
     interval: Interval,
     tolerances: Tolerances,
-    predict: &mut dyn FnMut(&Latents, f64) -> Latents,
+    flow: &mut Flow,
 ) -> Crossing {
     let Interval { t, t_next } = interval;
-    let last = t_next >= 1.0;
+    // Methods that would ask for a velocity at 1 where there is none: their last interval is closed
+    // by the exact step.
+    let closed = flow.field == Field::Endpoint && t_next >= 1.0;
+    let slope = || flow.field.velocity(x, output, t);
+    let mu = flow.field.endpoint(x, output, t);
     let crossing = match solver {
-        Solver::Midpoint => Crossing::whole(midpoint(x, mu, interval, predict)),
-        Solver::Heun if !last => Crossing::whole(heun(x, mu, interval, predict)),
-        Solver::Rk4 if !last => Crossing::whole(rk4(x, mu, interval, predict)),
-        Solver::Dopri5 if !last => dopri5(memory, x, mu, interval, tolerances, predict),
-        Solver::Exp2m => Crossing::whole(exp2m(memory.before.as_ref(), x, mu, interval)),
-        // The last interval of methods that would ask for a velocity at 1 is closed exactly.
+        Solver::Midpoint => Crossing::whole(midpoint(x, slope(), interval, flow)),
+        Solver::Heun if !closed => Crossing::whole(heun(x, slope(), interval, flow)),
+        Solver::Rk4 if !closed => Crossing::whole(rk4(x, slope(), interval, flow)),
+        Solver::Dopri5 if !closed => dopri5(memory, x, slope(), interval, tolerances, flow),
+        Solver::Exp2m => Crossing::whole(exp2m(memory.before.as_ref(), x, &mu, interval)),
         Solver::Euler | Solver::Heun | Solver::Rk4 | Solver::Dopri5 => {
-            Crossing::whole(exponential_euler(x, mu, t, t_next))
+            Crossing::whole(exponential_euler(x, &mu, t, t_next))
         }
     };
     if solver == Solver::Exp2m {
-        memory.before = Some((t, mu.clone()));
+        memory.before = Some((t, mu));
     }
     crossing
 }
@@ -88,12 +136,6 @@ fn combine<const N: usize>(parts: [(f64, &Latents); N]) -> Latents {
         .map(|i| parts.iter().map(|(c, part)| c * f64::from(part.values[i])).sum::<f64>() as f32)
         .collect();
     Latents { shape, values }
-}
-
-/// `(mu - x) / (1 - t)`
-fn velocity(x: &Latents, mu: &Latents, t: f64) -> Latents {
-    let rate = 1.0 / (1.0 - t);
-    combine([(rate, mu), (-rate, x)])
 }
 
 /// `x' = mu + (1-t')/(1-t) (x - mu)`, exact for a constant `mu`; at `t' = 1` it is `mu` itself.
@@ -121,43 +163,26 @@ pub fn stochastic(
     combine([(kept, x), (t_next - kept * t, mu), (beta, noise)])
 }
 
-fn midpoint(
-    x: &Latents,
-    mu: &Latents,
-    Interval { t, t_next }: Interval,
-    predict: &mut dyn FnMut(&Latents, f64) -> Latents,
-) -> Latents {
+fn midpoint(x: &Latents, k1: Latents, interval: Interval, flow: &mut Flow) -> Latents {
+    let Interval { t, t_next } = interval;
     let (h, middle) = (t_next - t, (t + t_next) / 2.0);
-    let half = combine([(1.0, x), (h / 2.0, &velocity(x, mu, t))]);
-    let slope = velocity(&half, &predict(&half, middle), middle);
-    combine([(1.0, x), (h, &slope)])
+    let half = combine([(1.0, x), (h / 2.0, &k1)]);
+    combine([(1.0, x), (h, &flow.velocity(&half, middle))])
 }
 
-fn heun(
-    x: &Latents,
-    mu: &Latents,
-    Interval { t, t_next }: Interval,
-    predict: &mut dyn FnMut(&Latents, f64) -> Latents,
-) -> Latents {
-    let h = t_next - t;
-    let k1 = velocity(x, mu, t);
+fn heun(x: &Latents, k1: Latents, interval: Interval, flow: &mut Flow) -> Latents {
+    let h = interval.t_next - interval.t;
     let end = combine([(1.0, x), (h, &k1)]);
-    let k2 = velocity(&end, &predict(&end, t_next), t_next);
+    let k2 = flow.velocity(&end, interval.t_next);
     combine([(1.0, x), (h / 2.0, &k1), (h / 2.0, &k2)])
 }
 
-fn rk4(
-    x: &Latents,
-    mu: &Latents,
-    Interval { t, t_next }: Interval,
-    predict: &mut dyn FnMut(&Latents, f64) -> Latents,
-) -> Latents {
+fn rk4(x: &Latents, k1: Latents, interval: Interval, flow: &mut Flow) -> Latents {
+    let Interval { t, t_next } = interval;
     let (h, middle) = (t_next - t, (t + t_next) / 2.0);
-    let mut slope = |x: &Latents, t: f64| velocity(x, &predict(x, t), t);
-    let k1 = velocity(x, mu, t);
-    let k2 = slope(&combine([(1.0, x), (h / 2.0, &k1)]), middle);
-    let k3 = slope(&combine([(1.0, x), (h / 2.0, &k2)]), middle);
-    let k4 = slope(&combine([(1.0, x), (h, &k3)]), t_next);
+    let k2 = flow.velocity(&combine([(1.0, x), (h / 2.0, &k1)]), middle);
+    let k3 = flow.velocity(&combine([(1.0, x), (h / 2.0, &k2)]), middle);
+    let k4 = flow.velocity(&combine([(1.0, x), (h, &k3)]), t_next);
     combine([(1.0, x), (h / 6.0, &k1), (h / 3.0, &k2), (h / 3.0, &k3), (h / 6.0, &k4)])
 }
 
@@ -208,16 +233,15 @@ mod tableau {
 fn dopri5(
     memory: &mut Memory,
     x: &Latents,
-    mu: &Latents,
+    mut first: Latents,
     Interval { t, t_next }: Interval,
     tolerances: Tolerances,
-    predict: &mut dyn FnMut(&Latents, f64) -> Latents,
+    flow: &mut Flow,
 ) -> Crossing {
     /// A step shorter than this is taken whatever its error: rounding would decide.
     const SHORTEST: f64 = 1e-5;
     let mut here = t;
     let mut crossing = Crossing { x: x.clone(), accepted: 0, rejected: 0 };
-    let mut first = velocity(x, mu, t);
     while here < t_next {
         let wanted = memory.stride.unwrap_or(t_next - t);
         // What is left after a step is never a sliver.
@@ -227,7 +251,7 @@ fn dopri5(
         for (node, row) in tableau::NODES.iter().zip(&tableau::STAGES) {
             end = advance(&crossing.x, &slopes, row, h);
             let at = here + node * h;
-            slopes.push(velocity(&end, &predict(&end, at), at));
+            slopes.push(flow.velocity(&end, at));
         }
         let error = error_norm(&crossing.x, &end, &slopes, h, tolerances);
         let factor = (0.9 * error.max(1e-10).powf(-0.2)).clamp(0.2, 5.0);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::record::StepRecord;
+use super::record::{CodeStep, Posterior, StepRecord};
 use super::settings::SampleSettings;
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFileError, TensorWriter};
 
@@ -20,6 +20,10 @@ use crate::io::tensors::{METADATA_KEY, Precision, TensorFileError, TensorWriter}
 /// | `temperature` | `[S]` |
 /// | `codes` | `[B, h, w]` |
 /// | `labels` | `[B]` |
+///
+/// Objectives without a posterior have neither `entropy` and `log_z` nor `top_codes`, `top_probs` and
+/// `posterior_mean`, but `prediction`, the expected end of the path, of the shape of `x` but for S steps.
+/// For `dfm` there is also `state_codes`, `[S+1, B, h, w]`, in which the number of codes means 'masked'.
 ///
 /// The settings are JSON under the metadata key `purrscope`.
 #[derive(Debug, Default)]
@@ -51,7 +55,7 @@ impl Trajectory {
         };
         let shape = first.x.shape;
         let (batch, [rows, columns]) = (shape.batch, [shape.height, shape.width]);
-        let (steps, top) = (self.steps.len(), first.posterior.top);
+        let steps = self.steps.len();
         let mut floats = |name: &str, shape: &[usize], values: Vec<f32>| {
             writer.floats(name, shape, &values, Precision::F32);
         };
@@ -67,15 +71,32 @@ impl Trajectory {
         states.extend(&last.x_next.values);
         let [_, channels, ..] = shape.dims();
         floats("x", &[steps + 1, batch, channels, rows, columns], states);
-        let means = each(|step| &step.posterior.mean.values);
-        floats("posterior_mean", &[steps, batch, channels, rows, columns], means);
+        let predicted = each(|step| &step.prediction.values);
+        let by_point = [steps, batch, channels, rows, columns];
         let by_token = [steps, batch, rows, columns];
-        floats("entropy", &by_token, each(|step| &step.posterior.entropy));
-        floats("log_z", &by_token, each(|step| &step.posterior.log_z));
-        let by_rank = [steps, batch, top, rows, columns];
-        floats("top_probs", &by_rank, each(|step| &step.posterior.top_probs));
-        let top_codes = self.steps.iter().flat_map(|step| &step.posterior.top_codes);
-        writer.integers("top_codes", &by_rank, top_codes.map(|code| i64::from(*code)));
+        let beliefs: Vec<&Posterior> =
+            self.steps.iter().filter_map(|step| step.posterior.as_ref()).collect();
+        match beliefs.first() {
+            Some(&&Posterior { top, .. }) => {
+                floats("posterior_mean", &by_point, predicted);
+                let of = |part: fn(&Posterior) -> &[f32]| -> Vec<f32> {
+                    beliefs.iter().flat_map(|belief| part(belief).iter().copied()).collect()
+                };
+                floats("entropy", &by_token, of(|belief| &belief.entropy));
+                floats("log_z", &by_token, of(|belief| &belief.log_z));
+                let by_rank = [steps, batch, top, rows, columns];
+                floats("top_probs", &by_rank, of(|belief| &belief.top_probs));
+                let top_codes = beliefs.iter().flat_map(|belief| &belief.top_codes);
+                writer.integers("top_codes", &by_rank, top_codes.map(|code| i64::from(*code)));
+            }
+            None => floats("prediction", &by_point, predicted),
+        }
+        if let Some(CodeStep { after, .. }) = &last.codes {
+            let before =
+                self.steps.iter().filter_map(|step| step.codes.as_ref()).flat_map(|c| &c.before);
+            let all = before.chain(after).map(|code| i64::from(*code));
+            writer.integers("state_codes", &[steps + 1, batch, rows, columns], all);
+        }
         writer.integers("codes", &[batch, rows, columns], codes.iter().map(|c| i64::from(*c)));
         writer.integers("labels", &[batch], settings.labels.iter().map(|label| *label as i64));
         writer.write(path)

@@ -1,7 +1,7 @@
 //! The categorical expectation: from logits over codes to the mean of the codebook.
 
 use burn::backend::Dispatch;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::extension::FusedOps;
 use super::fused::has_kernels;
@@ -22,12 +22,68 @@ pub struct Expectation {
     pub top_codes: Tensor<2, Int>,
 }
 
+/// What is forbidden and fixed, token by token, on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenMask {
+    codes: usize,
+    /// For every token the code that it is held to, or -1. `[tokens]`
+    pub pins: Vec<i32>,
+    /// A bit a code, set where it is banned. `[tokens, codes / 32]`, rounded up
+    pub bans: Vec<u32>,
+}
+
+impl TokenMask {
+    /// A mask of that many tokens that allows everything.
+    pub fn new(tokens: usize, codes: usize) -> Self {
+        let words = codes.div_ceil(32);
+        Self { codes, pins: vec![-1; tokens], bans: vec![0; tokens * words] }
+    }
+
+    /// Numbers of 32 bits that the bans of a token take.
+    pub fn words(&self) -> usize {
+        self.codes.div_ceil(32)
+    }
+
+    /// Holds a token to a code, banned or not.
+    pub fn pin(&mut self, token: usize, code: u32) {
+        self.pins[token] = code as i32;
+    }
+
+    /// Forbids a code to a token.
+    pub fn ban(&mut self, token: usize, code: u32) {
+        let at = token * self.words() + code as usize / 32;
+        self.bans[at] |= 1 << (code % 32);
+    }
+
+    /// Forbids a code to every token.
+    pub fn ban_everywhere(&mut self, code: u32) {
+        (0..self.pins.len()).for_each(|token| self.ban(token, code));
+    }
+
+    /// Whether a token may become a code.
+    pub fn allows(&self, token: usize, code: usize) -> bool {
+        match self.pins[token] {
+            -1 => self.bans[token * self.words() + code / 32] >> (code % 32) & 1 == 0,
+            pinned => pinned as usize == code,
+        }
+    }
+
+    /// Puts the logits of what a token may not become at minus infinity.
+    pub fn forbid(&self, token: usize, logits: &mut [f32]) {
+        for (code, logit) in logits.iter_mut().enumerate() {
+            if !self.allows(token, code) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
+}
+
 /// Tempered logits further than this below the largest have a probability of exactly 0 in f32.
 const NEGLIGIBLE: f32 = -1e4;
 
 /// `softmax(logits / tau) E` with its entropy, partition function and most likely codes.
 ///
-/// `tau` is `max(temperature, 1e-6)`; logits may be `-inf`, but not all of a token's.
+/// Under a `mask` a token has only the codes that it may become. `tau` is `max(temperature, 1e-6)`; logits may be `-inf`, but not all of a token's.
 ///
 /// # Shapes
 /// - `logits`: `[tokens, codes]`
@@ -37,9 +93,10 @@ pub fn categorical_expectation(
     temperature: f32,
     codebook: Tensor<2>,
     top: usize,
+    mask: Option<&TokenMask>,
 ) -> Expectation {
-    if !has_kernels(&logits.device()) {
-        return plain_expectation(logits, temperature, codebook, top);
+    if !has_kernels(&logits.device()) || mask.is_some() {
+        return plain_expectation(logits, temperature, codebook, top, mask);
     }
     let tau = temperature.max(Temperature::FLOOR);
     let logits = logits.into_dispatch();
@@ -59,8 +116,21 @@ pub fn plain_expectation(
     temperature: f32,
     codebook: Tensor<2>,
     top: usize,
+    mask: Option<&TokenMask>,
 ) -> Expectation {
     let tau = temperature.max(Temperature::FLOOR);
+    let logits = match mask {
+        Some(mask) => {
+            let [tokens, codes] = logits.dims();
+            let mut added = vec![0.0; tokens * codes];
+            for (token, added) in added.chunks_exact_mut(codes).enumerate() {
+                mask.forbid(token, added);
+            }
+            logits.clone()
+                + Tensor::from_data(TensorData::new(added, [tokens, codes]), &logits.device())
+        }
+        None => logits,
+    };
     let largest = logits.clone().max_dim(1);
     let shifted = ((logits - largest.clone()) / tau).clamp_min(NEGLIGIBLE);
     let weights = shifted.clone().exp();

@@ -8,5 +8,5 @@ mod extension;
 mod fused;
 mod host;
 
-pub use expectation::{Expectation, categorical_expectation, plain_expectation};
+pub use expectation::{Expectation, TokenMask, categorical_expectation, plain_expectation};
 pub use fused::{code_loss, gelu_tanh, group_norm_silu, layer_norm_modulate, plain};

@@ -1,5 +1,7 @@
 //! The description that travels in a model file's header.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What the network predicts and how it was trained.
@@ -9,6 +11,50 @@ pub enum Objective {
     /// Logits over codes; cross-entropy and z-loss.
     #[default]
     Purrception,
+    /// The velocity of the path; squared error.
+    Cfm,
+    /// The end of the path; squared error.
+    CfmEndpoint,
+    /// Logits over codes and `[MSK]`, of codes that are partly masked; cross-entropy and z-loss.
+    Dfm,
+}
+
+impl Objective {
+    /// Every objective, in the order in which they are offered.
+    pub const ALL: [Self; 4] = [Self::Purrception, Self::Cfm, Self::CfmEndpoint, Self::Dfm];
+
+    /// Whether the network gives a distribution over codes.
+    pub fn has_posterior(self) -> bool {
+        matches!(self, Self::Purrception | Self::Dfm)
+    }
+
+    /// Channels of the network's output for `codes` codes of `code_size` numbers.
+    pub fn out_channels(self, codes: usize, code_size: usize) -> usize {
+        match self {
+            Self::Purrception => codes,
+            Self::Cfm | Self::CfmEndpoint => code_size,
+            Self::Dfm => codes + 1,
+        }
+    }
+
+    /// Channels of the network's input, in the reference's words; for `dfm` it is one code.
+    pub fn in_channels(self, code_size: usize) -> usize {
+        match self {
+            Self::Purrception | Self::Cfm | Self::CfmEndpoint => code_size,
+            Self::Dfm => 1,
+        }
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Purrception => "purrception",
+            Self::Cfm => "cfm",
+            Self::CfmEndpoint => "cfm-endpoint",
+            Self::Dfm => "dfm",
+        })
+    }
 }
 
 /// Sizes of the DiT backbone, in the reference's words.
@@ -18,7 +64,7 @@ pub struct DitConfig {
     pub input_size: usize,
     /// Side of a patch, in tokens of the tokenizer.
     pub patch_size: usize,
-    /// Channels of the input: the size of a code.
+    /// Channels of the input: the size of a code, or 1 where codes themselves are the input.
     pub in_channels: usize,
     /// Width of the transformer.
     pub hidden_size: usize,
@@ -31,8 +77,12 @@ pub struct DitConfig {
     pub mlp_ratio: usize,
     /// Number of classes; one more row stands for 'no label'.
     pub num_classes: usize,
-    /// Channels of the output for each token of the tokenizer: the number of codes.
+    /// Channels of the output for each token of the tokenizer: the number of codes for the
+    /// `purrception` objective, see [`Objective::out_channels`].
     pub out_channels: usize,
+    /// Whether the input is codes (and `[MSK]`), looked up in a table of `out_channels` rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub embeds_codes: bool,
 }
 
 fn default_mlp_ratio() -> usize {

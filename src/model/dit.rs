@@ -21,6 +21,7 @@ const LONGEST_PERIOD: f64 = 10_000.0;
 /// The network: `(x_t, t, y)` to one vector of `out_channels` numbers for every token.
 #[derive(Module, Debug)]
 pub struct Dit {
+    x_pre_embedder: Option<Embedding>,
     x_embedder: PatchEmbedder,
     t_embedder: TimeEmbedder,
     y_embedder: LabelEmbedder,
@@ -37,10 +38,12 @@ impl Dit {
     /// A network with the reference's first values: every block and the output start at zero.
     pub fn new(config: &DitConfig, init: &mut Initialiser) -> Self {
         let (hidden, patch) = (config.hidden_size, config.patch_size);
+        let channels = if config.embeds_codes { hidden } else { config.in_channels };
         Self {
-            x_embedder: PatchEmbedder {
-                proj: Conv2d::xavier(config.in_channels, hidden, patch, init),
-            },
+            x_pre_embedder: config
+                .embeds_codes
+                .then(|| Embedding::normal(EMBEDDING_DEVIATION, config.out_channels, hidden, init)),
+            x_embedder: PatchEmbedder { proj: Conv2d::xavier(channels, hidden, patch, init) },
             t_embedder: TimeEmbedder {
                 mlp_in: Linear::normal(EMBEDDING_DEVIATION, TIME_FEATURES, hidden, init),
                 mlp_out: Linear::normal(EMBEDDING_DEVIATION, hidden, hidden, init),
@@ -68,10 +71,23 @@ impl Dit {
         &self.config
     }
 
+    /// The rows of the code table, as the input of [`Dit::forward`]; nothing for a network whose
+    /// input is latents.
+    ///
+    /// # Shapes
+    /// - `codes`: `[batch, input_size, input_size]`, each below `out_channels`
+    /// - output: `[batch, hidden_size, input_size, input_size]`
+    pub fn embed_codes(&self, codes: Tensor<3, Int>) -> Option<Tensor<4>> {
+        let [batch, height, width] = codes.dims();
+        let rows = self.x_pre_embedder.as_ref()?.forward(codes.reshape([batch * height * width]));
+        let hidden = self.config.hidden_size;
+        Some(rows.reshape([batch, height, width, hidden]).permute([0, 3, 1, 2]))
+    }
+
     /// Output for every token of the tokenizer, tokens in row-major order.
     ///
     /// # Shapes
-    /// - `x`: `[batch, in_channels, input_size, input_size]`
+    /// - `x`: `[batch, in_channels, input_size, input_size]`, or what [`Dit::embed_codes`] gives
     /// - `t`: `[batch]`, in `[0, 1]`
     /// - `labels`: `[batch]`, `0..=num_classes`, the last meaning 'no label'
     /// - output: `[batch, input_size * input_size, out_channels]`

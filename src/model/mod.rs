@@ -61,6 +61,34 @@ pub enum ModelError {
     },
 }
 
+/// What a network gives for a batch, with and without its labels.
+#[derive(Debug, Clone)]
+pub struct Guided {
+    /// For the labels asked for. `[batch, tokens, channels]`
+    pub conditional: Tensor<3>,
+    /// For no label, and the guidance scale `s` of `u + s (c - u)`; absent where the scale leaves
+    /// only one of the two.
+    pub unconditional: Option<(Tensor<3>, f32)>,
+}
+
+impl Guided {
+    /// `u + s (c - u)`
+    pub fn mixed(self) -> Tensor<3> {
+        match self.unconditional {
+            Some((u, scale)) => u.clone() + (self.conditional - u) * scale,
+            None => self.conditional,
+        }
+    }
+
+    /// The same done to both.
+    pub fn map(self, change: impl Fn(Tensor<3>) -> Tensor<3>) -> Self {
+        Self {
+            conditional: change(self.conditional),
+            unconditional: self.unconditional.map(|(u, scale)| (change(u), scale)),
+        }
+    }
+}
+
 /// A model, ready on a device.
 ///
 /// Its tensors belong to the thread that made them: burn orders work by thread.
@@ -75,6 +103,8 @@ pub struct Model {
     device: Device,
     /// `[codes, code_size]`, in the units of the flow.
     codebook: Tensor<2>,
+    /// The same on the host, once it has been asked for.
+    host_codebook: OnceLock<Vec<f32>>,
     hash: OnceLock<String>,
 }
 
@@ -112,7 +142,15 @@ impl Model {
     /// A model from its parts.
     pub fn assemble(card: ModelCard, backbone: Dit, tokenizer: Tokenizer, device: &Device) -> Self {
         let codebook = tokenizer.codebook() * card.latent_scale;
-        Self { card, backbone, tokenizer, device: device.clone(), codebook, hash: OnceLock::new() }
+        Self {
+            card,
+            backbone,
+            tokenizer,
+            device: device.clone(),
+            codebook,
+            host_codebook: OnceLock::new(),
+            hash: OnceLock::new(),
+        }
     }
 
     /// Writes the model file.
@@ -170,13 +208,13 @@ impl Model {
         Ok(fitting)
     }
 
-    /// Logits over codes for every token, guided: unconditional, conditional, or `u + s (c - u)`.
+    /// What the network gives for every token: logits, end or velocity, as the objective has it.
     ///
     /// # Shapes
     /// - `x`: `[batch, code_size, height, width]`
     /// - `labels`: one an image
-    /// - output: `[batch, height * width, codes]`
-    pub fn logits(&self, x: Tensor<4>, t: f32, labels: &[usize], guidance: f32) -> Tensor<3> {
+    /// - output: `[batch, height * width, out_channels]`
+    pub fn output(&self, x: Tensor<4>, t: f32, labels: &[usize], guidance: f32) -> Guided {
         let no_label = vec![self.card.backbone.num_classes; labels.len()];
         let forward = |x: Tensor<4>, labels: &[usize]| {
             let t = Tensor::<1>::full([labels.len()], t, &self.device);
@@ -185,20 +223,54 @@ impl Model {
             self.backbone.forward(x, t, labels)
         };
         if guidance == 1.0 {
-            return forward(x, labels);
+            return Guided { conditional: forward(x, labels), unconditional: None };
         }
         if guidance == 0.0 {
-            return forward(x, &no_label);
+            return Guided { conditional: forward(x, &no_label), unconditional: None };
         }
         let both = Tensor::cat(vec![x.clone(), x], 0);
-        let mut halves = forward(both, &[labels, &no_label].concat()).chunk(2, 0).into_iter();
-        match (halves.next(), halves.next()) {
-            (Some(conditional), Some(unconditional)) => {
-                unconditional.clone() + (conditional - unconditional) * guidance
-            }
-            // An even batch has two halves.
-            _ => unreachable!("a doubled batch splits in two"),
+        let both = forward(both, &[labels, &no_label].concat());
+        let batch = labels.len();
+        Guided {
+            conditional: both.clone().narrow(0, 0, batch),
+            unconditional: Some((both.narrow(0, batch, batch), guidance)),
         }
+    }
+
+    /// As [`Model::output`], of codes, some of them masked (equal to the number of codes), for the
+    /// `dfm` objective. `codes`: `[batch, height, width]`.
+    pub fn output_of_codes(
+        &self,
+        codes: &[u32],
+        t: f32,
+        labels: &[usize],
+        guidance: f32,
+    ) -> Guided {
+        let LatentShape { batch, height, width, .. } = self.latent_shape(labels.len());
+        let codes: Vec<i64> = codes.iter().map(|code| i64::from(*code)).collect();
+        let codes = TensorData::new(codes, [batch, height, width]);
+        let codes = Tensor::<3, Int>::from_data(codes, &self.device);
+        match self.backbone.embed_codes(codes) {
+            Some(x) => self.output(x, t, labels, guidance),
+            // Which networks embed codes is checked against the objective when a model is opened.
+            None => unreachable!("a dfm network embeds codes"),
+        }
+    }
+
+    /// The rows of the codebook at `codes`, `[batch, height, width]`; 0 for a masked token.
+    pub fn look_up(&self, codes: &[u32], batch: usize) -> Latents {
+        let shape = self.latent_shape(batch);
+        let (size, tokens) = (shape.channels, shape.tokens());
+        let table = self.host_codebook.get_or_init(|| params::host(self.codebook.clone()));
+        let values = (0..shape.len())
+            .map(|at| {
+                let (image, channel, token) =
+                    (at / (size * tokens), at / tokens % size, at % tokens);
+                let code = codes[image * tokens + token] as usize;
+                table.get(code * size + channel).copied().unwrap_or(0.0)
+            })
+            .collect();
+        Latents { shape, values }
     }
 
     /// Puts latents on the device.
@@ -295,8 +367,18 @@ fn check_card(card: &ModelCard) -> Result<(), String> {
             card.latent_scale.is_finite() && card.latent_scale > 0.0,
             "its latent scale is not positive",
         ),
-        (dit.in_channels == vq.code_size, "backbone and tokenizer disagree on the size of a code"),
-        (dit.out_channels == vq.codes, "backbone and tokenizer disagree on the number of codes"),
+        (
+            dit.in_channels == card.objective.in_channels(vq.code_size),
+            "backbone and tokenizer disagree on the size of a code",
+        ),
+        (
+            dit.out_channels == card.objective.out_channels(vq.codes, vq.code_size),
+            "backbone and tokenizer disagree on the number or size of codes",
+        ),
+        (
+            dit.embeds_codes == (card.objective == Objective::Dfm),
+            "the input of its backbone is not that of its objective",
+        ),
         (dit.num_classes > 0 && dit.out_channels > 0, "it has no classes or no codes"),
     ];
     rules

@@ -449,7 +449,7 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
                 return report(Event::Stopped { run });
             }
             let Some(record) = trajectory.advance() else { break };
-            let predicted = worker.decode(&record.posterior.mean).into();
+            let predicted = worker.decode(&record.prediction).into();
             report(Event::Step { run, record: Arc::new(record), predicted });
         }
         let codes = trajectory.codes();
@@ -463,11 +463,8 @@ fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
     match command {
         Command::Render { key, record } => {
             let pictures = match key.view {
-                View::Predicted => worker.decode(&record.posterior.mean),
-                View::Likeliest => worker.decode_codes(
-                    &record.posterior.best_codes(),
-                    record.posterior.mean.shape.batch,
-                ),
+                View::Predicted => worker.decode(&record.prediction),
+                View::Likeliest => worker.decode_codes(&record.likeliest, record.x.shape.batch),
                 View::State if key.position > record.step => worker.decode(&record.x_next),
                 View::State => worker.decode(&record.x),
             };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use image::{Rgb, RgbImage};
 
 use super::engine::{ModelInfo, ModelSource, Trajectory, Worker};
-use crate::flow::{LatentShape, Latents, Posterior, SampleSettings, StepRecord};
+use crate::flow::{Domain, LatentShape, Latents, Posterior, SampleSettings, StepRecord};
 use crate::model::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 use crate::rng::Stream;
 
@@ -79,6 +79,7 @@ pub fn card() -> ModelCard {
             mlp_ratio: 4,
             num_classes: 33,
             out_channels: CODES,
+            embeds_codes: false,
         },
         tokenizer: TokenizerConfig {
             image_channels: 3,
@@ -149,7 +150,7 @@ impl Worker for FakeWorker {
     }
 
     fn begin(&self, settings: &SampleSettings) -> Result<Box<dyn Trajectory + '_>, String> {
-        settings.validate(card().backbone.num_classes).map_err(|error| error.to_string())?;
+        settings.validate(&domain()).map_err(|error| error.to_string())?;
         let shape = LatentShape {
             batch: settings.labels.len(),
             channels: CHANNELS,
@@ -199,6 +200,19 @@ impl Worker for FakeWorker {
     }
 }
 
+/// What settings must agree with.
+fn domain() -> Domain {
+    let DitConfig { num_classes, out_channels, input_size, .. } = card().backbone;
+    let objective = Objective::Purrception;
+    Domain {
+        objective,
+        classes: num_classes,
+        codes: out_channels,
+        height: input_size,
+        width: input_size,
+    }
+}
+
 struct FakeRun<'a> {
     worker: &'a FakeWorker,
     settings: SampleSettings,
@@ -208,7 +222,7 @@ struct FakeRun<'a> {
 }
 
 impl FakeRun<'_> {
-    fn posterior(&self, t: f32) -> Posterior {
+    fn posterior(&self, t: f32) -> (Posterior, Latents) {
         let shape = self.x.shape;
         let LatentShape { batch, height, width, .. } = shape;
         let tokens = shape.tokens();
@@ -242,14 +256,9 @@ impl FakeRun<'_> {
                 }
             }
         }
-        Posterior {
-            mean: Latents { shape, values: mean },
-            log_z: vec![0.0; entropy.len()],
-            entropy,
-            top,
-            top_codes,
-            top_probs,
-        }
+        let log_z = vec![0.0; entropy.len()];
+        let posterior = Posterior { shape, log_z, entropy, top, top_codes, top_probs };
+        (posterior, Latents { shape, values: mean })
     }
 }
 
@@ -261,9 +270,9 @@ impl Trajectory for FakeRun<'_> {
         }
         std::thread::sleep(self.worker.pace);
         assert_ne!(self.worker.panics_at, Some((self.settings.seed, self.step)), "told to panic");
-        let posterior = self.posterior(t);
+        let (posterior, prediction) = self.posterior(t);
         let kept = (1.0 - t_next) / (1.0 - t);
-        let values = self.x.values.iter().zip(&posterior.mean.values);
+        let values = self.x.values.iter().zip(&prediction.values);
         let values = values.map(|(x, mu)| mu + kept * (x - mu)).collect();
         let x_next = Latents { shape: self.x.shape, values };
         let record = StepRecord {
@@ -272,8 +281,11 @@ impl Trajectory for FakeRun<'_> {
             t_next,
             temperature: self.settings.temperature.at(t),
             x: std::mem::replace(&mut self.x, x_next.clone()),
-            posterior,
+            prediction,
+            likeliest: posterior.best_codes(),
+            posterior: Some(posterior),
             x_next,
+            codes: None,
             evaluations: 2 * (self.step + 1),
             accepted: 1,
             rejected: 0,

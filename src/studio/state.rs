@@ -16,7 +16,7 @@ use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, V
 use super::export::Restored;
 use super::panes::canvas::CanvasState;
 use crate::flow::{Grid, SampleSettings, Solver, StepRecord, Temperature, guidance_evaluations};
-use crate::model::ModelCard;
+use crate::model::{ModelCard, Objective};
 
 /// The class that a first start shows, where the model has it.
 const FIRST_CLASS: &str = "cat-05";
@@ -178,8 +178,8 @@ impl Draft {
             Temperature::Constant(value) => (TemperatureKind::Constant, value, self.to),
             Temperature::Linear { from, to } => (TemperatureKind::Linear, from, to),
             Temperature::Cosine { from, to } => (TemperatureKind::Cosine, from, to),
-            Temperature::Points(_) => {
-                return Err("Its temperature goes through points, which the controls cannot show \
+            Temperature::Points(_) | Temperature::Entropy { .. } => {
+                return Err("Its temperature is a curve that the controls cannot show \
                             yet: use `purrscope sample`."
                     .to_owned());
             }
@@ -205,8 +205,8 @@ impl Draft {
     }
 
     /// Network evaluations of the run, where they can be known beforehand.
-    pub fn evaluations(&self) -> Option<usize> {
-        Some(self.solver.evaluations(self.steps)? * guidance_evaluations(self.guidance))
+    pub fn evaluations(&self, objective: Objective) -> Option<usize> {
+        Some(self.solver.evaluations(self.steps, objective)? * guidance_evaluations(self.guidance))
     }
 }
 
@@ -282,7 +282,7 @@ fn rate(changed: &[bool]) -> f32 {
 
 impl Run {
     fn new(id: RunId, settings: SampleSettings, model: Arc<ModelInfo>) -> Self {
-        let times = settings.grid.points(settings.steps);
+        let times = settings.times();
         Self {
             id,
             settings,
@@ -296,12 +296,12 @@ impl Run {
     }
 
     fn push(&mut self, record: Arc<StepRecord>, predicted: Arc<[RgbImage]>) {
-        let best = record.posterior.best_codes();
+        let best = record.likeliest.clone();
         let changed = match self.frames.last() {
             Some(last) => changes(&last.best, &best),
             None => vec![false; best.len()],
         };
-        let entropy = &record.posterior.entropy;
+        let entropy = record.entropy();
         let mean_entropy = entropy.iter().sum::<f32>() / entropy.len().max(1) as f32;
         self.max_entropy = entropy.iter().copied().fold(self.max_entropy, f32::max);
         let change_rate = rate(&changed);
@@ -873,7 +873,7 @@ mod tests {
                     Command::Generate { run, settings } => {
                         let mut trajectory = worker.begin(&settings).unwrap();
                         while let Some(record) = trajectory.advance() {
-                            let predicted = worker.decode(&record.posterior.mean).into();
+                            let predicted = worker.decode(&record.prediction).into();
                             state.take(Event::Step { run, record: Arc::new(record), predicted });
                         }
                         let codes = trajectory.codes();

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::io::tensors::Precision;
 use crate::model::card::{DitConfig, TokenizerConfig};
-use crate::model::{check_dit, check_tokenizer};
+use crate::model::{Objective, check_dit, check_tokenizer};
 
 /// A run file that cannot be used.
 #[derive(Debug, Error)]
@@ -196,6 +196,9 @@ pub struct FlowTask {
     /// Credits of the pictures, kept in the model file.
     #[serde(default)]
     pub credits: String,
+    /// What the network predicts, and the loss that it learns it by.
+    #[serde(default)]
+    pub objective: Objective,
     /// Sizes of the backbone.
     pub backbone: BackboneSizes,
     /// Probability of replacing a label by 'no label'.
@@ -248,6 +251,7 @@ impl BackboneSizes {
     /// The sizes do not fit each other, in words.
     pub fn complete(
         &self,
+        objective: Objective,
         tokenizer: &TokenizerConfig,
         image_size: usize,
         classes: usize,
@@ -261,13 +265,14 @@ impl BackboneSizes {
         let config = DitConfig {
             input_size: image_size / tokenizer.downsampling(),
             patch_size: self.patch_size,
-            in_channels: tokenizer.code_size,
+            in_channels: objective.in_channels(tokenizer.code_size),
             hidden_size: self.hidden_size,
             depth: self.depth,
             num_heads: self.num_heads,
             mlp_ratio: 4,
             num_classes: classes,
-            out_channels: tokenizer.codes,
+            out_channels: objective.out_channels(tokenizer.codes, tokenizer.code_size),
+            embeds_codes: objective == Objective::Dfm,
         };
         check_dit(&config)?;
         Ok(config)

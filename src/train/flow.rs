@@ -12,7 +12,10 @@ use super::config::{FlowTask, RunConfig};
 use super::optimiser::AdamW;
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, program};
 use crate::data::{DataError, EpochOrder, ImageFolder};
-use crate::flow::{SampleSettings, Sampler, Temperature, path_point, purrception_loss};
+use crate::flow::{
+    FlowLoss, SampleSettings, Sampler, Temperature, code_loss, endpoint_loss, masked_codes,
+    path_point,
+};
 use crate::io::sheet;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
@@ -98,7 +101,7 @@ impl Training {
         let classes = images.class_names().to_vec();
         let backbone = task
             .backbone
-            .complete(&vq.tokenizer, config.image_size, classes.len())
+            .complete(task.objective, &vq.tokenizer, config.image_size, classes.len())
             .map_err(TrainError::Sizes)?;
         let grid = backbone.input_size;
         let mut encoded = |folder: &Path, images: &ImageFolder, cache: &str| {
@@ -128,7 +131,7 @@ impl Training {
         let card = ModelCard {
             format: ModelCard::FORMAT,
             name: task.name.clone(),
-            objective: Objective::Purrception,
+            objective: task.objective,
             backbone,
             tokenizer: vq.tokenizer,
             class_names: classes,
@@ -179,8 +182,22 @@ impl Training {
             .map(|i| if stream.uniform() < label_dropout { no_label } else { data.labels[*i] })
             .map(|label| label as i64)
             .collect();
+        let classes = Tensor::<1, Int>::from_data(labels.as_slice(), device);
+        let objective = self.card.objective;
+        if objective == Objective::Dfm {
+            let masked = self.card.tokenizer.codes as i64;
+            let chances: Vec<f64> = codes.iter().map(|_| stream.uniform()).collect();
+            let state = masked_codes(&codes, &chances, &t, masked);
+            let state = TensorData::new(state, [batch, side, side]);
+            let t = Tensor::<1>::from_floats(t.as_slice(), device);
+            let codes = Tensor::<1, Int>::from_data(codes.as_slice(), device);
+            let x = net.embed_codes(Tensor::<3, Int>::from_data(state, device));
+            let logits = x.map(|x| net.forward(x, t, classes));
+            // The configuration that was made for this objective embeds codes.
+            let logits = logits.unwrap_or_else(|| unreachable!("a dfm network embeds codes"));
+            return self.code_loss(logits, codes);
+        }
         let noise = stream.normals(batch * size * side * side);
-
         let inner = &self.device;
         let codes = Tensor::<1, Int>::from_data(codes.as_slice(), inner);
         let x1 = self
@@ -191,22 +208,24 @@ impl Training {
             .permute([0, 3, 1, 2]);
         let x0 = Tensor::<4>::from_data(TensorData::new(noise, [batch, size, side, side]), inner);
         let t = Tensor::<1>::from_floats(t.as_slice(), inner);
-        let x = path_point(x0, x1, t.clone());
-        let moved =
-            |tensor: Tensor<4>| if device.is_autodiff() { tensor.autodiff() } else { tensor };
-        let t = if device.is_autodiff() { t.autodiff() } else { t };
-        let labels = Tensor::<1, Int>::from_data(labels.as_slice(), device);
-        let codes = if device.is_autodiff() { codes.autodiff() } else { codes };
-        let logits = net.forward(moved(x), t, labels);
-        let logits = logits.reshape([batch * side * side, self.card.backbone.out_channels]);
-        let loss = purrception_loss(logits, codes, self.task.lambda_z);
-        Loss {
-            total: loss.total,
-            terms: vec![
-                ("cross_entropy", loss.cross_entropy),
-                ("mean_log_z_squared", loss.mean_log_z_squared),
-            ],
+        let x = path_point(x0.clone(), x1.clone(), t.clone());
+        let autodiff = device.is_autodiff();
+        let moved = |tensor: Tensor<4>| if autodiff { tensor.autodiff() } else { tensor };
+        let t = if autodiff { t.autodiff() } else { t };
+        let output = net.forward(moved(x), t, classes);
+        match objective {
+            Objective::Cfm => endpoint_loss(output, moved(x1 - x0)).into(),
+            Objective::CfmEndpoint => endpoint_loss(output, moved(x1)).into(),
+            Objective::Purrception | Objective::Dfm => {
+                self.code_loss(output, if autodiff { codes.autodiff() } else { codes })
+            }
         }
+    }
+
+    /// The loss of logits `[batch, tokens, out_channels]` for the codes of all tokens.
+    fn code_loss(&self, logits: Tensor<3>, codes: Tensor<1, Int>) -> Loss {
+        let [batch, tokens, channels] = logits.dims();
+        code_loss(logits.reshape([batch * tokens, channels]), codes, self.task.lambda_z).into()
     }
 
     /// The network with its averaged weights, for sampling.
@@ -253,10 +272,14 @@ impl Trainee for Training {
                 }
                 let stream = Stream::new(self.config.seed, HOLDOUT_STREAMS + i as u64);
                 let loss = self.loss_on(&net, holdout, indices, stream, 0.0, &self.device);
-                let (_, cross_entropy) = &loss.terms[0];
-                sum += f64::from(cross_entropy.clone().into_scalar::<f32>()) * indices.len() as f64;
+                let (_, term) = &loss.terms[0];
+                sum += f64::from(term.clone().into_scalar::<f32>()) * indices.len() as f64;
             }
-            figures.push(("holdout_cross_entropy", sum / count as f64));
+            let name = match self.card.objective.has_posterior() {
+                true => "holdout_cross_entropy",
+                false => "holdout_squared_error",
+            };
+            figures.push((name, sum / count as f64));
         }
         let model = Model::assemble(self.card.clone(), net, self.tokenizer.clone(), &self.device);
         let settings = SampleSettings {
@@ -286,6 +309,18 @@ impl Trainee for Training {
         let backbone: Vec<NamedTensor> = optimiser.averages();
         write_model(&path, &card, backbone.iter().chain(&tokenizer), self.task.precision)?;
         Ok(path)
+    }
+}
+
+impl From<FlowLoss> for Loss {
+    fn from(loss: FlowLoss) -> Self {
+        let terms = match loss.mean_log_z_squared {
+            Some(log_z) => {
+                vec![("cross_entropy", loss.data_term), ("mean_log_z_squared", log_z)]
+            }
+            None => vec![("squared_error", loss.data_term)],
+        };
+        Self { total: loss.total, terms }
     }
 }
 

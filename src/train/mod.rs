@@ -22,8 +22,8 @@ use crate::data::DataError;
 use crate::flow::SampleError;
 use crate::io::tensors::{TensorFile, TensorFileError};
 use crate::io::{atomic, png};
-use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
+use crate::model::{ModelError, Objective};
 pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
 pub use optimiser::{AdamW, StepReport};
 
@@ -287,8 +287,15 @@ fn train<T: Trainee>(
 /// the length of the run or how often it reports.
 fn run_shape(config: &RunConfig) -> Result<String, TrainError> {
     let (kind, sizes) = match &config.task {
-        Task::Tokenizer(task) => ("tokenizer", serde_json::to_value(&task.model)?),
-        Task::Flow(task) => ("flow", serde_json::to_value(&task.backbone)?),
+        Task::Tokenizer(task) => ("tokenizer".to_owned(), serde_json::to_value(&task.model)?),
+        Task::Flow(task) => {
+            // Runs of the first objective had no other to be told from.
+            let kind = match task.objective {
+                Objective::Purrception => "flow".to_owned(),
+                other => format!("flow {other}"),
+            };
+            (kind, serde_json::to_value(&task.backbone)?)
+        }
     };
     Ok(json!({ "kind": kind, "sizes": sizes, "image_size": config.image_size }).to_string())
 }

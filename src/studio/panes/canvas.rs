@@ -468,19 +468,22 @@ fn update_overlay(ui: &Ui, canvas: &mut CanvasState, run: &Run, position: usize)
     let overlay = canvas.overlay;
     let (Some(frame), Some(changed)) = (run.frame(position), run.changed(position)) else { return };
     let shape = frame.record.x.shape;
-    let posterior = &frame.record.posterior;
+    let entropy = frame.record.entropy();
     let mark = palette(ui.visuals()).mark;
     let top = entropy_top(run);
     let colour = |image: usize, token: usize| {
         let at = image * shape.tokens() + token;
         match overlay {
             Overlay::None => Color32::TRANSPARENT,
-            Overlay::Entropy => viridis(posterior.entropy[at] / top),
+            Overlay::Entropy => {
+                entropy.get(at).map_or(Color32::TRANSPARENT, |value| viridis(value / top))
+            }
             Overlay::Changes if changed[at] => mark,
             Overlay::Changes => Color32::TRANSPARENT,
-            Overlay::TopProbability => {
-                viridis(posterior.top_probs[image * posterior.top * shape.tokens() + token])
-            }
+            Overlay::TopProbability => match &frame.record.posterior {
+                Some(p) => viridis(p.top_probs[image * p.top * shape.tokens() + token]),
+                None => Color32::TRANSPARENT,
+            },
         }
     };
     let images = (0..shape.batch).map(|image| {
@@ -513,7 +516,6 @@ fn footer(ui: &mut Ui, state: &StudioState) {
 /// One line about a token.
 fn describe(run: &Run, position: usize, token: Token) -> String {
     let Some(frame) = run.frame(position) else { return String::new() };
-    let posterior = &frame.record.posterior;
     let shape = frame.record.x.shape;
     if token.image >= shape.batch {
         return String::new();
@@ -523,13 +525,16 @@ fn describe(run: &Run, position: usize, token: Token) -> String {
         Some(end) if run.is_end(position) => end.codes[at],
         _ => frame.best[at],
     };
-    format!(
-        "picture {} · token ({}, {}) · code {code} · entropy {:.2} nats",
+    let place = format!(
+        "picture {} · token ({}, {}) · code {code}",
         token.image + 1,
         token.row,
-        token.column,
-        posterior.entropy[at],
-    )
+        token.column
+    );
+    match frame.record.entropy().get(at) {
+        Some(entropy) => format!("{place} · entropy {entropy:.2} nats"),
+        None => place,
+    }
 }
 
 fn legend(ui: &mut Ui, state: &StudioState, run: &Run) {

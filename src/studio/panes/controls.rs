@@ -6,6 +6,7 @@ use egui::{
 };
 
 use crate::flow::Solver;
+use crate::model::Objective;
 use crate::studio::state::{Draft, GridKind, StudioState, TemperatureKind};
 use crate::studio::theme::{self, GRID, palette};
 use crate::studio::widgets::{Chart, Curve, Dash, Icon, Row, icon_button};
@@ -24,7 +25,9 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
             batch(ui, state);
             sampler(ui, &mut state.draft);
             temperature(ui, &mut state.draft);
-            summary(ui, &state.draft);
+            let objective =
+                state.model.as_ref().map_or(Objective::default(), |info| info.card.objective);
+            summary(ui, &state.draft, objective);
         });
     });
 }
@@ -233,9 +236,9 @@ fn course(ui: &mut Ui, draft: &Draft) {
     response.on_hover_text("Temperature from noise, on the left, to picture, on the right.");
 }
 
-fn summary(ui: &mut Ui, draft: &Draft) {
+fn summary(ui: &mut Ui, draft: &Draft, objective: Objective) {
     ui.add_space(GRID);
-    let known = draft.evaluations();
+    let known = draft.evaluations(objective);
     ui.horizontal(|ui| {
         let hint = "Network evaluations (NFE) of the run; guidance asks twice. An adaptive solver \
                     decides as it goes.";

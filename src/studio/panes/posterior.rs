@@ -74,9 +74,11 @@ impl Belief {
             return None;
         }
         let at = (token.image * shape.height + token.row) * shape.width + token.column;
-        let posterior = &frame.record.posterior;
-        let course =
-            run.frames.iter().map(|frame| (frame.record.t, frame.record.posterior.entropy[at]));
+        let posterior = frame.record.posterior.as_ref()?;
+        let course = run
+            .frames
+            .iter()
+            .filter_map(|frame| Some((frame.record.t, *frame.record.entropy().get(at)?)));
         let is_end = run.is_end(position);
         Some(Self {
             token,
