@@ -134,7 +134,7 @@ fn bench_sampling(device: &Device) {
         |seed| SampleSettings { labels: vec![5; 4], seed, steps: 24, ..SampleSettings::default() };
     let step = median(settings, |settings| {
         let step = Sampler::new(&model, settings.clone(), None).ok().and_then(|mut run| run.next());
-        step.map_or(f32::NAN, |step| step.posterior.entropy.iter().sum::<f32>() + step.x.values[0])
+        step.map_or(f32::NAN, |step| step.entropy().iter().sum::<f32>() + step.x.values[0])
     });
     let decode = median(
         |seed| purrscope::flow::seeded_noise(seed, model.latent_shape(4)),

@@ -20,6 +20,8 @@ pub struct Oracle {
     log_prior: Vec<f64>,
     /// Side of the grid of tokens.
     side: usize,
+    /// Whether its states are codes, partly masked, and not latents.
+    masked: bool,
 }
 
 impl Oracle {
@@ -32,7 +34,12 @@ impl Oracle {
         let proper = prior.iter().all(|p| *p >= 0.0) && total.is_finite() && total > 0.0;
         let fits = size > 0 && side > 0 && codebook.len() == prior.len() * size;
         let log_prior = prior.iter().map(|p| (p / total).ln()).collect();
-        (proper && fits).then_some(Self { codebook, size, log_prior, side })
+        (proper && fits).then_some(Self { codebook, size, log_prior, side, masked: false })
+    }
+
+    /// The same codes and prior, for the masked states of the `dfm` objective.
+    pub fn masked(self) -> Self {
+        Self { masked: true, ..self }
     }
 
     /// Number of codes.
@@ -102,7 +109,7 @@ struct Belief {
 impl Predictor for Oracle {
     fn domain(&self) -> Domain {
         Domain {
-            objective: Objective::Purrception,
+            objective: if self.masked { Objective::Dfm } else { Objective::Purrception },
             classes: 1,
             codes: self.codes(),
             height: self.side,

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::activation::silu;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::card::DitConfig;
 use super::layers::{Conv2d, Embedding, Initialiser, Linear};
@@ -88,14 +88,15 @@ impl Dit {
     ///
     /// # Shapes
     /// - `x`: `[batch, in_channels, input_size, input_size]`, or what [`Dit::embed_codes`] gives
-    /// - `t`: `[batch]`, in `[0, 1]`
+    /// - `t`: one an image, in `[0, 1]`
     /// - `labels`: `[batch]`, `0..=num_classes`, the last meaning 'no label'
     /// - output: `[batch, input_size * input_size, out_channels]`
-    pub fn forward(&self, x: Tensor<4>, t: Tensor<1>, labels: Tensor<1, Int>) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<4>, t: &[f32], labels: Tensor<1, Int>) -> Tensor<3> {
         let positions = Tensor::<3>::from_data(self.positions.clone(), &x.device());
+        let times = time_features(t, &x.device());
         let mut tokens = self.x_embedder.proj.patches(x) + positions;
         let condition =
-            self.t_embedder.forward(t) + self.y_embedder.embedding_table.forward(labels);
+            self.t_embedder.forward(times) + self.y_embedder.embedding_table.forward(labels);
         let condition = silu(condition);
         for block in &self.blocks {
             tokens = block.forward(tokens, &condition);
@@ -126,21 +127,25 @@ struct TimeEmbedder {
 }
 
 impl TimeEmbedder {
-    /// `[batch]` to `[batch, hidden]`
-    fn forward(&self, t: Tensor<1>) -> Tensor<2> {
-        let features = time_features(t);
+    /// `[batch, 256]` to `[batch, hidden]`
+    fn forward(&self, features: Tensor<2>) -> Tensor<2> {
         self.mlp_out.forward(silu(self.mlp_in.forward(features)))
     }
 }
 
-/// Cosines, then sines, of `t` (in `[0, 1]`, not scaled) at 128 frequencies from 1 down to 1e-4.
-fn time_features(t: Tensor<1>) -> Tensor<2> {
+/// Cosines, then sines, of `t` (in `[0, 1]`, not scaled) at 128 frequencies from 1 down to 1e-4;
+/// `[batch, 256]`. Taken on the host: graphics drivers need not be exact in sines.
+fn time_features(t: &[f32], device: &Device) -> Tensor<2> {
     let half = TIME_FEATURES / 2;
-    let frequencies: Vec<f32> =
-        (0..half).map(|i| LONGEST_PERIOD.powf(-(i as f64) / half as f64) as f32).collect();
-    let frequencies = Tensor::<1>::from_floats(frequencies.as_slice(), &t.device()).unsqueeze();
-    let angles = t.unsqueeze_dim::<2>(1) * frequencies;
-    Tensor::cat(vec![angles.clone().cos(), angles.sin()], 1)
+    let angle = |t: f32, i: usize| f64::from(t) * LONGEST_PERIOD.powf(-(i as f64) / half as f64);
+    let values: Vec<f32> = t
+        .iter()
+        .flat_map(|t| {
+            let cosines = (0..half).map(|i| angle(*t, i).cos() as f32);
+            cosines.chain((0..half).map(|i| angle(*t, i).sin() as f32))
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(values, [t.len(), TIME_FEATURES]), device)
 }
 
 #[derive(Module, Debug)]

@@ -217,10 +217,10 @@ impl Model {
     pub fn output(&self, x: Tensor<4>, t: f32, labels: &[usize], guidance: f32) -> Guided {
         let no_label = vec![self.card.backbone.num_classes; labels.len()];
         let forward = |x: Tensor<4>, labels: &[usize]| {
-            let t = Tensor::<1>::full([labels.len()], t, &self.device);
+            let t = vec![t; labels.len()];
             let labels: Vec<i64> = labels.iter().map(|label| *label as i64).collect();
             let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &self.device);
-            self.backbone.forward(x, t, labels)
+            self.backbone.forward(x, &t, labels)
         };
         if guidance == 1.0 {
             return Guided { conditional: forward(x, labels), unconditional: None };

@@ -189,10 +189,9 @@ impl Training {
             let chances: Vec<f64> = codes.iter().map(|_| stream.uniform()).collect();
             let state = masked_codes(&codes, &chances, &t, masked);
             let state = TensorData::new(state, [batch, side, side]);
-            let t = Tensor::<1>::from_floats(t.as_slice(), device);
             let codes = Tensor::<1, Int>::from_data(codes.as_slice(), device);
             let x = net.embed_codes(Tensor::<3, Int>::from_data(state, device));
-            let logits = x.map(|x| net.forward(x, t, classes));
+            let logits = x.map(|x| net.forward(x, &t, classes));
             // The configuration that was made for this objective embeds codes.
             let logits = logits.unwrap_or_else(|| unreachable!("a dfm network embeds codes"));
             return self.code_loss(logits, codes);
@@ -207,12 +206,10 @@ impl Training {
             .reshape([batch, side, side, size])
             .permute([0, 3, 1, 2]);
         let x0 = Tensor::<4>::from_data(TensorData::new(noise, [batch, size, side, side]), inner);
-        let t = Tensor::<1>::from_floats(t.as_slice(), inner);
-        let x = path_point(x0.clone(), x1.clone(), t.clone());
+        let x = path_point(x0.clone(), x1.clone(), Tensor::from_floats(t.as_slice(), inner));
         let autodiff = device.is_autodiff();
         let moved = |tensor: Tensor<4>| if autodiff { tensor.autodiff() } else { tensor };
-        let t = if autodiff { t.autodiff() } else { t };
-        let output = net.forward(moved(x), t, classes);
+        let output = net.forward(moved(x), &t, classes);
         match objective {
             Objective::Cfm => endpoint_loss(output, moved(x1 - x0)).into(),
             Objective::CfmEndpoint => endpoint_loss(output, moved(x1)).into(),

@@ -117,7 +117,7 @@ fn code_loss_gradient_by_differences() {
     let loss = |values: &[f32]| {
         let data = TensorData::new(values.to_vec(), [tokens, width]);
         let logits = Tensor::<2>::from_data(data, &cpu().autodiff()).require_grad();
-        let loss = purrscope::flow::purrception_loss(logits.clone(), codes.clone(), lambda_z);
+        let loss = purrscope::flow::code_loss(logits.clone(), codes.clone(), lambda_z);
         (loss.total, logits)
     };
     let (total, logits) = loss(&start);

@@ -3,6 +3,7 @@
 mod cli;
 mod golden;
 mod kernels;
+mod reference;
 mod solvers;
 mod training;
 

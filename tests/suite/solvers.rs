@@ -1,8 +1,10 @@
 //! Solvers on the exact posterior, where the true flow is known to any accuracy.
 
 use purrscope::flow::{
-    Latents, Oracle, Predictor, SampleSettings, Sampler, Solver, Temperature, seeded_noise,
+    Branch, Latents, Oracle, Predictor, SampleSettings, Sampler, Solver, Spot, StepRecord,
+    Temperature, seeded_noise,
 };
+use purrscope::model::Objective;
 use purrscope::rng::Stream;
 
 use crate::common::worst;
@@ -86,7 +88,7 @@ fn evaluations_are_counted_as_announced() {
     let oracle = oracle(2);
     for solver in Solver::ALL {
         let made = Sampler::new(&oracle, settings(solver, 7), None).unwrap().last().unwrap();
-        if let Some(announced) = solver.evaluations(7) {
+        if let Some(announced) = solver.evaluations(7, Objective::Purrception) {
             assert_eq!(made.evaluations, announced, "{solver}");
         }
         assert!(made.x_next.values.iter().all(|value| value.is_finite()), "{solver}");
@@ -155,4 +157,150 @@ fn exp2m_at_ten_evaluations_beats_euler_at_twenty() {
     let (multistep, euler) = (error(Solver::Exp2m, 10), error(Solver::Euler, 20));
     println!("exp2m at 10: {multistep:.3e}, euler at 20: {euler:.3e}");
     assert!(multistep < euler);
+}
+
+/// Masked codes: at any time a share of `1 - t` is masked whatever the rate of masking again, and in
+/// the end the codes have their prior.
+#[test]
+fn masked_steps_keep_their_marginals() {
+    let oracle = oracle(128).masked();
+    let masked = CODES as u32;
+    let total: f64 = prior().iter().sum();
+    for eta in [0.0, 1.0, 5.0] {
+        let settings = SampleSettings { eta, ..settings(Solver::Euler, 200) };
+        let mut run = Sampler::new(&oracle, settings, None).unwrap();
+        let mut hidden_again = 0;
+        for step in run.by_ref() {
+            let codes = step.codes.unwrap();
+            let share = codes.after.iter().filter(|code| **code == masked).count() as f64;
+            let found = share / codes.after.len() as f64;
+            let expected = 1.0 - f64::from(step.t_next);
+            assert!((found - expected).abs() < 0.03, "eta {eta}: {found:.3} at {}", step.t_next);
+            let pairs = codes.before.iter().zip(&codes.after);
+            hidden_again += pairs.filter(|(b, a)| **b != masked && **a == masked).count();
+        }
+        assert_eq!(hidden_again > 0, eta > 0.0, "{hidden_again} masked again at eta {eta}");
+        let codes = run.codes();
+        assert!(codes.iter().all(|code| *code < masked), "eta {eta}: a token is left masked");
+        for (k, prior) in prior().into_iter().enumerate() {
+            let found = codes.iter().filter(|code| **code as usize == k).count() as f64;
+            let (found, expected) = (found / codes.len() as f64, prior / total);
+            let allowed = 4.5 * (expected * (1.0 - expected) / codes.len() as f64).sqrt();
+            assert!((found - expected).abs() < allowed, "eta {eta}, code {k}: {found} {expected}");
+        }
+    }
+}
+
+fn spot(row: usize, column: usize, code: u32) -> Spot {
+    Spot { image: 0, row, column, code }
+}
+
+/// The numbers of one token.
+fn token(x: &Latents, row: usize, column: usize) -> Vec<f32> {
+    let tokens = x.shape.tokens();
+    (0..x.shape.channels)
+        .map(|channel| x.values[channel * tokens + row * x.shape.width + column])
+        .collect()
+}
+
+#[test]
+fn pins_hold_through_every_step_and_banned_codes_never_come() {
+    let oracle = oracle(12);
+    let dfm = oracle.clone().masked();
+    let check = |run: &mut Sampler<Oracle>, name: &str| {
+        let row = token(&oracle.look_up(&[2; 144], 1), 3, 4);
+        let begin = token(&run.state().x, 3, 4);
+        for StepRecord { t_next, x_next, prediction, posterior, codes, .. } in run.by_ref() {
+            let posterior = posterior.unwrap();
+            assert_eq!(posterior.top_of(0, 3, 4)[0], (2, 1.0), "{name}");
+            assert_eq!(posterior.entropy[3 * 12 + 4], 0.0, "{name}");
+            assert_eq!(token(&prediction, 3, 4), row, "{name}");
+            match codes {
+                Some(codes) => assert_eq!(codes.before[3 * 12 + 4], 2, "{name}"),
+                // The straight line from the noise to the code, but for stochastic steps.
+                None if !name.contains("eta") => {
+                    for ((found, from), to) in token(&x_next, 3, 4).iter().zip(&begin).zip(&row) {
+                        let expected = from + (to - from) * t_next;
+                        assert!((found - expected).abs() < 1e-5, "{name} at {t_next}");
+                    }
+                }
+                None => {}
+            }
+            assert!(
+                posterior
+                    .top_codes
+                    .iter()
+                    .zip(&posterior.top_probs)
+                    .all(|(c, p)| *c != 5 || *p == 0.0)
+            );
+            assert!(!posterior.top_of(0, 0, 0).contains(&(4, 1.0)), "{name}");
+        }
+        let codes = run.codes();
+        assert_eq!(codes[3 * 12 + 4], 2, "{name}");
+        assert!(!codes.contains(&5), "{name}: a banned code came up");
+        assert_ne!(codes[0], 4, "{name}: a banned code came up");
+    };
+    let held = |base: SampleSettings| SampleSettings {
+        pins: vec![spot(3, 4, 2)],
+        bans: vec![spot(0, 0, 4), spot(0, 0, 3)],
+        banned_codes: vec![5],
+        ..base
+    };
+    for solver in Solver::ALL {
+        let settings = held(settings(solver, 9));
+        check(&mut Sampler::new(&oracle, settings, None).unwrap(), &solver.to_string());
+    }
+    for eta in [0.0, 0.7] {
+        let settings = held(SampleSettings { eta, ..settings(Solver::Euler, 9) });
+        check(&mut Sampler::new(&oracle, settings.clone(), None).unwrap(), &format!("eta {eta}"));
+        check(&mut Sampler::new(&dfm, settings, None).unwrap(), &format!("dfm, eta {eta}"));
+    }
+    let everything = (0..CODES as u32).map(|code| spot(1, 1, code)).collect();
+    let all = SampleSettings { bans: everything, ..settings(Solver::Euler, 2) };
+    let error = Sampler::new(&oracle, all, None).unwrap_err().to_string();
+    assert_eq!(error, "every code is banned at image 0, row 1, column 1");
+}
+
+#[test]
+fn entropy_targets_are_met() {
+    let oracle = oracle(16);
+    let temperature = "entropy:1.2:0.3".parse().unwrap();
+    let settings = SampleSettings { temperature, ..settings(Solver::Euler, 8) };
+    for step in Sampler::new(&oracle, settings, None).unwrap() {
+        let entropy = step.entropy();
+        let mean = entropy.iter().sum::<f32>() / entropy.len() as f32;
+        let target = 1.2 - 0.9 * step.t;
+        assert!((mean - target).abs() < 0.01, "{mean} nats at {}, not {target}", step.t);
+        assert!(step.temperature > 0.0);
+    }
+}
+
+/// A run that goes on with the same settings ends where the first one does, and one that takes over
+/// a kept state ends where one does that takes the steps again.
+#[test]
+fn branches_go_on_from_where_they_leave() {
+    let oracle = oracle(6);
+    let parent = settings(Solver::Euler, 10);
+    let end = Sampler::new(&oracle, parent.clone(), None).unwrap().last().unwrap().x_next;
+    let branch = |step| Some(Box::new(Branch { step, parent: parent.clone() }));
+    let same = SampleSettings { branch: branch(4), ..parent.clone() };
+    let mut run = Sampler::new(&oracle, same, None).unwrap();
+    assert_eq!(run.times().len(), 7);
+    assert_eq!(run.by_ref().last().unwrap().x_next, end);
+
+    let warmer = SampleSettings {
+        branch: branch(4),
+        temperature: Temperature::Constant(3.0),
+        eta: 0.5,
+        ..parent.clone()
+    };
+    let again = Sampler::new(&oracle, warmer.clone(), None).unwrap().last().unwrap().x_next;
+    let mut kept = Sampler::new(&oracle, parent.clone(), None).unwrap();
+    kept.by_ref().take(4).for_each(drop);
+    let state = kept.state().clone();
+    let taken = Sampler::from_state(&oracle, warmer, state).unwrap().last().unwrap().x_next;
+    assert_eq!(again, taken);
+    assert_ne!(again, end);
+    let late = SampleSettings { branch: branch(10), ..parent };
+    assert!(Sampler::new(&oracle, late, None).is_err());
 }
