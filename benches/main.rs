@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use purrscope::device::{DeviceChoice, select};
 use purrscope::flow::{SampleSettings, Sampler};
-use purrscope::kernels::{self, Expectation, plain};
+use purrscope::kernels::{self, Expectation, TokenMask, plain};
 use purrscope::model::Model;
 use purrscope::rng::Stream;
 
@@ -113,10 +113,10 @@ fn bench_kernels(device: &Device) {
 
     // Forward only: it has no gradient.
     let device = device.without_autodiff();
-    let of = |f: fn(Tensor<2>, f32, Tensor<2>, usize) -> Expectation| {
+    let of = |f: fn(Tensor<2>, f32, Tensor<2>, usize, Option<&TokenMask>) -> Expectation| {
         let make = |i| (random(i, [1024, 16384], &device), random(i + 100, [16384, 8], &device));
         median(make, |(logits, codebook)| {
-            let found = f(logits.clone(), 0.9, codebook.clone(), 8);
+            let found = f(logits.clone(), 0.9, codebook.clone(), 8, None);
             read(found.mean) + read(found.entropy) + read(found.top_probs)
         })
     };

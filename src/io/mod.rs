@@ -2,6 +2,8 @@
 
 pub mod animation;
 pub mod atomic;
+pub mod pickle;
 pub mod png;
 pub mod sheet;
 pub mod tensors;
+pub mod torch;
