@@ -2,6 +2,7 @@
 
 mod codes;
 mod devices;
+mod import;
 mod inspect;
 mod sample;
 mod train;
@@ -57,6 +58,8 @@ impl DeviceArg {
 enum Command {
     /// Makes pictures without a window
     Sample(Box<sample::SampleArgs>),
+    /// Makes a model file of a checkpoint of the reference implementation
+    Import(import::ImportArgs),
     /// Turns pictures into codes
     Encode(codes::EncodeArgs),
     /// Turns codes into pictures
@@ -135,6 +138,7 @@ fn without_device_selection() {
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Some(Command::Sample(args)) => sample::run(&args),
+        Some(Command::Import(args)) => import::run(&args),
         Some(Command::Encode(args)) => codes::encode(&args),
         Some(Command::Decode(args)) => codes::decode(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),

@@ -13,16 +13,27 @@ use tempfile::NamedTempFile;
 /// # Errors
 /// Whatever the file system says; the old file is then untouched and nothing is left behind.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with(path, |aside| aside.write_all(bytes))
+}
+
+/// As [`write()`], with what `fill` writes to the file aside; an error of `fill` leaves nothing behind.
+///
+/// # Errors
+/// Whatever `fill` or the file system says.
+pub fn write_with<E: From<io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(&mut NamedTempFile) -> Result<(), E>,
+) -> Result<(), E> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mut aside = NamedTempFile::with_prefix_in(".purrscope-", folder)?;
-    aside.write_all(bytes)?;
+    fill(&mut aside)?;
     make_readable(aside.as_file())?;
     aside.as_file().sync_all()?;
     aside.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
+    Ok(sync_folder(folder)?)
 }
 
 /// Gives the file the permissions that any new file has: temporary files start out private.

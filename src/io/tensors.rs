@@ -1,5 +1,7 @@
 //! safetensors files: opened by memory map, checked before use, written whole or not at all.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -7,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 use memmap2::Mmap;
-use safetensors::tensor::{Metadata, TensorView};
+use safetensors::tensor::{Metadata, TensorView, View};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -244,6 +246,74 @@ impl TensorFile {
             (dtype, shape, _) => Err(self.mismatch(name, "I64", dtype, shape)),
         }
     }
+}
+
+/// Gives the little-endian f32 bytes of a tensor when they are asked for.
+pub type TensorSource<'a, E> = Box<dyn Fn() -> Result<Cow<'a, [u8]>, E> + 'a>;
+
+/// Writes a file of f32 tensors, one after another, so that at most one of them is in memory: name,
+/// shape and source.
+///
+/// # Errors
+/// Those of the sources and of the file system; then there is no file.
+pub fn write_streamed<'a, E>(
+    path: &Path,
+    metadata: HashMap<String, String>,
+    tensors: &[(String, Vec<usize>, TensorSource<'a, E>)],
+) -> Result<(), E>
+where
+    E: From<TensorFileError>,
+{
+    struct Streamed<'s, 'a, E> {
+        shape: &'s [usize],
+        source: &'s TensorSource<'a, E>,
+        failed: &'s RefCell<Option<E>>,
+    }
+    impl<E> View for Streamed<'_, '_, E> {
+        fn dtype(&self) -> Dtype {
+            Dtype::F32
+        }
+
+        fn shape(&self) -> &[usize] {
+            self.shape
+        }
+
+        fn data(&self) -> Cow<'_, [u8]> {
+            match (self.source)() {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.failed.borrow_mut().get_or_insert(error);
+                    Cow::Borrowed(&[])
+                }
+            }
+        }
+
+        fn data_len(&self) -> usize {
+            4 * self.shape.iter().product::<usize>()
+        }
+    }
+    enum Fault<E> {
+        Io(io::Error),
+        Source(E),
+    }
+    impl<E> From<io::Error> for Fault<E> {
+        fn from(error: io::Error) -> Self {
+            Self::Io(error)
+        }
+    }
+    let failed = RefCell::new(None);
+    let views = tensors
+        .iter()
+        .map(|(name, shape, source)| (name, Streamed { shape, source, failed: &failed }));
+    let written = atomic::write_with(path, |aside| {
+        safetensors::serialize_to_file(views, Some(metadata), aside.path())
+            .map_err(|error| Fault::Io(io::Error::other(error)))?;
+        failed.borrow_mut().take().map_or(Ok(()), |error| Err(Fault::Source(error)))
+    });
+    written.map_err(|fault| match fault {
+        Fault::Io(source) => TensorFileError::Io { path: path.to_owned(), source }.into(),
+        Fault::Source(error) => error,
+    })
 }
 
 fn elements<const N: usize, T>(data: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {

@@ -101,9 +101,13 @@ pub struct TokenizerConfig {
     pub multipliers: Vec<usize>,
     /// Residual blocks at each resolution of the encoder; the decoder has one more.
     pub residual_blocks: usize,
-    /// Whether the coarsest resolution and the middle have self-attention.
+    /// Whether the middle has self-attention, and with it the coarsest resolution.
     #[serde(default = "default_attention")]
     pub attention: bool,
+    /// Resolutions with self-attention after every block, 0 the finest, where it is not just the
+    /// coarsest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_levels: Option<Vec<usize>>,
     /// Groups of every group normalisation.
     #[serde(default = "default_groups")]
     pub groups: usize,
@@ -130,6 +134,14 @@ fn default_groups() -> usize {
 }
 
 impl TokenizerConfig {
+    /// Whether the blocks of a resolution, 0 the finest, are followed by self-attention.
+    pub fn attends(&self, level: usize) -> bool {
+        match &self.attention_levels {
+            Some(levels) => levels.contains(&level),
+            None => self.attention && level + 1 == self.multipliers.len(),
+        }
+    }
+
     /// How many pixels a token spans in each direction.
     pub fn downsampling(&self) -> usize {
         1 << (self.multipliers.len() - 1)

@@ -18,7 +18,7 @@ const TIME_FEATURES: usize = 256;
 /// Longest period of the sinusoids of time and position, in units of their argument.
 const LONGEST_PERIOD: f64 = 10_000.0;
 
-/// The network: `(x_t, t, y)` to one vector of `out_channels` numbers for every token.
+/// The network, its parameters in the order of the reference's: `(x_t, t, y)` to one vector of `out_channels` numbers for every token.
 #[derive(Module, Debug)]
 pub struct Dit {
     x_pre_embedder: Option<Embedding>,
@@ -58,8 +58,8 @@ impl Dit {
             },
             blocks: (0..config.depth).map(|_| Block::new(config, init)).collect(),
             final_layer: FinalLayer {
-                modulation: Linear::zero(hidden, 2 * hidden, init),
                 linear: Linear::zero(hidden, patch * patch * config.out_channels, init),
+                modulation: Linear::zero(hidden, 2 * hidden, init),
             },
             positions: sin_cos_positions(config.input_size / patch, hidden),
             config: config.clone(),
@@ -240,8 +240,8 @@ impl Mlp {
 
 #[derive(Module, Debug)]
 struct FinalLayer {
-    modulation: Linear,
     linear: Linear,
+    modulation: Linear,
 }
 
 impl FinalLayer {

@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod dit;
+pub mod import;
 pub mod layers;
 pub mod params;
 pub mod tokenizer;

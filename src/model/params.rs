@@ -61,6 +61,32 @@ pub fn collect<M: Module>(module: &M, naming: Naming) -> Vec<NamedTensor> {
     collector.found
 }
 
+/// Name and shape of every parameter of a module, in the order of its fields; blank ones stay blank.
+pub fn shapes<M: Module>(module: &M, naming: Naming) -> Vec<(String, Vec<usize>)> {
+    struct Reader {
+        path: PathStack,
+        naming: Naming,
+        found: Vec<(String, Vec<usize>)>,
+    }
+    impl ModuleVisitor for Reader {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.0.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.0.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let shape: [usize; D] = param.lazy_shape().dims();
+            self.found.push((self.path.name(self.naming), shape.to_vec()));
+        }
+    }
+    let mut reader = Reader { path: PathStack::default(), naming, found: Vec::new() };
+    module.visit(&mut reader);
+    reader.found
+}
+
 /// Gives every parameter the numbers that `source` has for its name and shape, on `device`.
 ///
 /// # Errors

@@ -142,7 +142,7 @@ impl Encoder {
         let mut conv_blocks = Vec::new();
         for (i, multiplier) in config.multipliers.iter().enumerate() {
             let out = config.channels * multiplier;
-            let attend = config.attention && i == last;
+            let attend = config.attends(i);
             let mut level = Level::new(width, out, config.residual_blocks, attend, config, init);
             if i != last {
                 level.downsample = Some(Resample { conv: Conv2d::new(out, out, 3, init) });
@@ -189,7 +189,7 @@ impl Decoder {
         let mut conv_blocks = Vec::new();
         for (i, multiplier) in config.multipliers.iter().enumerate().rev() {
             let out = config.channels * multiplier;
-            let attend = config.attention && i == last;
+            let attend = config.attends(i);
             let blocks = config.residual_blocks + 1;
             let mut level = Level::new(width, out, blocks, attend, config, init);
             if i != 0 {

@@ -87,6 +87,7 @@ pub fn card() -> ModelCard {
             multipliers: vec![1, 2, 4],
             residual_blocks: 1,
             attention: true,
+            attention_levels: None,
             groups: 8,
             latent_channels: 64,
             code_size: CHANNELS,

@@ -94,6 +94,7 @@ impl Case {
             multipliers: vec![1],
             residual_blocks: 1,
             attention: false,
+            attention_levels: None,
             groups: 2,
             latent_channels: 4,
             code_size: CODE_SIZE,
