@@ -2,38 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use purrscope::io::png;
 use purrscope::io::tensors::{Precision, TensorFile, TensorWriter};
 use serde_json::Value;
 
-fn purrscope(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_purrscope"))
-        .current_dir(folder)
-        // Vulkan's loader complains on standard error where there is none.
-        .env("XDG_RUNTIME_DIR", folder)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn succeed(folder: &Path, arguments: &[&str]) -> String {
-    let output = purrscope(folder, arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Fails with the given exit code and one line that mentions `expected`.
-fn fail(folder: &Path, arguments: &[&str], code: i32, expected: &str) {
-    let output = purrscope(folder, arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    assert!(said.contains(expected), "{arguments:?} says {said:?}, not {expected:?}");
-    if code == 1 {
-        assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
-    }
-}
+use crate::common::{fail, succeed};
 
 fn files(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(folder)

@@ -1,4 +1,5 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -19,6 +20,11 @@ pub fn gpu() -> Device {
             .device
     })
     .clone()
+}
+
+/// Path of a golden file.
+pub fn golden_path(name: &str) -> String {
+    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 pub fn golden(name: &str) -> TensorFile {
@@ -51,4 +57,33 @@ pub fn check(what: &str, device: &str, found: &[f32], expected: &[f32], toleranc
     let error = worst(found, expected);
     println!("| {what:<44} | {device:<4} | {error:9.2e} | {tolerance:7.0e} |");
     assert!(error <= tolerance, "{what} on {device}: off by {error:e}, allowed {tolerance:e}");
+}
+
+/// Runs the program in a folder.
+pub fn purrscope(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_purrscope"))
+        .current_dir(folder)
+        // Vulkan's loader complains on standard error where there is none.
+        .env("XDG_RUNTIME_DIR", folder)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Runs it, which must succeed; gives what it prints.
+pub fn succeed(folder: &Path, arguments: &[&str]) -> String {
+    let output = purrscope(folder, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Fails with the given exit code and one line that mentions `expected`.
+pub fn fail(folder: &Path, arguments: &[&str], code: i32, expected: &str) {
+    let output = purrscope(folder, arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert!(said.contains(expected), "{arguments:?} says {said:?}, not {expected:?}");
+    if code == 1 {
+        assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
+    }
 }

@@ -2,9 +2,12 @@
 
 mod cli;
 mod golden;
+mod hostile;
+mod import;
 mod kernels;
 mod reference;
 mod solvers;
+mod torch_writer;
 mod training;
 
 /// Devices and comparisons that several modules share.
