@@ -9,10 +9,11 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::DeviceArg;
-use crate::data::{fit_square, is_picture};
+use crate::data::{ImageFolder, ShardWriter, fit_square, is_picture};
+use crate::flow::LatentShape;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::io::{atomic, png};
-use crate::model::{Model, from_pictures};
+use crate::model::{Model, from_pictures, params};
 
 /// Pictures encoded or decoded at once.
 const BATCH: usize = 32;
@@ -25,8 +26,14 @@ pub struct EncodeArgs {
     #[arg(required = true)]
     pictures: Vec<PathBuf>,
     /// File for the codes: `codes` i64 [pictures, height, width]
-    #[arg(long, value_name = "CODES.safetensors")]
-    out: PathBuf,
+    #[arg(long, value_name = "CODES.safetensors", required_unless_present = "shards")]
+    out: Option<PathBuf>,
+    /// Folder for WebDataset shards of latents instead, of one folder with a sub-folder a class
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    shards: Option<PathBuf>,
+    /// Most pictures of a shard
+    #[arg(long, default_value_t = 10_000, requires = "shards")]
+    shard_size: usize,
     #[command(flatten)]
     device: DeviceArg,
 }
@@ -56,6 +63,11 @@ struct Header {
 pub fn encode(args: &EncodeArgs) -> Result<()> {
     let selected = args.device.open()?;
     let model = Model::open(&args.model, &selected.device)?;
+    let out = match (&args.out, &args.shards) {
+        (Some(out), _) => out,
+        (None, Some(folder)) => return encode_shards(args, folder, &model),
+        (None, None) => bail!("name a file with --out, or a folder with --shards"),
+    };
     let mut files = Vec::new();
     for path in &args.pictures {
         collect(path, &mut files)?;
@@ -85,8 +97,43 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     writer.integers("codes", &[names.len(), grid, grid], codes);
     let header = Header { model_hash: model.hash().to_owned(), pictures: names };
     writer.metadata(METADATA_KEY, serde_json::to_string(&header)?);
-    writer.write(&args.out)?;
-    super::print(&format!("{} pictures in {}\n", header.pictures.len(), args.out.display()))
+    writer.write(out)?;
+    super::print(&format!("{} pictures in {}\n", header.pictures.len(), out.display()))
+}
+
+/// Writes the quantised latents of a folder of classes, as the reference's `get_latents.py` does. A
+/// class has the number that the model has for its name, or else its place in the order of names.
+fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
+    let [folder] = &args.pictures[..] else {
+        bail!("--shards takes one folder of pictures, with a sub-folder a class")
+    };
+    let images = ImageFolder::open(folder, model.card.image_size())?;
+    let known = &model.card.class_names;
+    let numbers = images.class_names().iter().map(|name| known.iter().position(|n| n == name));
+    let numbers: Vec<usize> =
+        numbers.collect::<Option<_>>().unwrap_or_else(|| (0..images.class_names().len()).collect());
+    atomic::prepare_folder(out).with_context(|| format!("cannot write to {}", out.display()))?;
+    let LatentShape { channels, height, width, .. } = model.latent_shape(1);
+    let mut writer = ShardWriter::new(out, [channels, height, width], args.shard_size);
+    let labels: Vec<usize> = images.files().map(|(_, label)| numbers[label]).collect();
+    let all: Vec<usize> = (0..images.len()).collect();
+    for indices in all.chunks(BATCH) {
+        let readable: Vec<(usize, RgbImage)> =
+            indices.iter().filter_map(|i| Some((*i, images.try_read(*i)?))).collect();
+        let (indices, pictures): (Vec<usize>, Vec<RgbImage>) = readable.into_iter().unzip();
+        if pictures.is_empty() {
+            continue;
+        }
+        let latents = model.tokenizer.encode(from_pictures(&pictures, model.device()));
+        let latents = params::host(model.tokenizer.look_up(model.tokenizer.quantise(latents)));
+        for (index, latents) in indices.iter().zip(latents.chunks_exact(channels * height * width))
+        {
+            writer.push(latents.to_vec(), labels[*index])?;
+        }
+    }
+    let count = writer.finish()?;
+    ensure!(count > 0, "none of the {} pictures can be read", images.len());
+    super::print(&format!("{count} pictures in {}\n", out.display()))
 }
 
 /// The pictures at `path`: itself, or all below it, in order of name.

@@ -7,13 +7,15 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::data::Shards;
 use crate::io::png;
 use crate::io::tensors::{METADATA_KEY, TensorFile};
+use crate::io::torch::TorchFile;
 use crate::model::read_card;
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A model, trajectory, codes or PNG file
+    /// A model, trajectory, codes, shard, PyTorch or PNG file
     file: PathBuf,
     /// Prints JSON for programs
     #[arg(long)]
@@ -46,6 +48,12 @@ fn report(path: &Path) -> Result<Value> {
         let settings: Value = serde_json::from_str(&settings).unwrap_or(Value::String(settings));
         return Ok(json!({ "kind": "picture", "settings": settings }));
     }
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    match extension.as_str() {
+        "tar" => return shard(path),
+        "pth" | "pt" | "ckpt" => return checkpoint(path),
+        _ => {}
+    }
     let file = TensorFile::open(path)?;
     let tensors: Vec<Value> = file
         .entries()
@@ -70,6 +78,42 @@ fn report(path: &Path) -> Result<Value> {
     }
     report["tensors"] = json!(tensors);
     Ok(report)
+}
+
+/// A WebDataset shard of latents.
+fn shard(path: &Path) -> Result<Value> {
+    let shards = Shards::open(path)?;
+    Ok(json!({
+        "kind": "shard",
+        "pictures": shards.len(),
+        "classes": shards.classes(),
+        "shape": shards.shape(),
+        "type": shards.descr(),
+    }))
+}
+
+/// A PyTorch checkpoint: its parts, and the tensors of those that are named.
+fn checkpoint(path: &Path) -> Result<Value> {
+    let file = TorchFile::open(path)?;
+    let pickle = file.pickle();
+    let parts: Vec<Value> = pickle
+        .entries(pickle.root())
+        .into_iter()
+        .map(|(name, id)| json!({ "name": name, "kind": pickle.kind(id) }))
+        .collect();
+    let mut dictionaries = vec![(String::new(), pickle.root())];
+    dictionaries.extend(
+        pickle.entries(pickle.root()).into_iter().map(|(name, id)| (format!("{name}."), id)),
+    );
+    let mut tensors = Vec::new();
+    for (prefix, dictionary) in dictionaries {
+        for (name, view) in file.tensors(dictionary) {
+            let kind = view.kind.trim_end_matches("Storage");
+            tensors
+                .push(json!({ "name": prefix.clone() + &name, "type": kind, "shape": view.shape }));
+        }
+    }
+    Ok(json!({ "kind": "pytorch", "parts": parts, "tensors": tensors }))
 }
 
 fn kind(file: &TensorFile) -> &'static str {

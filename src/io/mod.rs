@@ -2,6 +2,7 @@
 
 pub mod animation;
 pub mod atomic;
+pub mod npy;
 pub mod pickle;
 pub mod png;
 pub mod sheet;

@@ -48,9 +48,10 @@ pub enum ConfigError {
 pub struct RunConfig {
     /// Folder for checkpoints, metrics, samples and the finished model.
     pub out: PathBuf,
-    /// Folder of pictures, one sub-folder a class.
+    /// Folder of pictures, one sub-folder a class; for a flow also latents in WebDataset shards: a
+    /// folder of tars, a tar, or many in braces (`latents-{000000..000007}.tar`).
     pub data: PathBuf,
-    /// Folder of held-out pictures of the same kind, for figures that training cannot have learned.
+    /// Held-out pictures or latents of the same kind, for figures that training cannot have learned.
     #[serde(default)]
     pub holdout: Option<PathBuf>,
     /// Side of the pictures in pixels.
@@ -204,6 +205,12 @@ pub struct FlowTask {
     /// Probability of replacing a label by 'no label'.
     #[serde(default = "label_dropout")]
     pub label_dropout: f64,
+    /// Names of the classes, where the pictures come in shards, which have numbers only.
+    #[serde(default)]
+    pub class_names: Vec<String>,
+    /// Pictures held to be shuffled, where they are streamed from shards.
+    #[serde(default = "shuffle_buffer")]
+    pub shuffle_buffer: usize,
     /// Weight of the z-loss.
     #[serde(default = "lambda_z")]
     pub lambda_z: f64,
@@ -220,6 +227,10 @@ pub struct FlowTask {
 
 fn label_dropout() -> f64 {
     0.1
+}
+
+fn shuffle_buffer() -> usize {
+    1000
 }
 
 fn lambda_z() -> f64 {

@@ -5,30 +5,28 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use super::config::{FlowTask, RunConfig};
+use super::examples::{Batch, Examples, Source};
 use super::optimiser::AdamW;
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, program};
-use crate::data::{DataError, EpochOrder, ImageFolder};
+use crate::data::EpochOrder;
 use crate::flow::{
     FlowLoss, SampleSettings, Sampler, Temperature, code_loss, endpoint_loss, masked_codes,
     path_point,
 };
 use crate::io::sheet;
-use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
+use crate::io::tensors::{METADATA_KEY, TensorFile};
 use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::{
-    Dit, Model, Tokenizer, backbone_name, from_pictures, read_tokenizer, tokenizer_name,
-    write_model,
+    Dit, Model, Tokenizer, backbone_name, read_tokenizer, tokenizer_name, write_model,
 };
 use crate::rng::Stream;
 
-/// Pictures encoded at once.
-const ENCODE_BATCH: usize = 64;
+/// Held-out pictures that the loss is taken of at once.
+const HOLDOUT_BATCH: usize = 64;
 /// Columns of a sheet.
 const SHEET_COLUMNS: usize = 11;
 /// Most pictures of a sheet.
@@ -37,36 +35,6 @@ const SHEET_LIMIT: usize = 33;
 const HOLDOUT: usize = 256;
 /// Streams of the seed from here on belong to held-out pictures.
 const HOLDOUT_STREAMS: u64 = 1 << 60;
-
-/// Codes and labels of a folder.
-struct Encoded {
-    /// `[n, tokens]`
-    codes: Vec<i64>,
-    labels: Vec<usize>,
-    tokens: usize,
-}
-
-impl Encoded {
-    fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    fn write(&self, path: &Path, origin: String, grid: usize) -> Result<(), TrainError> {
-        let mut writer = TensorWriter::default();
-        writer.metadata(METADATA_KEY, origin);
-        writer.integers("codes", &[self.len(), grid, grid], self.codes.iter().copied());
-        writer.integers("labels", &[self.len()], self.labels.iter().map(|label| *label as i64));
-        Ok(writer.write(path)?)
-    }
-
-    fn codes_of(&self, indices: &[usize]) -> Vec<i64> {
-        indices
-            .iter()
-            .flat_map(|i| &self.codes[i * self.tokens..(i + 1) * self.tokens])
-            .copied()
-            .collect()
-    }
-}
 
 /// State of a flow's training.
 pub struct Training {
@@ -77,8 +45,8 @@ pub struct Training {
     tokenizer: Tokenizer,
     /// `[codes, code_size]`, in the units of the flow.
     codebook: Tensor<2>,
-    data: Encoded,
-    holdout: Option<Encoded>,
+    data: Examples,
+    holdout: Option<Examples>,
     order: EpochOrder,
 }
 
@@ -97,37 +65,23 @@ impl Training {
         let json = file.metadata(METADATA_KEY).unwrap_or("null");
         let vq: TokenizerCard = serde_json::from_str(json)?;
         let tokenizer = read_tokenizer(&file, &vq.tokenizer, device)?;
-        let images = ImageFolder::open(&config.data, config.image_size)?;
-        let classes = images.class_names().to_vec();
+        let mut open = |path: &Path, cache: &str| {
+            let source = Source { config, task, tokenizer: &tokenizer, file: file.bytes(), device };
+            source.open(path, cache, watch)
+        };
+        let data = open(&config.data, "latents.safetensors")?;
+        let holdout = match &config.holdout {
+            Some(path) => Some(open(path, "holdout.safetensors")?),
+            None => None,
+        };
+        let classes = data.class_names().to_vec();
         let backbone = task
             .backbone
             .complete(task.objective, &vq.tokenizer, config.image_size, classes.len())
             .map_err(TrainError::Sizes)?;
-        let grid = backbone.input_size;
-        let mut encoded = |folder: &Path, images: &ImageFolder, cache: &str| {
-            let origin = origin(folder, images, file.bytes());
-            let cache = config.out.join(cache);
-            match cached(&cache, &origin, grid)? {
-                Some(found) => Ok(found),
-                None => {
-                    let made = encode(folder, images, &tokenizer, grid, device, watch)?;
-                    made.write(&cache, origin, grid)?;
-                    Ok::<_, TrainError>(made)
-                }
-            }
-        };
-        let data = encoded(&config.data, &images, "latents.safetensors")?;
-        let holdout = match &config.holdout {
-            Some(path) => {
-                let images = ImageFolder::open(path, config.image_size)?;
-                Some(encoded(path, &images, "holdout.safetensors")?)
-            }
-            None => None,
-        };
-
         let table = tokenizer.codebook();
-        let latent_scale =
-            unit_scale(&params::host(table.clone()), vq.tokenizer.code_size, &data.codes);
+        let codes = data.typical_codes(&tokenizer, device)?;
+        let latent_scale = unit_scale(&params::host(table.clone()), vq.tokenizer.code_size, &codes);
         let card = ModelCard {
             format: ModelCard::FORMAT,
             name: task.name.clone(),
@@ -147,7 +101,7 @@ impl Training {
         let autodiff = device.clone().autodiff();
         let net = Dit::new(&card.backbone, &mut Initialiser::new(config.seed, &autodiff));
         let training = Self {
-            order: EpochOrder::new(config.seed, data.len()),
+            order: data.order(config.seed, task.shuffle_buffer),
             config: config.clone(),
             task: task.clone(),
             device: device.clone(),
@@ -164,22 +118,22 @@ impl Training {
     fn loss_on(
         &self,
         net: &Dit,
-        data: &Encoded,
+        data: &Examples,
         indices: &[usize],
         mut stream: Stream,
         label_dropout: f64,
         device: &Device,
-    ) -> Loss {
+    ) -> Result<Loss, TrainError> {
         let (batch, side) = (indices.len(), self.card.backbone.input_size);
         let size = self.card.tokenizer.code_size;
-        let codes = data.codes_of(indices);
+        let Batch { codes, labels } = data.read(indices, &self.tokenizer, &self.device)?;
         let smallest = self.task.smallest_time;
         let t: Vec<f32> =
             (0..batch).map(|_| (smallest + (1.0 - smallest) * stream.uniform()) as f32).collect();
         let no_label = self.card.backbone.num_classes;
-        let labels: Vec<i64> = indices
-            .iter()
-            .map(|i| if stream.uniform() < label_dropout { no_label } else { data.labels[*i] })
+        let labels: Vec<i64> = labels
+            .into_iter()
+            .map(|label| if stream.uniform() < label_dropout { no_label } else { label })
             .map(|label| label as i64)
             .collect();
         let classes = Tensor::<1, Int>::from_data(labels.as_slice(), device);
@@ -194,7 +148,7 @@ impl Training {
             let logits = x.map(|x| net.forward(x, &t, classes));
             // The configuration that was made for this objective embeds codes.
             let logits = logits.unwrap_or_else(|| unreachable!("a dfm network embeds codes"));
-            return self.code_loss(logits, codes);
+            return Ok(self.code_loss(logits, codes));
         }
         let noise = stream.normals(batch * size * side * side);
         let inner = &self.device;
@@ -210,13 +164,13 @@ impl Training {
         let autodiff = device.is_autodiff();
         let moved = |tensor: Tensor<4>| if autodiff { tensor.autodiff() } else { tensor };
         let output = net.forward(moved(x), &t, classes);
-        match objective {
+        Ok(match objective {
             Objective::Cfm => endpoint_loss(output, moved(x1 - x0)).into(),
             Objective::CfmEndpoint => endpoint_loss(output, moved(x1)).into(),
             Objective::Purrception | Objective::Dfm => {
                 self.code_loss(output, if autodiff { codes.autodiff() } else { codes })
             }
-        }
+        })
     }
 
     /// The loss of logits `[batch, tokens, out_channels]` for the codes of all tokens.
@@ -247,7 +201,7 @@ impl Trainee for Training {
         let indices = self.order.batch(step, self.config.batch);
         let stream = Stream::new(self.config.seed, step as u64);
         let device = self.device.clone().autodiff();
-        Ok(self.loss_on(net, &self.data, &indices, stream, self.task.label_dropout, &device))
+        self.loss_on(net, &self.data, &indices, stream, self.task.label_dropout, &device)
     }
 
     fn evaluate(
@@ -263,12 +217,12 @@ impl Trainee for Training {
             let spread = holdout.len() as f64 / count as f64;
             let indices: Vec<usize> = (0..count).map(|i| (i as f64 * spread) as usize).collect();
             let mut sum = 0.0;
-            for (i, indices) in indices.chunks(ENCODE_BATCH).enumerate() {
+            for (i, indices) in indices.chunks(HOLDOUT_BATCH).enumerate() {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(None);
                 }
                 let stream = Stream::new(self.config.seed, HOLDOUT_STREAMS + i as u64);
-                let loss = self.loss_on(&net, holdout, indices, stream, 0.0, &self.device);
+                let loss = self.loss_on(&net, holdout, indices, stream, 0.0, &self.device)?;
                 let (_, term) = &loss.terms[0];
                 sum += f64::from(term.clone().into_scalar::<f32>()) * indices.len() as f64;
             }
@@ -329,60 +283,4 @@ fn unit_scale(table: &[f32], size: usize, codes: &[i64]) -> f32 {
         .collect();
     let total: f64 = codes.iter().map(|code| squares[*code as usize]).sum();
     (total / (codes.len() * size) as f64).max(1e-12).sqrt().recip() as f32
-}
-
-/// What decides the codes of a folder: its files and the tokenizer.
-fn origin(folder: &Path, images: &ImageFolder, tokenizer: &[u8]) -> String {
-    let mut hash = Sha256::new();
-    hash.update(tokenizer);
-    hash.update(folder.to_string_lossy().as_bytes());
-    for (path, label) in images.files() {
-        hash.update(path.to_string_lossy().as_bytes());
-        hash.update(label.to_le_bytes());
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The codes in a cache, if they were made from the same files by the same tokenizer.
-fn cached(cache: &Path, origin: &str, grid: usize) -> Result<Option<Encoded>, TrainError> {
-    let file = match TensorFile::open(cache) {
-        Ok(file) if file.metadata(METADATA_KEY) == Some(origin) => file,
-        _ => return Ok(None),
-    };
-    let (_, codes) = file.integers("codes")?;
-    let (_, labels) = file.integers("labels")?;
-    let labels = labels.into_iter().map(|label| label as usize).collect();
-    Ok(Some(Encoded { codes, labels, tokens: grid * grid }))
-}
-
-/// Codes and labels of every readable picture.
-fn encode(
-    folder: &Path,
-    images: &ImageFolder,
-    tokenizer: &Tokenizer,
-    grid: usize,
-    device: &Device,
-    watch: &mut dyn FnMut(&Progress),
-) -> Result<Encoded, TrainError> {
-    let all: Vec<(usize, usize)> = images.files().map(|(_, label)| label).enumerate().collect();
-    let mut encoded = Encoded { codes: Vec::new(), labels: Vec::new(), tokens: grid * grid };
-    for (batch, some) in all.chunks(ENCODE_BATCH).enumerate() {
-        watch(&Progress::Encoding { done: batch * ENCODE_BATCH, pictures: all.len() });
-        let readable: Vec<_> = some
-            .par_iter()
-            .filter_map(|(index, label)| Some((images.try_read(*index)?, *label)))
-            .collect();
-        if readable.is_empty() {
-            continue;
-        }
-        let (pictures, labels): (Vec<_>, Vec<_>) = readable.into_iter().unzip();
-        let codes = tokenizer.quantise(tokenizer.encode(from_pictures(&pictures, device)));
-        encoded.codes.extend(codes.into_data_as::<i64>().iter::<i64>());
-        encoded.labels.extend(labels);
-    }
-    if encoded.labels.is_empty() {
-        let path = folder.to_owned();
-        return Err(DataError::AllUnreadable { path, count: images.len() }.into());
-    }
-    Ok(encoded)
 }

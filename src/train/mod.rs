@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod config;
+mod examples;
 mod flow;
 mod metrics;
 mod optimiser;
@@ -18,7 +19,7 @@ use image::RgbImage;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::data::DataError;
+use crate::data::{DataError, ShardError};
 use crate::flow::SampleError;
 use crate::io::tensors::{TensorFile, TensorFileError};
 use crate::io::{atomic, png};
@@ -36,6 +37,9 @@ pub enum TrainError {
     /// The pictures.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Shards of latents.
+    #[error(transparent)]
+    Shards(#[from] ShardError),
     /// A tensor file.
     #[error(transparent)]
     File(#[from] TensorFileError),

@@ -1,0 +1,441 @@
+//! Latents in WebDataset shards, as the reference writes and reads them: tars with an entry
+//! `KEY.latent.npy` and an entry `KEY.cls_id.cls` for every picture.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use tar::{Archive, Builder, EntryType, Header};
+use thiserror::Error;
+
+use crate::io::atomic;
+use crate::io::npy::{self, NpyError};
+
+/// Shards that cannot be used.
+#[derive(Debug, Error)]
+pub enum ShardError {
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The shard.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// A list of shards that names none.
+    #[error("'{pattern}': {reason}")]
+    Pattern {
+        /// The list as it was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Not a tar, or one that lies about an entry.
+    #[error("{path}: not a valid tar file: {reason}")]
+    Container {
+        /// The shard.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An entry that does not hold what it should.
+    #[error("{path}: entry '{entry}': {reason}")]
+    Entry {
+        /// The shard.
+        path: PathBuf,
+        /// The entry.
+        entry: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Most shards that a list may name.
+const MOST_SHARDS: usize = 1 << 20;
+/// Most bytes of an entry that names a class.
+const LONGEST_CLASS: u64 = 64;
+/// Bytes at the beginning of an array that hold its type and shape.
+const HEADER_BYTES: u64 = 1 << 12;
+
+/// Where a picture's latents lie.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    shard: u32,
+    class: u32,
+    offset: u64,
+    length: u64,
+}
+
+/// The pictures of a list of shards: found at once, their latents read when they are needed.
+#[derive(Debug)]
+pub struct Shards {
+    files: Vec<PathBuf>,
+    places: Vec<Place>,
+    /// Number of the first picture of every shard, and the number of pictures.
+    starts: Vec<usize>,
+    /// Channels, rows and columns of the latents.
+    shape: [usize; 3],
+    descr: String,
+}
+
+/// Whether a data path names shards: tars, in braces or not, or a folder of tars.
+pub fn names_shards(data: &Path) -> bool {
+    let text = data.to_string_lossy();
+    text.ends_with(".tar") || text.contains('{') || !tars_in(data).is_empty()
+}
+
+fn tars_in(folder: &Path) -> Vec<PathBuf> {
+    let entries =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut tars: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|extension| extension == "tar"))
+        .collect();
+    tars.sort();
+    tars
+}
+
+/// The texts that a text with braces stands for: `{0..7}` with the zeros of its ends, and `{a,b}`.
+///
+/// # Errors
+/// A brace without its partner, ends that are not numbers, or more than a million texts.
+pub fn expand_braces(pattern: &str) -> Result<Vec<String>, ShardError> {
+    let fault = |reason: &str| {
+        Err(ShardError::Pattern { pattern: pattern.to_owned(), reason: reason.to_owned() })
+    };
+    let mut all = vec![String::new()];
+    let mut rest = pattern;
+    while let Some(open) = rest.find('{') {
+        let Some(close) = rest[open..].find('}').map(|at| open + at) else {
+            return fault("a brace is not closed");
+        };
+        let (before, inside) = (&rest[..open], &rest[open + 1..close]);
+        let parts: Vec<String> = match inside.split_once("..") {
+            Some((from, to)) => {
+                let (Ok(first), Ok(last)) = (from.parse::<usize>(), to.parse::<usize>()) else {
+                    return fault("the ends of a range are not whole numbers");
+                };
+                if last.saturating_sub(first) >= MOST_SHARDS {
+                    return fault("it names more than a million shards");
+                }
+                let width = if from.starts_with('0') { from.len() } else { 0 };
+                (first..=last).map(|number| format!("{number:0width$}")).collect()
+            }
+            None => inside.split(',').map(str::to_owned).collect(),
+        };
+        if all.len().saturating_mul(parts.len()) > MOST_SHARDS {
+            return fault("it names more than a million shards");
+        }
+        all = all
+            .iter()
+            .flat_map(|begun| parts.iter().map(move |part| format!("{begun}{before}{part}")))
+            .collect();
+        rest = &rest[close + 1..];
+    }
+    if rest.contains('}') {
+        return fault("a brace is not opened");
+    }
+    Ok(all.into_iter().map(|text| text + rest).collect())
+}
+
+impl Shards {
+    /// Finds every picture of a tar, a list of tars in braces, or a folder of tars.
+    ///
+    /// # Errors
+    /// A shard cannot be read, lies about its entries, or holds half a picture.
+    pub fn open(data: &Path) -> Result<Self, ShardError> {
+        let mut files = tars_in(data);
+        if files.is_empty() {
+            files =
+                expand_braces(&data.to_string_lossy())?.into_iter().map(PathBuf::from).collect();
+        }
+        let found = files
+            .par_iter()
+            .enumerate()
+            .map(|(shard, path)| scan(path, shard as u32))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut shards = Self {
+            files,
+            places: Vec::new(),
+            starts: vec![0],
+            shape: [0; 3],
+            descr: String::new(),
+        };
+        for (path, Scan { places, array }) in shards.files.iter().zip(found) {
+            if let Some((entry, npy::Header { descr, shape, .. })) = array {
+                let fault =
+                    |reason: String| ShardError::Entry { path: path.clone(), entry, reason };
+                let Ok(shape) = <[usize; 3]>::try_from(shape.as_slice()) else {
+                    return Err(fault(format!("its shape is {shape:?}, expected three extents")));
+                };
+                if !shards.places.is_empty() && shape != shards.shape {
+                    return Err(fault(format!(
+                        "its shape is {shape:?}, others have {:?}",
+                        shards.shape
+                    )));
+                }
+                (shards.shape, shards.descr) = (shape, descr);
+            }
+            shards.places.extend(places);
+            shards.starts.push(shards.places.len());
+        }
+        if shards.places.is_empty() {
+            return Err(ShardError::Pattern {
+                pattern: data.display().to_string(),
+                reason: "its shards hold no pictures".to_owned(),
+            });
+        }
+        Ok(shards)
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none; shards that were opened hold some.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Number of shards.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Channels, rows and columns of the latents.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Type of the numbers in NumPy's words.
+    pub fn descr(&self) -> &str {
+        &self.descr
+    }
+
+    /// Class of a picture.
+    pub fn class(&self, index: usize) -> usize {
+        self.places[index].class as usize
+    }
+
+    /// The largest class and one.
+    pub fn classes(&self) -> usize {
+        self.places.iter().map(|place| place.class as usize + 1).max().unwrap_or(0)
+    }
+
+    /// The latents of a picture, `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// The shard cannot be read, or the array is not one of finite floating-point numbers of the
+    /// shape of the others.
+    pub fn latents(&self, index: usize) -> Result<Vec<f32>, ShardError> {
+        let Place { shard, offset, length, .. } = self.places[index];
+        let path = &self.files[shard as usize];
+        let io_error = |source| ShardError::Io { path: path.clone(), source };
+        let mut file = File::open(path).map_err(io_error)?;
+        file.seek(SeekFrom::Start(offset)).map_err(io_error)?;
+        let mut bytes = Vec::new();
+        file.take(length).read_to_end(&mut bytes).map_err(io_error)?;
+        let fault = |reason: String| ShardError::Entry {
+            path: path.clone(),
+            entry: format!("latents at byte {offset}"),
+            reason,
+        };
+        let (shape, values) = npy::read(&bytes).map_err(|error| fault(error.to_string()))?;
+        if shape != self.shape {
+            return Err(fault(format!("its shape is {shape:?}, others have {:?}", self.shape)));
+        }
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(fault("it holds values that are not finite".to_owned()));
+        }
+        Ok(values)
+    }
+
+    /// Number of the first picture of every shard, and the number of pictures.
+    pub fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+}
+
+struct Scan {
+    places: Vec<Place>,
+    /// Name and head of the first array.
+    array: Option<(String, npy::Header)>,
+}
+
+/// Finds the pictures of a shard, reading no more than heads and classes.
+fn scan(path: &Path, shard: u32) -> Result<Scan, ShardError> {
+    let io_error = |source| ShardError::Io { path: path.to_owned(), source };
+    let broken = |reason: String| ShardError::Container { path: path.to_owned(), reason };
+    let file = File::open(path).map_err(io_error)?;
+    let bytes = file.metadata().map_err(io_error)?.len();
+    let mut archive = Archive::new(file);
+    let mut found = Scan { places: Vec::new(), array: None };
+    let mut half: Option<Half> = None;
+    for entry in archive.entries_with_seek().map_err(io_error)? {
+        let mut entry = entry.map_err(|error| broken(error.to_string()))?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let fault = |reason: String| ShardError::Entry {
+            path: path.to_owned(),
+            entry: name.clone(),
+            reason,
+        };
+        let (offset, length) = (entry.raw_file_position(), entry.size());
+        if offset.checked_add(length).is_none_or(|end| end > bytes) {
+            return Err(fault(format!("claims {length} bytes, more than the file of {bytes} has")));
+        }
+        if entry.header().entry_type() != EntryType::Regular {
+            continue;
+        }
+        let Some((key, kind)) = split_key(&name) else { continue };
+        let part = match kind {
+            "latent.npy" => {
+                let mut head = Vec::new();
+                let read = entry.by_ref().take(HEADER_BYTES).read_to_end(&mut head);
+                read.map_err(io_error)?;
+                let array =
+                    npy::header(&head).map_err(|error: NpyError| fault(error.to_string()))?;
+                found.array.get_or_insert((name.clone(), array));
+                Part::Latents { offset, length }
+            }
+            "cls" | "cls_id.cls" => {
+                let mut text = String::new();
+                let read = entry.by_ref().take(LONGEST_CLASS).read_to_string(&mut text);
+                let class = read.ok().and_then(|_| text.trim().parse().ok());
+                Part::Class(class.ok_or_else(|| fault(format!("'{text}' is not a class")))?)
+            }
+            _ => continue,
+        };
+        half = match (half.take(), part) {
+            (None, part) => Some(Half { key: key.to_owned(), name: name.clone(), part }),
+            (Some(half), part) if half.key == key => match (half.part, part) {
+                (Part::Latents { offset, length }, Part::Class(class))
+                | (Part::Class(class), Part::Latents { offset, length }) => {
+                    found.places.push(Place { shard, class, offset, length });
+                    None
+                }
+                _ => return Err(fault("it is there twice".to_owned())),
+            },
+            (Some(half), _) => return Err(half.alone(path)),
+        };
+    }
+    match half {
+        Some(half) => Err(half.alone(path)),
+        None => Ok(found),
+    }
+}
+
+enum Part {
+    Latents { offset: u64, length: u64 },
+    Class(u32),
+}
+
+/// An entry whose partner has not come yet.
+struct Half {
+    key: String,
+    name: String,
+    part: Part,
+}
+
+impl Half {
+    fn alone(self, path: &Path) -> ShardError {
+        let reason = match self.part {
+            Part::Latents { .. } => "it has no class beside it (.cls_id.cls)",
+            Part::Class(_) => "it has no latents beside it (.latent.npy)",
+        };
+        ShardError::Entry { path: path.to_owned(), entry: self.name, reason: reason.to_owned() }
+    }
+}
+
+/// The key and the kind of an entry: its name up to the first dot after the folder, and from it.
+fn split_key(name: &str) -> Option<(&str, &str)> {
+    let base = name.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = base + name[base..].find('.')?;
+    Some((&name[..dot], &name[dot + 1..]))
+}
+
+/// Writes pictures into shards `shard_000000.tar`, `shard_000001.tar`, ... of a folder, each whole or
+/// not at all.
+#[derive(Debug)]
+pub struct ShardWriter {
+    folder: PathBuf,
+    shape: [usize; 3],
+    size: usize,
+    waiting: Vec<(Vec<f32>, usize)>,
+    written: usize,
+}
+
+impl ShardWriter {
+    /// A writer of latents of `shape`, with at most `size` pictures a shard.
+    pub fn new(folder: &Path, shape: [usize; 3], size: usize) -> Self {
+        let folder = folder.to_owned();
+        Self { folder, shape, size: size.max(1), waiting: Vec::new(), written: 0 }
+    }
+
+    /// Adds a picture: its latents and its class.
+    ///
+    /// # Errors
+    /// Whatever the file system says of a shard that became full.
+    pub fn push(&mut self, latents: Vec<f32>, class: usize) -> Result<(), ShardError> {
+        self.waiting.push((latents, class));
+        if self.waiting.len() == self.size { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what is left; gives the number of pictures written in all.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn finish(mut self) -> Result<usize, ShardError> {
+        if !self.waiting.is_empty() {
+            self.flush()?;
+        }
+        Ok(self.written)
+    }
+
+    fn flush(&mut self) -> Result<(), ShardError> {
+        let path = self.folder.join(format!("shard_{:06}.tar", self.written / self.size));
+        let (first, shape, pictures) =
+            (self.written, self.shape, std::mem::take(&mut self.waiting));
+        self.written += pictures.len();
+        let write = |aside: &mut tempfile::NamedTempFile| -> io::Result<()> {
+            let mut tar = Builder::new(io::BufWriter::new(aside));
+            for (i, (latents, class)) in pictures.iter().enumerate() {
+                let key = first + i;
+                append(&mut tar, &format!("{key:08}.cls_id.cls"), class.to_string().as_bytes())?;
+                append(&mut tar, &format!("{key:08}.latent.npy"), &npy::write(&shape, latents))?;
+            }
+            tar.into_inner()?.into_inner().map(drop).map_err(|error| error.into_error())
+        };
+        atomic::write_with(&path, write).map_err(|source| ShardError::Io { path, source })
+    }
+}
+
+fn append<W: io::Write>(tar: &mut Builder<W>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    tar.append_data(&mut header, name, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_name_ranges_and_choices() {
+        let expand = |text| expand_braces(text).unwrap();
+        assert_eq!(expand("a.tar"), ["a.tar"]);
+        assert_eq!(expand("s-{008..010}.tar"), ["s-008.tar", "s-009.tar", "s-010.tar"]);
+        assert_eq!(expand("{a,b}{1..2}"), ["a1", "a2", "b1", "b2"]);
+        for bad in ["a{1..2", "a}", "{x..y}", "{0..99999999}", "{0..999}{0..999}{0..999}"] {
+            assert!(expand_braces(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_end_at_the_first_dot_of_the_name() {
+        assert_eq!(split_key("a.b/0001.latent.npy"), Some(("a.b/0001", "latent.npy")));
+        assert_eq!(split_key("readme"), None);
+    }
+}
