@@ -6,6 +6,7 @@ mod hostile;
 mod import;
 mod kernels;
 mod reference;
+mod shards;
 mod solvers;
 mod torch_writer;
 mod training;

@@ -11,7 +11,7 @@ use purrscope::rng::Stream;
 use serde_json::Value;
 
 /// A little folder of two classes of 8x8 pictures, one file of which is broken.
-fn write_pictures(root: &Path) {
+pub fn write_pictures(root: &Path) {
     for (class, colour) in [("blue", [40, 60, 220]), ("red", [220, 50, 40])] {
         let folder = root.join("data").join(class);
         fs::create_dir_all(&folder).unwrap();
@@ -27,7 +27,7 @@ fn write_pictures(root: &Path) {
     }
 }
 
-fn tokenizer_run(out: &str, steps: usize) -> String {
+pub fn tokenizer_run(out: &str, steps: usize) -> String {
     format!(
         r#"
         out = "{out}"
@@ -55,7 +55,7 @@ fn tokenizer_run(out: &str, steps: usize) -> String {
     )
 }
 
-fn flow_run(out: &str, steps: usize) -> String {
+pub fn flow_run(out: &str, steps: usize) -> String {
     format!(
         r#"
         out = "{out}"
@@ -90,7 +90,7 @@ fn purrscope(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn train(folder: &Path, file: &str, text: &str, more: &[&str]) -> String {
+pub fn train(folder: &Path, file: &str, text: &str, more: &[&str]) -> String {
     fs::write(folder.join(file), text).unwrap();
     let output = purrscope(folder, &[&["--train", file], more].concat()).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -98,7 +98,7 @@ fn train(folder: &Path, file: &str, text: &str, more: &[&str]) -> String {
     stderr
 }
 
-fn losses(folder: &Path, run: &str) -> Vec<f64> {
+pub fn losses(folder: &Path, run: &str) -> Vec<f64> {
     let text = fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
     text.lines()
         .enumerate()
@@ -236,5 +236,38 @@ fn bad_runs_are_refused_in_one_line() {
         let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
         assert_eq!(errors.len(), 1, "{said}");
         assert!(said.contains(expected), "{said} should mention {expected}");
+    }
+}
+
+/// Every objective learns, and its model samples, on both devices.
+#[test]
+fn every_objective_trains_and_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "tok.toml", &tokenizer_run("tok", 2), &["--device", "cpu"]);
+    for objective in ["purrception", "cfm", "cfm-endpoint", "dfm"] {
+        for device in ["cpu", "gpu"] {
+            let out = format!("{objective}-{device}");
+            let text = flow_run(&out, 12)
+                .replace("name = \"toy\"", &format!("name = \"toy\"\nobjective = \"{objective}\""))
+                .replace("learning_rate = 1e-3", "learning_rate = 1e-2");
+            train(at, &format!("{out}.toml"), &text, &["--device", device]);
+            let losses = losses(at, &out);
+            let (first, last) = (losses[..3].iter().sum::<f64>(), losses[9..].iter().sum::<f64>());
+            assert!(last < first, "{out}: {first} became {last}");
+            let model = format!("{out}/model.safetensors");
+            let arguments = ["sample", &model, "--class", "red", "--steps", "3", "--out", &out];
+            let more = ["--trajectory", "t.safetensors", "--device", device];
+            crate::common::succeed(at, &[arguments.as_slice(), &more].concat());
+            let file = purrscope::io::tensors::TensorFile::open(&at.join("t.safetensors")).unwrap();
+            let believes = matches!(objective, "purrception" | "dfm");
+            assert_eq!(file.contains("entropy"), believes, "{objective}");
+            assert_eq!(file.contains("state_codes"), objective == "dfm", "{objective}");
+        }
+        // The same numbers are drawn on both devices.
+        let [cpu, gpu] =
+            ["cpu", "gpu"].map(|device| losses(at, &format!("{objective}-{device}"))[0]);
+        assert!((cpu - gpu).abs() < 1e-4 * cpu, "{objective}: first losses {cpu} and {gpu}");
     }
 }
