@@ -4,6 +4,7 @@ mod codes;
 mod devices;
 mod import;
 mod inspect;
+mod oracle;
 mod sample;
 mod train;
 
@@ -64,6 +65,8 @@ enum Command {
     Encode(codes::EncodeArgs),
     /// Turns codes into pictures
     Decode(codes::DecodeArgs),
+    /// Runs solvers on the exact posterior of a codebook, where the truth is known
+    Oracle(Box<oracle::OracleArgs>),
     /// Tells what a model, trajectory, codes or exported PNG holds
     Inspect(inspect::InspectArgs),
     /// Lists the adapters of this machine and what each can run
@@ -141,6 +144,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Import(args)) => import::run(&args),
         Some(Command::Encode(args)) => codes::encode(&args),
         Some(Command::Decode(args)) => codes::decode(&args),
+        Some(Command::Oracle(args)) => oracle::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Devices(args)) => devices::run(&args),
         None => match cli.train {

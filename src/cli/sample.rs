@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
 
 use super::DeviceArg;
 use crate::flow::trajectory::Trajectory;
@@ -21,6 +22,12 @@ use crate::model::Model;
 pub struct SampleArgs {
     /// Model file (the embedded model if none is named)
     model: Option<PathBuf>,
+    /// Makes the picture of an exported PNG again; all settings are taken from it
+    #[arg(long, value_name = "PICTURE.png", conflicts_with_all = [
+        "labels", "class", "count", "seed", "noise", "solver", "grid", "steps", "temperature", "cfg",
+        "eta", "atol", "rtol", "pins", "bans",
+    ])]
+    restore: Option<PathBuf>,
     /// Class labels, one an image, such as 3,3,7
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["class", "count"])]
     labels: Option<Vec<usize>>,
@@ -94,10 +101,18 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         Some(path) => Model::open(path, &selected.device)?,
         None => Model::embedded(&selected.device)?,
     };
-    let settings = settings(args, &model)?;
-    let noise = args.noise.as_deref().map(read_noise).transpose()?;
+    let restored = args.restore.as_deref().map(|path| Restored::read(path, &model)).transpose()?;
+    let settings = match &restored {
+        Some(restored) => restored.settings.clone(),
+        None => settings(args, &model)?,
+    };
+    let noise_file = match &restored {
+        Some(restored) => restored.noise.as_ref(),
+        None => args.noise.as_ref(),
+    };
+    let noise = noise_file.map(|path| read_noise(path)).transpose()?;
     let record = RunRecord {
-        noise: args.noise.as_ref().map(|path| path.display().to_string()),
+        noise: noise_file.map(|path| path.display().to_string()),
         ..RunRecord::new(&model.card.name, model.hash(), &settings)
     };
     let mut sampler = Sampler::new(&model, settings.clone(), noise)?;
@@ -128,7 +143,9 @@ pub fn run(args: &SampleArgs) -> Result<()> {
 
     let codes = sampler.codes();
     let pictures = model.decode_codes(&codes, settings.labels.len());
-    for (i, (picture, label)) in pictures.iter().zip(&settings.labels).enumerate() {
+    let wanted = restored.as_ref().and_then(|restored| restored.image);
+    let all = pictures.iter().zip(&settings.labels).enumerate();
+    for (i, (picture, label)) in all.filter(|(i, _)| wanted.is_none_or(|wanted| wanted == *i)) {
         let class = &model.card.class_names[*label];
         let record = RunRecord { class: Some(class.clone()), image: Some(i), ..record.clone() };
         let path = args.out.join(format!("{class}-seed{}-{i:03}.png", settings.seed));
@@ -150,7 +167,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     };
     super::print(&format!(
         "{} pictures in {} ({evaluations} evaluations of the network{adaptive}, {:.1} s)\n",
-        pictures.len(),
+        if wanted.is_some() { 1 } else { pictures.len() },
         args.out.display(),
         begun.elapsed().as_secs_f64()
     ))?;
@@ -184,6 +201,43 @@ fn settings(args: &SampleArgs, model: &Model) -> Result<SampleSettings> {
         bans: args.bans.clone(),
         ..SampleSettings::default()
     })
+}
+
+/// What an exported picture says of its run.
+#[derive(Debug, Deserialize)]
+struct Restored {
+    #[serde(flatten)]
+    settings: SampleSettings,
+    model_hash: String,
+    /// Its number in the batch, where it is one of several.
+    image: Option<usize>,
+    /// The time that it was taken at, where that is not the end.
+    t: Option<f32>,
+    noise: Option<PathBuf>,
+}
+
+impl Restored {
+    fn read(path: &Path, model: &Model) -> Result<Self> {
+        let context = || path.display().to_string();
+        let bytes = fs::read(path).with_context(context)?;
+        let text = png::settings(&bytes).with_context(context)?;
+        let restored: Self = serde_json::from_str(&text).with_context(context)?;
+        if restored.model_hash != model.hash() {
+            bail!(
+                "{}: it was made by the model {}, this one is {}; name that model's file",
+                path.display(),
+                restored.model_hash,
+                model.hash()
+            );
+        }
+        if let Some(t) = restored.t {
+            bail!(
+                "{}: it shows a run at t = {t}, not at its end; the studio restores it",
+                path.display()
+            );
+        }
+        Ok(restored)
+    }
 }
 
 fn read_noise(path: &Path) -> Result<Latents> {

@@ -254,3 +254,78 @@ fn pictures_become_codes_and_pictures_again() {
     );
     fail(at, &["encode", model, "nowhere", "--out", "c.safetensors"], 1, "nowhere");
 }
+
+/// The settings inside a picture are enough to make it again, pins and all.
+#[test]
+fn a_picture_is_made_again_from_its_own_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let common = ["--device", "cpu", "--out"];
+    let sample = [
+        "sample",
+        "--class",
+        "cat-05",
+        "--count",
+        "2",
+        "--steps",
+        "3",
+        "--eta",
+        "0.5",
+        "--temperature",
+        "cosine:1.1:0.7",
+        "--pin",
+        "1,7,7=100",
+        "--ban",
+        "0,0,0=5",
+    ];
+    succeed(at, &[&sample[..], &common, &["a"]].concat());
+    let picture = format!("a/{}", files(&at.join("a")).pop().unwrap());
+    succeed(at, &[&["sample", "--restore", picture.as_str()], &common[..], &["b"]].concat());
+    let restored = files(&at.join("b"));
+    assert_eq!(restored.len(), 1, "{restored:?}");
+    let read = |path: &str| fs::read(at.join(path)).unwrap();
+    assert!(read(&picture) == read(&format!("b/{}", restored[0])), "the picture differs");
+    let other =
+        [&["sample", "--restore", picture.as_str(), "--steps", "9"], &common[..], &["c"]].concat();
+    fail(at, &other, 2, "cannot be used with");
+    let pin = [&sample[..], &["--pin", "2,0,0=1"], &common, &["c"]].concat();
+    fail(
+        at,
+        &pin,
+        1,
+        "pin 2,0,0=1 is out of range: there are 2 images of 16x16 tokens and 1024 codes",
+    );
+}
+
+#[test]
+fn the_oracle_gives_back_its_prior_and_measures_solvers() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let model = format!("{}/assets/cats-and-robots.safetensors", env!("CARGO_MANIFEST_DIR"));
+    for more in [
+        vec!["--codebook", "ring", "--steps", "200"],
+        vec!["--codebook", "grid", "--solver", "exp2m", "--steps", "80", "--prior", "uniform"],
+        vec!["--masked", "--eta", "2"],
+        vec!["--codebook", &model, "--side", "16", "--trajectory", "t.safetensors"],
+    ] {
+        let said = succeed(at, &[&["oracle", "--json"], more.as_slice()].concat());
+        let report: Value = serde_json::from_str(&said).unwrap();
+        let figure = |key: &str| report[key].as_f64().unwrap();
+        let (found, chance) = (figure("total_variation"), figure("total_variation_by_chance"));
+        assert!(
+            found > 0.0 && found < 2.0 * chance + 0.01,
+            "{more:?}: {found}, by chance {chance}"
+        );
+    }
+    assert!(TensorFile::open(&at.join("t.safetensors")).unwrap().contains("entropy"));
+    let compare = ["oracle", "--compare", "--side", "16", "--plot", "p.svg", "--json"];
+    let points: Value = serde_json::from_str(&succeed(at, &compare)).unwrap();
+    let error = |solver: &str, evaluations: u64| {
+        let mut points = points.as_array().unwrap().iter();
+        let point = points.find(|p| p["solver"] == solver && p["evaluations"] == evaluations);
+        point.unwrap()["rms_error"].as_f64().unwrap()
+    };
+    assert!(error("exp2m", 10) < error("euler", 20));
+    assert!(fs::read_to_string(at.join("p.svg")).unwrap().contains("exp2m at 10"));
+    fail(at, &["oracle", "--codebook", "nowhere.safetensors"], 1, "nowhere.safetensors");
+}

@@ -357,5 +357,5 @@ fn objectives_match_the_reference_on_both_backends() {
         .map(|row| format!("{} {} on {}", row.objective, row.quantity, row.backend))
         .collect();
     assert!(bad.is_empty(), "beyond their tolerance: {bad:?}");
-    assert_eq!(rows.len(), 2 * (3 * 12 + 8 + 3), "quantities in the table");
+    assert_eq!(rows.len(), 2 * (16 + 15 + 15 + 10), "quantities of the four objectives");
 }
