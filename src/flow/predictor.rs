@@ -7,7 +7,7 @@ use super::settings::{Domain, SampleSettings};
 use super::solver::Field;
 use super::spot::Spot;
 use super::temperature::{Temperature, Warmth};
-use crate::kernels::{Expectation, TokenMask, categorical_expectation};
+use crate::kernels::{Expectation, TokenMask, categorical_expectation_guided};
 use crate::model::{Guided, Model, Objective, params};
 
 /// What a network says of a state.
@@ -154,10 +154,20 @@ impl Belief<'_> {
         let LatentShape { batch, channels, .. } = self.shape;
         let (tokens, codes) = (self.shape.tokens(), self.codes);
         let top = Posterior::TOP.min(codes);
-        let flat = logits.mixed().reshape([batch * tokens, codes]);
+        let flat = |logits: Tensor<3>| logits.reshape([batch * tokens, codes]);
+        let guidance = logits.unconditional.map(|(u, scale)| (flat(u), scale));
+        let logits = flat(logits.conditional);
         let mask = token_mask(self.settings, self.shape, codes);
         let expect = |tau: f32| {
-            categorical_expectation(flat.clone(), tau, codebook.clone(), top, mask.as_ref())
+            let (logits, guidance) = (logits.clone(), guidance.clone());
+            categorical_expectation_guided(
+                logits,
+                guidance,
+                tau,
+                codebook.clone(),
+                top,
+                mask.as_ref(),
+            )
         };
         let temperature = match self.settings.temperature.warmth(t) {
             Warmth::Fixed(temperature) => temperature,

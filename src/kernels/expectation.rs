@@ -3,6 +3,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::codes::CodeOps;
 use super::extension::FusedOps;
 use super::fused::has_kernels;
 use crate::flow::Temperature;
@@ -68,6 +69,29 @@ impl TokenMask {
         }
     }
 
+    /// The logits `[tokens, codes]` with those of what tokens may not become at minus infinity.
+    fn applied(&self, logits: Tensor<2>) -> Tensor<2> {
+        let [tokens, codes] = logits.dims();
+        let mut added = vec![0.0; tokens * codes];
+        for (token, added) in added.chunks_exact_mut(codes).enumerate() {
+            self.forbid(token, added);
+        }
+        let added = TensorData::new(added, [tokens, codes]);
+        let device = logits.device();
+        logits + Tensor::from_data(added, &device)
+    }
+
+    /// For every token its pin and one (0: none) and the bits of its bans, as the shader reads them.
+    fn packed(&self) -> Vec<u32> {
+        let words = self.words();
+        let bans = self.bans.chunks_exact(words.max(1));
+        self.pins
+            .iter()
+            .zip(bans)
+            .flat_map(|(pin, bans)| std::iter::once((pin + 1) as u32).chain(bans.iter().copied()))
+            .collect()
+    }
+
     /// Puts the logits of what a token may not become at minus infinity.
     pub fn forbid(&self, token: usize, logits: &mut [f32]) {
         for (code, logit) in logits.iter_mut().enumerate() {
@@ -95,9 +119,31 @@ pub fn categorical_expectation(
     top: usize,
     mask: Option<&TokenMask>,
 ) -> Expectation {
-    if !has_kernels(&logits.device()) || mask.is_some() {
-        return plain_expectation(logits, temperature, codebook, top, mask);
+    categorical_expectation_guided(logits, None, temperature, codebook, top, mask)
+}
+
+/// As [`categorical_expectation`], of `u + s (logits - u)` for logits `u` for no label and a scale `s`,
+/// which on a GPU are mixed as they are read and never stored.
+pub fn categorical_expectation_guided(
+    logits: Tensor<2>,
+    guidance: Option<(Tensor<2>, f32)>,
+    temperature: f32,
+    codebook: Tensor<2>,
+    top: usize,
+    mask: Option<&TokenMask>,
+) -> Expectation {
+    let cpu = has_kernels(&logits.device());
+    if !cpu {
+        return on_gpu(logits, guidance, temperature, codebook, top, mask);
     }
+    let logits = match guidance {
+        Some((u, scale)) => u.clone() + (logits - u) * scale,
+        None => logits,
+    };
+    let logits = match mask {
+        Some(mask) => mask.applied(logits),
+        None => logits,
+    };
     let tau = temperature.max(Temperature::FLOOR);
     let logits = logits.into_dispatch();
     let beliefs = Dispatch::categorical_expectation(logits, codebook.into_dispatch(), tau, top);
@@ -107,6 +153,42 @@ pub fn categorical_expectation(
         log_z: Tensor::from_dispatch(beliefs.log_z),
         top_probs: Tensor::from_dispatch(beliefs.top_probs),
         top_codes: Tensor::from_dispatch(beliefs.top_codes),
+    }
+}
+
+/// The WGSL kernel, and its packed numbers taken apart.
+fn on_gpu(
+    logits: Tensor<2>,
+    guidance: Option<(Tensor<2>, f32)>,
+    temperature: f32,
+    codebook: Tensor<2>,
+    top: usize,
+    mask: Option<&TokenMask>,
+) -> Expectation {
+    let tau = temperature.max(Temperature::FLOOR);
+    let ([tokens, _], size) = (logits.dims(), codebook.dims()[1]);
+    let (unguided, scale) = match guidance {
+        Some((unguided, scale)) => (unguided, Some(scale)),
+        None => (logits.clone(), None),
+    };
+    let mask = mask.map_or_else(Vec::new, TokenMask::packed);
+    let packed = Dispatch::packed_expectation(
+        logits.into_dispatch(),
+        unguided.into_dispatch(),
+        codebook.into_dispatch(),
+        tau,
+        scale,
+        top,
+        mask,
+    );
+    let all: Tensor<2> = Tensor::from_dispatch(packed.beliefs);
+    let part = |from: usize, width: usize| all.clone().slice([0..tokens, from..from + width]);
+    Expectation {
+        mean: part(0, size),
+        entropy: part(size, 1),
+        log_z: part(size + 1, 1),
+        top_probs: part(size + 2, top),
+        top_codes: Tensor::from_dispatch(packed.best),
     }
 }
 
@@ -120,15 +202,7 @@ pub fn plain_expectation(
 ) -> Expectation {
     let tau = temperature.max(Temperature::FLOOR);
     let logits = match mask {
-        Some(mask) => {
-            let [tokens, codes] = logits.dims();
-            let mut added = vec![0.0; tokens * codes];
-            for (token, added) in added.chunks_exact_mut(codes).enumerate() {
-                mask.forbid(token, added);
-            }
-            logits.clone()
-                + Tensor::from_data(TensorData::new(added, [tokens, codes]), &logits.device())
-        }
+        Some(mask) => mask.applied(logits),
         None => logits,
     };
     let largest = logits.clone().max_dim(1);

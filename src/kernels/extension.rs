@@ -70,6 +70,12 @@ pub trait FusedOps: Backend {
         codes: IntTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+
+    /// The nearest code of every latent and its squared distance, `[tokens, 1]`; without a gradient.
+    fn nearest_codes(
+        latents: FloatTensor<Self>,
+        codebook: FloatTensor<Self>,
+    ) -> (IntTensor<Self>, FloatTensor<Self>);
 }
 
 impl FusedOps for Flex {
@@ -126,6 +132,13 @@ impl FusedOps for Flex {
         top: usize,
     ) -> Beliefs<Self> {
         host::categorical_expectation(&Rows::new(logits), &Rows::new(codebook), tau, top)
+    }
+
+    fn nearest_codes(
+        latents: FloatTensor<Self>,
+        codebook: FloatTensor<Self>,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        host::nearest_codes(&Rows::new(latents), &Rows::new(codebook))
     }
 
     fn code_loss(logits: FloatTensor<Self>, codes: IntTensor<Self>) -> FloatTensor<Self> {
@@ -278,6 +291,15 @@ impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
             top_probs: Self::from_inner(inner.top_probs),
             top_codes: inner.top_codes,
         }
+    }
+
+    fn nearest_codes(
+        latents: FloatTensor<Self>,
+        codebook: FloatTensor<Self>,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let (codes, distances) =
+            B::nearest_codes(latents.into_primitive(), codebook.into_primitive());
+        (codes, Self::from_inner(distances))
     }
 
     // Gradients of gradients are not taken: the backward operations run on the inner backend, and no

@@ -3,6 +3,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor};
 
+use super::codes::CodeOps;
 use super::extension::FusedOps;
 
 /// Whether the tensors of this device have kernels of their own.
@@ -68,7 +69,8 @@ pub fn group_norm_silu(
 /// - output: `[tokens, 2]`
 pub fn code_loss(logits: Tensor<2>, codes: Tensor<1, Int>) -> Tensor<2> {
     if !has_kernels(&logits.device()) {
-        return plain::code_loss(logits, codes);
+        let terms = Dispatch::code_terms(logits.into_dispatch(), codes.into_dispatch());
+        return Tensor::from_dispatch(terms);
     }
     Tensor::from_dispatch(Dispatch::code_loss(logits.into_dispatch(), codes.into_dispatch()))
 }

@@ -469,6 +469,44 @@ pub fn categorical_expectation(
     }
 }
 
+/// The nearest row of the codebook of every latent, the first where distances tie, and the squared
+/// distance. The codebook is transposed, so that a vector of codes is compared at once.
+pub fn nearest_codes(latents: &Rows, codebook: &Rows) -> (IntTensor<Flex>, FloatTensor<Flex>) {
+    let ([tokens, size], codes) = ([latents.dims()[0], latents.dims()[1]], codebook.dims()[0]);
+    let table = codebook.values();
+    let columns: Vec<f32> =
+        (0..size).flat_map(|i| (0..codes).map(move |k| table[k * size + i])).collect();
+    let found: Vec<(i64, f32)> = latents
+        .values()
+        .par_chunks(size)
+        .map_init(
+            || vec![0.0f32; codes],
+            |distances, latent| {
+                vectors(
+                    #[inline(always)]
+                    || {
+                        distances.fill(0.0);
+                        for (x, column) in latent.iter().zip(columns.chunks_exact(codes)) {
+                            for (distance, e) in distances.iter_mut().zip(column) {
+                                *distance += (x - e) * (x - e);
+                            }
+                        }
+                        let least = distances.iter().copied().fold(f32::INFINITY, f32::min);
+                        let code = distances.iter().position(|d| *d == least).unwrap_or(0);
+                        (code as i64, least)
+                    },
+                )
+            },
+        )
+        .collect();
+    let indices: Vec<i64> = found.iter().map(|(code, _)| *code).collect();
+    let distances = found.iter().map(|(_, distance)| *distance).collect();
+    (
+        IntTensor::<Flex>::from_data(TensorData::new(indices, [tokens, 1])),
+        tensor(distances, vec![tokens, 1]),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -3,10 +3,18 @@
 //! Each fused operation has a twin made of plain tensor operations, in the same file, which runs
 //! where there is no kernel for the device and which tests compare it with, in value and gradient.
 
+mod codes;
 mod expectation;
 mod extension;
 mod fused;
+mod gpu;
 mod host;
+mod nearest;
 
-pub use expectation::{Expectation, TokenMask, categorical_expectation, plain_expectation};
+pub use expectation::{
+    Expectation, TokenMask, categorical_expectation, categorical_expectation_guided,
+    plain_expectation,
+};
 pub use fused::{code_loss, gelu_tanh, group_norm_silu, layer_norm_modulate, plain};
+pub use gpu::{Shader, use_subgroups};
+pub use nearest::{nearest_codes, plain_nearest_codes};

@@ -7,6 +7,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::card::TokenizerConfig;
 use super::layers::{Conv2d, Embedding, GroupNorm, Initialiser};
+use crate::kernels;
 
 /// Pictures to latents, latents to codes, codes to pictures.
 #[derive(Module, Debug)]
@@ -115,9 +116,7 @@ fn unit_length<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
 pub fn nearest_codes(latents: Tensor<4>, codebook: Tensor<2>) -> Tensor<3, Int> {
     let [batch, size, height, width] = latents.dims();
     let latents = latents.permute([0, 2, 3, 1]).reshape([batch * height * width, size]);
-    let half_squares = codebook.clone().square().sum_dim(1).transpose() * 0.5;
-    let closeness = latents.matmul(codebook.transpose()) - half_squares;
-    closeness.argmax(1).reshape([batch, height, width])
+    kernels::nearest_codes(latents, codebook).0.reshape([batch, height, width])
 }
 
 #[derive(Module, Debug)]

@@ -1,11 +1,11 @@
 //! Fused operations against their plain twins, in value and in gradient, and against differences.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use purrscope::kernels::{self, plain};
+use purrscope::kernels::{self, Expectation, TokenMask, plain};
 use purrscope::model::params::host;
 use purrscope::rng::Stream;
 
-use crate::common::{check, cpu};
+use crate::common::{check, cpu, gpu};
 
 const TOLERANCE: f32 = 2e-5;
 
@@ -133,4 +133,178 @@ fn code_loss_gradient_by_differences() {
         })
         .collect();
     check("loss gradient by differences", "cpu", &gradient, &differences, 2e-3);
+}
+
+/// Both ways of adding up over a workgroup, one after the other.
+fn on_both_paths(mut each: impl FnMut(&str)) {
+    for (allowed, name) in [(true, "subgroups"), (false, "workgroup")] {
+        kernels::use_subgroups(allowed);
+        each(name);
+    }
+    kernels::use_subgroups(true);
+}
+
+fn expectations_agree(name: &str, found: Expectation, twin: Expectation, tolerance: f32) {
+    let compare = |what: &str, found: Tensor<2>, twin: Tensor<2>| {
+        check(&format!("{name}: {what}"), "both", &host(found), &host(twin), tolerance);
+    };
+    compare("mean", found.mean, twin.mean);
+    compare("entropy", found.entropy, twin.entropy);
+    compare("log Z", found.log_z, twin.log_z);
+    compare("probabilities", found.top_probs, twin.top_probs);
+    let codes =
+        |codes: Tensor<2, Int>| codes.into_data_as::<i64>().iter::<i64>().collect::<Vec<_>>();
+    assert_eq!(codes(found.top_codes), codes(twin.top_codes), "{name}: codes");
+}
+
+/// The kernels against tensors, on shapes that are multiples of nothing, with guidance and masks.
+#[test]
+fn expectation_kernels_agree_with_tensors_everywhere() {
+    for (device, tolerance) in [(cpu(), 1e-5), (gpu(), 1e-4)] {
+        on_both_paths(|path| {
+            for (tokens, codes, size, top) in
+                [(1, 3, 1, 1), (5, 37, 4, 8), (3, 257, 17, 16), (2, 1000, 64, 8), (130, 65, 2, 3)]
+            {
+                let make = |seed: u64, scale: f32, shape: [usize; 2]| {
+                    let values = Stream::new(seed, 5).normals(shape[0] * shape[1]);
+                    let values: Vec<f32> = values.into_iter().map(|value| value * scale).collect();
+                    Tensor::<2>::from_data(TensorData::new(values, shape), &device)
+                };
+                let logits = make(1, 3.0, [tokens, codes]);
+                let unguided = make(2, 3.0, [tokens, codes]);
+                let codebook = make(3, 1.0, [codes, size]);
+                let mut mask = TokenMask::new(tokens, codes);
+                mask.ban_everywhere(1);
+                mask.ban(0, codes as u32 - 1);
+                mask.pin(tokens - 1, codes as u32 / 2);
+                let name = format!("[{tokens}, {codes}], {size}, {path}");
+                // One likely code is left where there are fewer than are asked for.
+                let few = top.min(codes - 2);
+                for (mask, top) in [(None, top.min(codes)), (Some(&mask), few)] {
+                    for guidance in [None, Some((unguided.clone(), 2.5))] {
+                        let mixed = match &guidance {
+                            Some((u, scale)) => u.clone() + (logits.clone() - u.clone()) * *scale,
+                            None => logits.clone(),
+                        };
+                        let found = kernels::categorical_expectation_guided(
+                            logits.clone(),
+                            guidance,
+                            0.7,
+                            codebook.clone(),
+                            top,
+                            mask,
+                        );
+                        let twin =
+                            kernels::plain_expectation(mixed, 0.7, codebook.clone(), top, mask);
+                        match mask {
+                            None => expectations_agree(&name, found, twin, tolerance),
+                            Some(_) => {
+                                // Codes of probability 0 may come in any order.
+                                let last = host(found.mean.clone().slice([tokens - 1..tokens]));
+                                let row = codebook.clone().slice([codes / 2..codes / 2 + 1]);
+                                assert_eq!(last, host(row), "{name}: a pinned token is its code");
+                                check(
+                                    &name,
+                                    "mask",
+                                    &host(found.mean),
+                                    &host(twin.mean),
+                                    tolerance,
+                                );
+                                check(
+                                    &name,
+                                    "mask",
+                                    &host(found.entropy),
+                                    &host(twin.entropy),
+                                    tolerance,
+                                );
+                                check(
+                                    &name,
+                                    "mask",
+                                    &host(found.top_probs),
+                                    &host(twin.top_probs),
+                                    tolerance,
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A GPU's f16 logits, as they are stored.
+#[test]
+fn half_logits_are_read_as_they_are() {
+    let device = gpu();
+    if !purrscope::device::adapters().first().is_some_and(|adapter| adapter.half_floats) {
+        println!("the adapter has no 16-bit floats");
+        return;
+    }
+    let values = Stream::new(8, 8).normals(3 * 200);
+    let logits = Tensor::<2>::from_data(TensorData::new(values, [3, 200]), &device);
+    let half = logits.cast(burn::tensor::FloatDType::F16);
+    let full = half.clone().cast(burn::tensor::FloatDType::F32);
+    let codebook = random(4, 1.0, [200, 4]).inner().to_data();
+    let codebook = Tensor::<2>::from_data(codebook, &device);
+    let found = kernels::categorical_expectation(half, 0.9, codebook.clone(), 8, None);
+    let twin = kernels::plain_expectation(full, 0.9, codebook, 8, None);
+    expectations_agree("f16", found, twin, 1e-4);
+}
+
+#[test]
+fn nearest_codes_agree_with_tensors_and_ties_go_to_the_lowest() {
+    for device in [cpu(), gpu()] {
+        for (tokens, codes, size) in [(1, 2, 1), (37, 101, 8), (130, 63, 3)] {
+            let make = |seed: u64, shape: [usize; 2]| {
+                let values = Stream::new(seed, 6).normals(shape[0] * shape[1]);
+                Tensor::<2>::from_data(TensorData::new(values, shape), &device)
+            };
+            let (latents, codebook) = (make(1, [tokens, size]), make(2, [codes, size]));
+            let (found, distances) = kernels::nearest_codes(latents.clone(), codebook.clone());
+            let (twin, twin_distances) = kernels::plain_nearest_codes(latents, codebook);
+            let list = |codes: Tensor<2, Int>| {
+                codes.into_data_as::<i64>().iter::<i64>().collect::<Vec<_>>()
+            };
+            assert_eq!(list(found), list(twin), "[{tokens}, {codes}], {size}");
+            check("nearest code: distance", "both", &host(distances), &host(twin_distances), 1e-4);
+        }
+        // Codes 3, 70 and 140 are the same; so are 0 and 1.
+        let mut rows = vec![5.0f32; 2 * 150];
+        for same in [3, 70, 140] {
+            rows[2 * same..2 * same + 2].copy_from_slice(&[1.0, 0.0]);
+        }
+        let codebook = Tensor::<2>::from_data(TensorData::new(rows, [150, 2]), &device);
+        let latents = TensorData::new(vec![0.9f32, 0.1, 9.0, 9.0], [2, 2]);
+        let (found, _) = kernels::nearest_codes(Tensor::from_data(latents, &device), codebook);
+        assert_eq!(found.into_data_as::<i64>().iter::<i64>().collect::<Vec<_>>(), [3, 0]);
+    }
+}
+
+/// Loss and gradient on the GPU: against tensors, and on logits that are hard.
+#[test]
+fn code_loss_on_the_gpu_agrees_with_tensors() {
+    let device = gpu().autodiff();
+    for (tokens, width) in [(1, 2), (5, 37), (130, 257)] {
+        let values = Stream::new(1, 7).normals(tokens * width);
+        let weights = Stream::new(2, 7).normals(tokens * 2);
+        let indices: Vec<i64> = (0..tokens).map(|i| (i * 7 % width) as i64).collect();
+        let run = |f: fn(Tensor<2>, Tensor<1, Int>) -> Tensor<2>| {
+            let logits = TensorData::new(values.clone(), [tokens, width]);
+            let logits = Tensor::<2>::from_data(logits, &device).require_grad();
+            let weights = TensorData::new(weights.clone(), [tokens, 2]);
+            let terms = f(logits.clone(), Tensor::from_data(indices.as_slice(), &device));
+            let weighted = terms.clone() * Tensor::<2>::from_data(weights, &device);
+            let gradient = logits.grad(&weighted.square().sum().backward()).unwrap();
+            (host(terms.inner()), host(gradient))
+        };
+        let ((found, gradient), (twin, twin_gradient)) =
+            (run(kernels::code_loss), run(plain::code_loss));
+        check("loss terms", "gpu", &found, &twin, 1e-5);
+        check("loss gradient", "gpu", &gradient, &twin_gradient, 1e-5);
+    }
+    let values = vec![1e4, 0.0, -1e4, f32::NEG_INFINITY];
+    let logits = Tensor::<2>::from_data(TensorData::new(values, [1, 4]), &gpu());
+    let codes = Tensor::<1, Int>::from_data([1i64].as_slice(), &gpu());
+    assert_eq!(host(kernels::code_loss(logits, codes)), [1e4, 1e4]);
 }

@@ -5,6 +5,7 @@ mod golden;
 mod hostile;
 mod import;
 mod kernels;
+mod portability;
 mod reference;
 mod shards;
 mod solvers;

@@ -1,0 +1,128 @@
+//! The operations over codes as an extension of burn's wgpu backend, with and without fusion, and
+//! the gradient of the loss. The CPU backend has them in `super::extension`.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, backend_extension};
+use burn::tensor::{DType, Shape};
+
+use super::gpu::{beliefs_metadata, nearest_metadata};
+
+/// Beliefs `[tokens, size + 2 + top]`: mean, entropy, log Z, top probabilities; and the top codes.
+#[derive(Debug, Clone, ExtensionType)]
+#[extension_type(fusion)]
+pub struct PackedBeliefs<B: Backend> {
+    pub beliefs: FloatTensor<B>,
+    pub best: IntTensor<B>,
+}
+
+/// Nearest codes and their squared distances, `[tokens, 1]`.
+#[derive(Debug, Clone, ExtensionType)]
+#[extension_type(fusion)]
+pub struct Nearest<B: Backend> {
+    pub codes: IntTensor<B>,
+    pub distances: FloatTensor<B>,
+}
+
+/// Operations over codes. Shapes as in [`super::categorical_expectation`] and [`super::code_loss`].
+#[backend_extension(Cube, Fusion, Autodiff)]
+pub trait CodeOps: Backend {
+    /// With a guidance scale the logits are mixed as they are read; without one `unconditional` is
+    /// not looked at. `mask` is empty, or holds for every token its pin and one (0: none) and the bits
+    /// of its bans.
+    #[fusion(meta = |logits, _u, codebook, _tau, _scale, top, _mask| {
+        beliefs_metadata(logits, codebook, *top)
+    })]
+    fn packed_expectation(
+        conditional: FloatTensor<Self>,
+        unconditional: FloatTensor<Self>,
+        codebook: FloatTensor<Self>,
+        tau: f32,
+        scale: Option<f32>,
+        top: usize,
+        mask: Vec<u32>,
+    ) -> PackedBeliefs<Self>;
+
+    #[fusion(dtype = DType::F32, shape = Shape::from([logits[0], 2]))]
+    fn code_terms(logits: FloatTensor<Self>, codes: IntTensor<Self>) -> FloatTensor<Self>;
+
+    /// The gradient of the logits, from what [`CodeOps::code_terms`] gave and the gradient of that.
+    #[fusion(dtype = logits, shape = logits)]
+    fn code_terms_backward(
+        logits: FloatTensor<Self>,
+        codes: IntTensor<Self>,
+        terms: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(meta = |latents, _codebook| nearest_metadata(latents))]
+    fn nearest(latents: FloatTensor<Self>, codebook: FloatTensor<Self>) -> Nearest<Self>;
+}
+
+#[derive(Debug)]
+struct CodeTerms;
+
+impl<B: CodeOps> Backward<B, 1> for CodeTerms {
+    type State = (FloatTensor<B>, IntTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let (logits, codes, terms) = ops.state;
+        let [parent] = ops.parents;
+        if let Some(parent) = parent {
+            grads.register::<B>(parent.id, B::code_terms_backward(logits, codes, terms, grad));
+        }
+    }
+}
+
+impl<B: CodeOps, C: CheckpointStrategy> CodeOps for Autodiff<B, C> {
+    fn packed_expectation(
+        conditional: FloatTensor<Self>,
+        unconditional: FloatTensor<Self>,
+        codebook: FloatTensor<Self>,
+        tau: f32,
+        scale: Option<f32>,
+        top: usize,
+        mask: Vec<u32>,
+    ) -> PackedBeliefs<Self> {
+        let (conditional, unconditional) =
+            (conditional.into_primitive(), unconditional.into_primitive());
+        let codebook = codebook.into_primitive();
+        let inner =
+            B::packed_expectation(conditional, unconditional, codebook, tau, scale, top, mask);
+        PackedBeliefs { beliefs: Self::from_inner(inner.beliefs), best: inner.best }
+    }
+
+    fn code_terms(logits: FloatTensor<Self>, codes: IntTensor<Self>) -> FloatTensor<Self> {
+        let (logits, node) = logits.into_parts();
+        match CodeTerms.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let terms = B::code_terms(logits.clone(), codes.clone());
+                prep.finish((logits, codes, terms.clone()), terms)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::code_terms(logits, codes)),
+        }
+    }
+
+    fn code_terms_backward(
+        logits: FloatTensor<Self>,
+        codes: IntTensor<Self>,
+        terms: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::from_inner(B::code_terms_backward(
+            logits.into_primitive(),
+            codes,
+            terms.into_primitive(),
+            grad.into_primitive(),
+        ))
+    }
+
+    fn nearest(latents: FloatTensor<Self>, codebook: FloatTensor<Self>) -> Nearest<Self> {
+        let inner = B::nearest(latents.into_primitive(), codebook.into_primitive());
+        Nearest { codes: inner.codes, distances: Self::from_inner(inner.distances) }
+    }
+}
