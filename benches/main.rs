@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use purrscope::device::{DeviceChoice, select};
 use purrscope::flow::{SampleSettings, Sampler};
@@ -110,18 +111,70 @@ fn bench_kernels(device: &Device) {
         })
     };
     row("code_loss [4096, 1024]", of(kernels::code_loss), of(plain::code_loss));
+}
 
-    // Forward only: it has no gradient.
-    let device = device.without_autodiff();
-    let of = |f: fn(Tensor<2>, f32, Tensor<2>, usize, Option<&TokenMask>) -> Expectation| {
-        let make = |i| (random(i, [1024, 16384], &device), random(i + 100, [16384, 8], &device));
+/// The operations over codes at the size of the published models: the kernel beside the same made of
+/// burn's own operations, and beside a plain copy of the logits, which no kernel can beat for long.
+fn bench_codes(device: &Device) {
+    const TOKENS: usize = 1024;
+    const CODES: usize = 16384;
+    const SIZE: usize = 8;
+    println!(
+        "| operation over [1024, 16384] logits, codes of 8 | kernel ms | burn's ms | copy ms | burn / kernel | kernel / copy |"
+    );
+    println!(
+        "|-------------------------------------------------|-----------|-----------|---------|---------------|---------------|"
+    );
+    let logits = |i: u64| random(i, [TOKENS, CODES], device);
+    let make = |i: u64| (logits(i), random(i + 100, [CODES, SIZE], device));
+    // Reading the result back costs the same for a copy, which is why a row of it is enough.
+    let copy = median(logits, |x| read((x.clone() + 1.0).slice([0..1, 0..64])));
+    let line = |name: &str, kernel: Duration, plain: Duration| {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        println!(
+            "| {name:<47} | {:9.2} | {:9.2} | {:7.2} | {:13.2} | {:13.2} |",
+            ms(kernel),
+            ms(plain),
+            ms(copy),
+            ms(plain) / ms(kernel),
+            ms(kernel) / ms(copy)
+        );
+    };
+    type Expect = fn(Tensor<2>, f32, Tensor<2>, usize, Option<&TokenMask>) -> Expectation;
+    let of = |f: Expect| {
         median(make, |(logits, codebook)| {
             let found = f(logits.clone(), 0.9, codebook.clone(), 8, None);
             read(found.mean) + read(found.entropy) + read(found.top_probs)
         })
     };
-    let (fused, twin) = (of(kernels::categorical_expectation), of(kernels::plain_expectation));
-    row("categorical_expectation [1024, 16384], size 8", fused, twin);
+    let mean = median(make, |(logits, codebook)| {
+        read(softmax(logits.clone() / 0.9, 1).matmul(codebook.clone()))
+    });
+    line(
+        "categorical_expectation, against the mean alone",
+        of(kernels::categorical_expectation),
+        mean,
+    );
+    let twin = of(kernels::plain_expectation);
+    line("the same, against everything it gives", of(kernels::categorical_expectation), twin);
+
+    let codes: Vec<i64> = (0..TOKENS).map(|token| (token * 7 % CODES) as i64).collect();
+    let training = device.clone().autodiff();
+    let of = |f: fn(Tensor<2>, Tensor<1, Int>) -> Tensor<2>| {
+        let make = |i| random(i, [TOKENS, CODES], &training).require_grad();
+        median(make, |logits| {
+            let codes = Tensor::<1, Int>::from_data(codes.as_slice(), &training);
+            let gradients = f(logits.clone(), codes).square().sum().backward();
+            logits.grad(&gradients).map_or(f32::NAN, |grad| read(grad.slice([0..1, 0..64])))
+        })
+    };
+    line("code_loss, forward and backward", of(kernels::code_loss), of(plain::code_loss));
+
+    let make = |i: u64| (random(i, [TOKENS, SIZE], device), random(i + 100, [CODES, SIZE], device));
+    type Nearest = fn(Tensor<2>, Tensor<2>) -> (Tensor<2, Int>, Tensor<2>);
+    let of = |f: Nearest| median(make, |(x, codebook)| read(f(x.clone(), codebook.clone()).1));
+    let (kernel, twin) = (of(kernels::nearest_codes), of(kernels::plain_nearest_codes));
+    line("nearest_codes", kernel, twin);
 }
 
 /// The embedded model: one guided step of four pictures, and decoding them.
@@ -167,7 +220,11 @@ fn main() {
     println!("device: {}\n", selected.description);
     let wanted = |name: &str| what.is_empty() || what.iter().any(|word| word == name);
     if wanted("kernels") {
-        bench_kernels(&selected.device);
+        if selected.device == Device::flex() {
+            bench_kernels(&selected.device);
+            println!();
+        }
+        bench_codes(&selected.device);
         println!();
     }
     if wanted("sampling") {

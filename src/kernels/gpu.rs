@@ -3,7 +3,7 @@
 //! Every kernel handles one token a workgroup. The sources lie in `shaders/`; what they are put
 //! together from is part of the kernel's id, so that no compiled kernel serves for another variant.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -196,18 +196,34 @@ fn launch(kind: Kind, tokens: usize, buffers: &[&CubeTensor], info: &[u32]) {
     );
 }
 
-/// Whether subgroup operations are used where the device has them.
-static SUBGROUPS: AtomicBool = AtomicBool::new(true);
+/// How the lanes of a workgroup add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Path {
+    /// By subgroup operations where a real GPU has them.
+    #[default]
+    Chosen,
+    /// By subgroup operations; the adapter must have them.
+    Subgroups,
+    /// Through workgroup memory.
+    Workgroup,
+}
 
-/// Lets the kernels use subgroup operations where the device has them, as they do at first, or keeps
-/// them to workgroup memory everywhere, so that both ways can be tested and measured.
-pub fn use_subgroups(allowed: bool) {
-    SUBGROUPS.store(allowed, Ordering::Relaxed);
+/// The path in use, as a number of [`Path`].
+static PATH: AtomicU8 = AtomicU8::new(Path::Chosen as u8);
+
+/// Makes the kernels take one path from now on, so that both can be tested and measured.
+pub fn take_path(path: Path) {
+    PATH.store(path as u8, Ordering::Relaxed);
 }
 
 fn has_subgroups(tensor: &CubeTensor) -> bool {
     use cubecl::features::Plane;
-    SUBGROUPS.load(Ordering::Relaxed) && tensor.client.features().plane.contains(Plane::Ops)
+    match PATH.load(Ordering::Relaxed) {
+        path if path == Path::Subgroups as u8 => true,
+        path if path == Path::Workgroup as u8 => false,
+        // burn's runtime does not count them on a software adapter, where they gain nothing.
+        _ => tensor.client.features().plane.contains(Plane::Ops),
+    }
 }
 
 fn empty(like: &CubeTensor, shape: [usize; 2], dtype: DType) -> CubeTensor {

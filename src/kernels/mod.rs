@@ -16,5 +16,5 @@ pub use expectation::{
     plain_expectation,
 };
 pub use fused::{code_loss, gelu_tanh, group_norm_silu, layer_norm_modulate, plain};
-pub use gpu::{Shader, use_subgroups};
+pub use gpu::{Path, Shader, take_path};
 pub use nearest::{nearest_codes, plain_nearest_codes};
