@@ -4,6 +4,7 @@
 //? half enable f16;
 
 @group(0) @binding(0) var<storage, read_write> logits: array<{{ elem }}>;
+// Transposed, [SIZE, codes], so that lanes beside one another read numbers beside one another.
 @group(0) @binding(1) var<storage, read_write> codebook: array<f32>;
 // For every token SIZE numbers of the mean, entropy, log Z and TOP probabilities.
 @group(0) @binding(2) var<storage, read_write> beliefs: array<f32>;
@@ -102,7 +103,7 @@ fn main(
         spread += dot(w, below);
         // A weight that rounding to the sum would lose needs no code.
         if max(max(w.x, w.y), max(w.z, w.w)) > 1e-14 {
-            let e = k * SIZE;
+            var e: vec4<u32>;
 {{ accumulate }}
         }
         if high > top_{{ last }} {

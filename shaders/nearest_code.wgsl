@@ -1,6 +1,7 @@
 // The nearest code of one latent a workgroup, the lowest where distances tie, and its squared distance.
 
 @group(0) @binding(0) var<storage, read_write> latents: array<f32>;
+// Transposed, [SIZE, codes].
 @group(0) @binding(1) var<storage, read_write> codebook: array<f32>;
 @group(0) @binding(2) var<storage, read_write> nearest: array<i32>;
 @group(0) @binding(3) var<storage, read_write> distances: array<f32>;
@@ -23,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var k = lane; k < info[1]; k += LANES) {
         var distance = 0.0;
         for (var i = 0u; i < SIZE; i++) {
-            let off = latents[latent * SIZE + i] - codebook[k * SIZE + i];
+            let off = latents[latent * SIZE + i] - codebook[i * info[1] + k];
             distance += off * off;
         }
         if distance < closest {

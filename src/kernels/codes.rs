@@ -30,7 +30,7 @@ pub struct Nearest<B: Backend> {
 /// Operations over codes. Shapes as in [`super::categorical_expectation`] and [`super::code_loss`].
 #[backend_extension(Cube, Fusion, Autodiff)]
 pub trait CodeOps: Backend {
-    /// With a guidance scale the logits are mixed as they are read; without one `unconditional` is
+    /// `codebook` is transposed, `[size, codes]`. With a guidance scale the logits are mixed as they are read; without one `unconditional` is
     /// not looked at. `mask` is empty, or holds for every token its pin and one (0: none) and the bits
     /// of its bans.
     #[fusion(meta = |logits, _u, codebook, _tau, _scale, top, _mask| {
@@ -58,6 +58,7 @@ pub trait CodeOps: Backend {
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
+    /// `codebook` is transposed, `[size, codes]`.
     #[fusion(meta = |latents, _codebook| nearest_metadata(latents))]
     fn nearest(latents: FloatTensor<Self>, codebook: FloatTensor<Self>) -> Nearest<Self>;
 }

@@ -175,7 +175,7 @@ fn on_gpu(
     let packed = Dispatch::packed_expectation(
         logits.into_dispatch(),
         unguided.into_dispatch(),
-        codebook.into_dispatch(),
+        codebook.transpose().into_dispatch(),
         tau,
         scale,
         top,

@@ -129,8 +129,8 @@ fn unrolled(size: usize, top: usize, subgroups: bool) -> Vec<(&'static str, Stri
         + &lines(top, &|r| format!("    var top_{r} = -3.4e38; var code_{r} = 0xffffffffu;"));
     let accumulate = lines(size, &|j| {
         format!(
-            "            mean_{j} += w.x * codebook[e.x + {j}u] + w.y * codebook[e.y + {j}u] \
-             + w.z * codebook[e.z + {j}u] + w.w * codebook[e.w + {j}u];"
+            "            e = {j}u * codes + k; mean_{j} += dot(w, vec4<f32>(codebook[e.x], \
+             codebook[e.y], codebook[e.z], codebook[e.w]));"
         )
     });
     let insert = lines(top, &|r| {
@@ -249,7 +249,7 @@ impl CodeOps for CubeBackend {
     ) -> PackedBeliefs<Self> {
         let (conditional, codebook) = (into_contiguous(conditional), into_contiguous(codebook));
         let unconditional = scale.map(|_| into_contiguous(unconditional));
-        let ([tokens, codes], [_, size]) = (dims(&conditional), dims(&codebook));
+        let ([tokens, codes], [size, _]) = (dims(&conditional), dims(&codebook));
         let beliefs = empty(&conditional, [tokens, size + 2 + top], DType::F32);
         let best = empty(&conditional, [tokens, top], DType::I32);
         let kind = Kind::Expectation {
@@ -293,7 +293,7 @@ impl CodeOps for CubeBackend {
 
     fn nearest(latents: FloatTensor<Self>, codebook: FloatTensor<Self>) -> Nearest<Self> {
         let (latents, codebook) = (into_contiguous(latents), into_contiguous(codebook));
-        let ([tokens, size], [codes, _]) = (dims(&latents), dims(&codebook));
+        let ([tokens, size], [_, codes]) = (dims(&latents), dims(&codebook));
         let found = empty(&latents, [tokens, 1], DType::I32);
         let distances = empty(&latents, [tokens, 1], DType::F32);
         let info = [tokens as u32, codes as u32];
@@ -308,7 +308,7 @@ pub fn beliefs_metadata(
     codebook: &TensorSpec,
     top: usize,
 ) -> PackedBeliefsMetadata {
-    let (tokens, size) = (logits.shape[0], codebook.shape[1]);
+    let (tokens, size) = (logits.shape[0], codebook.shape[0]);
     PackedBeliefsMetadata {
         beliefs: TensorSpec::new(Shape::from([tokens, size + 2 + top]), DType::F32),
         best: TensorSpec::new(Shape::from([tokens, top]), DType::I32),

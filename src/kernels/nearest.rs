@@ -16,12 +16,12 @@ use super::fused::has_kernels;
 /// - output: `[tokens, 1]` each
 pub fn nearest_codes(latents: Tensor<2>, codebook: Tensor<2>) -> (Tensor<2, Int>, Tensor<2>) {
     let cpu = has_kernels(&latents.device());
-    let (latents, codebook) = (latents.into_dispatch(), codebook.into_dispatch());
+    let latents = latents.into_dispatch();
     if cpu {
-        let (codes, distances) = Dispatch::nearest_codes(latents, codebook);
+        let (codes, distances) = Dispatch::nearest_codes(latents, codebook.into_dispatch());
         return (Tensor::from_dispatch(codes), Tensor::from_dispatch(distances));
     }
-    let found = Dispatch::nearest(latents, codebook);
+    let found = Dispatch::nearest(latents, codebook.transpose().into_dispatch());
     (Tensor::from_dispatch(found.codes), Tensor::from_dispatch(found.distances))
 }
 
