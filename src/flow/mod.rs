@@ -21,7 +21,7 @@ pub use oracle::Oracle;
 pub use predictor::{CodePrediction, Draw, Prediction, Predictor};
 pub use record::{CodeStep, LatentShape, Latents, Posterior, StepRecord};
 pub use run_record::RunRecord;
-pub use sampler::{SampleError, Sampler, State, seeded_noise};
+pub use sampler::{SampleError, Sampler, State, rethink, seeded_noise};
 pub use settings::{
     Branch, Domain, Grid, SampleSettings, SettingsError, Solver, guidance_evaluations,
 };

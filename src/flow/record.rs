@@ -41,7 +41,7 @@ impl LatentShape {
 }
 
 /// Latents on the host: `[batch, channels, height, width]`, row-major.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Latents {
     /// The extents.
     pub shape: LatentShape,
@@ -50,7 +50,7 @@ pub struct Latents {
 }
 
 /// The model's belief about every token at one evaluation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Posterior {
     /// Extent of the latents it speaks of.
     pub shape: LatentShape,
@@ -94,7 +94,7 @@ impl Posterior {
 
 /// A step between grids of codes, each `[batch, height, width]`; the number of codes stands for
 /// 'masked'.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeStep {
     /// At the beginning of the interval.
     pub before: Vec<u32>,
@@ -103,7 +103,7 @@ pub struct CodeStep {
 }
 
 /// One interval of the solver, as it was taken.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Number of the interval, from 0.
     pub step: usize,
@@ -140,5 +140,16 @@ impl StepRecord {
     /// Entropy of every token in nats, `[batch, height, width]`; empty without a posterior.
     pub fn entropy(&self) -> &[f32] {
         self.posterior.as_ref().map_or(&[], |posterior| &posterior.entropy)
+    }
+
+    /// Bytes that the numbers of the record take.
+    pub fn bytes(&self) -> usize {
+        let latents =
+            self.x.values.len() + self.prediction.values.len() + self.x_next.values.len();
+        let posterior = self.posterior.as_ref().map_or(0, |p| {
+            p.entropy.len() + p.log_z.len() + p.top_codes.len() + p.top_probs.len()
+        });
+        let codes = self.codes.as_ref().map_or(0, |codes| codes.before.len() + codes.after.len());
+        4 * (latents + posterior + codes + self.likeliest.len())
     }
 }

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::masked;
 use super::predictor::{CodePrediction, Prediction, Predictor, token_of};
-use super::record::{CodeStep, LatentShape, Latents, StepRecord};
+use super::record::{CodeStep, LatentShape, Latents, Posterior, StepRecord};
 use super::settings::{SampleSettings, SettingsError, guidance_evaluations};
 use super::solver::{Crossing, Flow, Interval, Memory, Tolerances, cross, stochastic};
 use crate::model::{Model, Objective};
@@ -170,10 +170,7 @@ impl<'p, P: Predictor> Sampler<'p, P> {
         };
         held.put(&mut crossing.x, Some((&state.x, interval)));
         self.evaluations += asked * guidance_evaluations(settings.guidance);
-        let likeliest = match &posterior {
-            Some(posterior) => posterior.best_codes(),
-            None => predictor.nearest_codes(&prediction),
-        };
+        let likeliest = likeliest_codes(*predictor, posterior.as_ref(), &prediction);
         StepRecord {
             step: self.step,
             t,
@@ -212,17 +209,7 @@ impl<'p, P: Predictor> Sampler<'p, P> {
         draws.iter().zip(drawn).for_each(|(draw, code)| after[draw.token] = code);
         hide.iter().for_each(|token| after[*token] = masked);
         self.evaluations += guidance_evaluations(settings.guidance);
-
-        // What is revealed stands as it is in what is expected.
-        let mut likeliest = posterior.best_codes();
-        let tokens = state.x.shape.tokens();
-        for (token, code) in before.iter().enumerate().filter(|(_, code)| **code != masked) {
-            likeliest[token] = *code;
-            for channel in 0..mean.shape.channels {
-                let at = (token / tokens * mean.shape.channels + channel) * tokens + token % tokens;
-                mean.values[at] = state.x.values[at];
-            }
-        }
+        let likeliest = stand_as_revealed(&posterior, &mut mean, &before, &state.x, masked);
         let x_next = predictor.look_up(&after, batch);
         state.codes = Some(after.clone());
         StepRecord {
@@ -241,6 +228,72 @@ impl<'p, P: Predictor> Sampler<'p, P> {
             rejected: 0,
             wall: Default::default(),
         }
+    }
+}
+
+/// Puts revealed codes into what is expected, `mean`, as they are; gives the most likely codes.
+fn stand_as_revealed(
+    posterior: &Posterior,
+    mean: &mut Latents,
+    codes: &[u32],
+    x: &Latents,
+    masked: u32,
+) -> Vec<u32> {
+    let mut likeliest = posterior.best_codes();
+    let tokens = x.shape.tokens();
+    for (token, code) in codes.iter().enumerate().filter(|(_, code)| **code != masked) {
+        likeliest[token] = *code;
+        for channel in 0..mean.shape.channels {
+            let at = (token / tokens * mean.shape.channels + channel) * tokens + token % tokens;
+            mean.values[at] = x.values[at];
+        }
+    }
+    likeliest
+}
+
+/// What the network says of the state at the beginning of a step when it is asked under other
+/// settings: temperature, guidance, pins and bans. The state, and where the step led, are kept.
+///
+/// # Errors
+/// A setting out of range, or another number of images.
+pub fn rethink<P: Predictor>(
+    predictor: &P,
+    record: &StepRecord,
+    settings: &SampleSettings,
+) -> Result<StepRecord, SampleError> {
+    let domain = predictor.domain();
+    settings.validate(&domain)?;
+    if settings.labels.len() != record.x.shape.batch {
+        return Err(SampleError::Start);
+    }
+    let mut record = record.clone();
+    if let Some(CodeStep { before, .. }) = &record.codes {
+        let CodePrediction { posterior, mut mean, temperature, .. } =
+            predictor.predict_codes(before, record.t, settings, &[]);
+        let masked = domain.codes as u32;
+        record.likeliest = stand_as_revealed(&posterior, &mut mean, before, &record.x, masked);
+        (record.prediction, record.temperature) = (mean, temperature);
+        record.posterior = Some(posterior);
+        return Ok(record);
+    }
+    let Prediction { output, posterior, temperature } =
+        predictor.predict(&record.x, record.t, settings);
+    record.prediction = predictor.field().endpoint(&record.x, &output, f64::from(record.t));
+    Held::new(predictor, settings, record.x.shape).put(&mut record.prediction, None);
+    record.likeliest = likeliest_codes(predictor, posterior.as_ref(), &record.prediction);
+    (record.posterior, record.temperature) = (posterior, temperature);
+    Ok(record)
+}
+
+/// The most likely codes of a posterior or, without one, the nearest to the prediction.
+fn likeliest_codes<P: Predictor>(
+    predictor: &P,
+    posterior: Option<&Posterior>,
+    prediction: &Latents,
+) -> Vec<u32> {
+    match posterior {
+        Some(posterior) => posterior.best_codes(),
+        None => predictor.nearest_codes(prediction),
     }
 }
 

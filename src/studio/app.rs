@@ -15,11 +15,13 @@ use super::engine::{Engine, ModelSource};
 use super::export::{self, Dialogs, Reply};
 use super::panes::Pane;
 use super::panes::canvas::{self, CanvasState};
-use super::state::{Draft, Entry, Level, Playback, StudioState, Token};
+use super::draft::Draft;
+use super::notices::{Entry, Level};
+use super::state::{Playback, StudioState, Token};
 use super::theme::{self, GRID, PANE_MARGIN, palette};
 
 /// Where the layout and the settings are kept between sessions; a new format takes a new key.
-const STORAGE_KEY: &str = "purrscope-studio-1";
+const STORAGE_KEY: &str = "purrscope-studio-2";
 
 const BAR_HEIGHT: f32 = 12.0 * GRID;
 
@@ -299,7 +301,7 @@ impl StudioApp {
         let Some((_, pictures)) = self.state.pictures() else { return };
         let Some(run) = &self.state.run else { return };
         let image = match picture {
-            Some(index) => pictures.get(index).cloned(),
+            Some(index) => pictures.host().and_then(|pictures| pictures.get(index)).cloned(),
             None => canvas::contact_sheet(&pictures),
         };
         let settings = export::settings_json(run, self.state.position, picture);
@@ -320,7 +322,7 @@ impl StudioApp {
     /// A line along the foot of the bar: how far the run is.
     fn progress(&self, ui: &Ui, bar: Rect) {
         let Some(active) = &self.state.active else { return };
-        let steps = active.settings.steps.max(1);
+        let steps = active.settings.times().len().saturating_sub(1).max(1);
         let part = active.done as f32 / steps as f32;
         let foot = Rect::from_min_max(
             bar.left_bottom() + vec2(-PANE_MARGIN, -2.0),
@@ -508,7 +510,8 @@ impl eframe::App for StudioApp {
             self.dock.ui(&mut Dock { state: &mut self.state }, ui);
         });
         self.overlays(&ctx);
-        self.state.follow_changes();
+        let busy = ctx.input(|input| input.pointer.any_down()) || ctx.text_edit_focused();
+        self.state.follow_draft(busy);
         self.send_commands();
     }
 
@@ -544,11 +547,7 @@ fn page(name: &str, ctx: &Context) -> Modal {
 
 /// Moves the chosen token by rows and columns, within its picture.
 fn move_token(state: &mut StudioState, rows: isize, columns: isize) {
-    let Some(shape) =
-        state.run.as_ref().and_then(|run| run.frame(0)).map(|frame| frame.record.x.shape)
-    else {
-        return;
-    };
+    let Some(shape) = state.run.as_ref().map(|run| run.shape) else { return };
     let Some(Token { row, column, .. }) = &mut state.selected else { return };
     *row = row.saturating_add_signed(rows).min(shape.height - 1);
     *column = column.saturating_add_signed(columns).min(shape.width - 1);

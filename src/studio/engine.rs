@@ -23,14 +23,15 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::flow::{Latents, SampleSettings, StepRecord};
+use super::pictures::Pictures;
+use crate::flow::{Latents, SampleSettings, State, StepRecord};
 use crate::model::ModelCard;
 
 /// Number of a run, rising within one session of the window.
 pub type RunId = u64;
 
 /// Where a model is read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ModelSource {
     /// The one inside the program.
     Embedded,
@@ -58,6 +59,8 @@ pub struct ModelInfo {
     pub device: String,
     /// Where it was read from.
     pub source: ModelSource,
+    /// Its codes in the units of the flow, `[codes, code_size]`.
+    pub codebook: Arc<[f32]>,
 }
 
 /// What is drawn of one step.
@@ -81,6 +84,8 @@ pub struct PictureKey {
     pub position: usize,
     /// The view.
     pub view: View,
+    /// Number of the request whose belief it shows; 0 for the run's own.
+    pub ticket: u64,
 }
 
 /// What the window asks for.
@@ -94,6 +99,11 @@ pub enum Command {
         run: RunId,
         /// What it is to do.
         settings: SampleSettings,
+        /// Where it goes on from, if it is a branch and that is known; the steps before are then not
+        /// taken again.
+        start: Option<Box<State>>,
+        /// Whether the prediction of every step is decoded.
+        watched: bool,
     },
     /// Drop the run in progress.
     Stop,
@@ -103,6 +113,32 @@ pub enum Command {
         key: PictureKey,
         /// The step; for the end of a run, its last step.
         record: Arc<StepRecord>,
+    },
+    /// Ask the network again about the state of a step, under other settings. Only the newest such
+    /// request is answered.
+    Rethink {
+        /// Number of the request, chosen by the window.
+        ticket: u64,
+        /// The step.
+        record: Arc<StepRecord>,
+        /// Temperature, guidance, pins and bans to ask with.
+        settings: Box<SampleSettings>,
+    },
+    /// Decode grids of codes.
+    Decode {
+        /// Number of the request, chosen by the window.
+        ticket: u64,
+        /// `[batch, height, width]`
+        codes: Vec<u32>,
+        /// Pictures.
+        batch: usize,
+    },
+    /// Turn a picture, scaled to the model's size, into codes.
+    Encode {
+        /// Number of the request, chosen by the window.
+        ticket: u64,
+        /// The picture.
+        picture: Box<RgbImage>,
     },
     /// Decode these codes as swatches.
     Swatches(Vec<u32>),
@@ -126,8 +162,8 @@ pub enum Event {
         run: RunId,
         /// The step.
         record: Arc<StepRecord>,
-        /// Its predicted pictures, one an image of the batch.
-        predicted: Arc<[RgbImage]>,
+        /// Its predicted pictures, where the run is watched.
+        predicted: Option<Pictures>,
     },
     /// A run has reached `t = 1`.
     Finished {
@@ -136,7 +172,7 @@ pub enum Event {
         /// The final codes, `[batch, height, width]`.
         codes: Vec<u32>,
         /// The final codes decoded.
-        pictures: Arc<[RgbImage]>,
+        pictures: Pictures,
         /// Time from the beginning of the run, decoding included.
         wall: Duration,
     },
@@ -157,7 +193,30 @@ pub enum Event {
         /// Which pictures.
         key: PictureKey,
         /// One an image of the batch.
-        pictures: Arc<[RgbImage]>,
+        pictures: Pictures,
+    },
+    /// The answer to [`Command::Rethink`].
+    Rethought {
+        /// Which request.
+        ticket: u64,
+        /// The step as it would have been, up to its prediction.
+        record: Arc<StepRecord>,
+        /// The prediction, decoded.
+        predicted: Pictures,
+    },
+    /// The answer to [`Command::Decode`].
+    Decoded {
+        /// Which request.
+        ticket: u64,
+        /// One a grid of codes.
+        pictures: Pictures,
+    },
+    /// The answer to [`Command::Encode`].
+    Encoded {
+        /// Which request.
+        ticket: u64,
+        /// `[height, width]`
+        codes: Vec<u32>,
     },
     /// The answer to [`Command::Swatches`].
     Swatches(Vec<(u32, RgbImage)>),
@@ -171,11 +230,28 @@ pub trait Worker {
     /// What is wrong, for people.
     fn load(&mut self, source: &ModelSource) -> Result<ModelInfo, String>;
 
-    /// Prepares a run of the model in use.
+    /// Prepares a run of the model in use; a branch goes on from `start` where that is given.
     ///
     /// # Errors
     /// What is wrong, for people.
-    fn begin(&self, settings: &SampleSettings) -> Result<Box<dyn Trajectory + '_>, String>;
+    fn begin(
+        &self,
+        settings: &SampleSettings,
+        start: Option<State>,
+    ) -> Result<Box<dyn Trajectory + '_>, String>;
+
+    /// The step with the prediction that other settings give at its state.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    fn rethink(&self, record: &StepRecord, settings: &SampleSettings)
+    -> Result<StepRecord, String>;
+
+    /// The codes of a picture, `[height, width]`.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    fn encode(&self, picture: &RgbImage) -> Result<Vec<u32>, String>;
 
     /// One picture an image of the batch.
     fn decode(&self, latents: &Latents) -> Vec<RgbImage>;
@@ -296,11 +372,15 @@ impl Inbox {
             Command::Shutdown => true,
             Command::LoadModel(_) => matches!(
                 old,
-                Command::LoadModel(_) | Command::Generate { .. } | Command::Render { .. }
+                Command::LoadModel(_)
+                    | Command::Generate { .. }
+                    | Command::Render { .. }
+                    | Command::Rethink { .. }
             ),
             Command::Generate { .. } | Command::Stop => matches!(old, Command::Generate { .. }),
             Command::Render { .. } => matches!(old, Command::Render { .. }),
-            Command::Swatches(_) => false,
+            Command::Rethink { .. } => matches!(old, Command::Rethink { .. }),
+            Command::Decode { .. } | Command::Encode { .. } | Command::Swatches(_) => false,
         };
         self.waiting.retain(|old| {
             let pointless = supersedes(old);
@@ -327,7 +407,14 @@ impl Inbox {
 impl Command {
     /// Whether a run can go on after this.
     fn is_small(&self) -> bool {
-        matches!(self, Self::Render { .. } | Self::Swatches(_))
+        matches!(
+            self,
+            Self::Render { .. }
+                | Self::Rethink { .. }
+                | Self::Decode { .. }
+                | Self::Encode { .. }
+                | Self::Swatches(_)
+        )
     }
 }
 
@@ -372,18 +459,18 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
     fn handle(&mut self, command: Command) {
         match command {
             Command::LoadModel(source) => self.load(source),
-            Command::Generate { run, settings } => {
+            Command::Generate { run, settings, start, watched } => {
                 if self.recover() {
-                    self.generate(run, &settings);
-                }
-            }
-            Command::Render { .. } | Command::Swatches(_) => {
-                if let (Some(worker), Some(_)) = (&self.worker, &self.source) {
-                    answer(worker, command, self.report);
+                    self.generate(run, &settings, start.map(|start| *start), watched);
                 }
             }
             // Nothing is running; the end of the thread is dealt with in `serve`.
             Command::Stop | Command::Shutdown => {}
+            small => {
+                if let (Some(worker), Some(_)) = (&self.worker, &self.source) {
+                    answer(worker, small, self.report);
+                }
+            }
         }
     }
 
@@ -432,10 +519,16 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
         self.source.is_some()
     }
 
-    fn generate(&mut self, run: RunId, settings: &SampleSettings) {
+    fn generate(
+        &mut self,
+        run: RunId,
+        settings: &SampleSettings,
+        start: Option<State>,
+        watched: bool,
+    ) {
         let (Some(worker), report) = (&self.worker, self.report) else { return };
         let begun = Instant::now();
-        let mut trajectory = match worker.begin(settings) {
+        let mut trajectory = match worker.begin(settings, start) {
             Ok(trajectory) => trajectory,
             Err(text) => return self.fail(text),
         };
@@ -449,7 +542,7 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
                 return report(Event::Stopped { run });
             }
             let Some(record) = trajectory.advance() else { break };
-            let predicted = worker.decode(&record.prediction).into();
+            let predicted = watched.then(|| worker.decode(&record.prediction).into());
             report(Event::Step { run, record: Arc::new(record), predicted });
         }
         let codes = trajectory.codes();
@@ -470,6 +563,23 @@ fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
             };
             report(Event::Rendered { key, pictures: pictures.into() });
         }
+        Command::Rethink { ticket, record, settings } => {
+            match worker.rethink(&record, &settings) {
+                Ok(record) => {
+                    let predicted = worker.decode(&record.prediction).into();
+                    report(Event::Rethought { ticket, record: Arc::new(record), predicted });
+                }
+                Err(text) => report(Event::Failed { run: None, text }),
+            }
+        }
+        Command::Decode { ticket, codes, batch } => {
+            let pictures = worker.decode_codes(&codes, batch).into();
+            report(Event::Decoded { ticket, pictures });
+        }
+        Command::Encode { ticket, picture } => match worker.encode(&picture) {
+            Ok(codes) => report(Event::Encoded { ticket, codes }),
+            Err(text) => report(Event::Failed { run: None, text }),
+        },
         Command::Swatches(codes) => {
             let pictures = worker.swatches(&codes);
             report(Event::Swatches(codes.into_iter().zip(pictures).collect()));
@@ -499,6 +609,10 @@ mod tests {
         engine
     }
 
+    fn generate(run: RunId, settings: SampleSettings) -> Command {
+        Command::Generate { run, settings, start: None, watched: true }
+    }
+
     /// One word an event, with the run's number.
     fn name(event: &Event) -> String {
         match event {
@@ -509,6 +623,9 @@ mod tests {
             Event::Stopped { run } => format!("stopped {run}"),
             Event::Failed { run, .. } => format!("failed {run:?}"),
             Event::Rendered { key, .. } => format!("rendered {}", key.position),
+            Event::Rethought { ticket, .. } => format!("rethought {ticket}"),
+            Event::Decoded { ticket, .. } => format!("decoded {ticket}"),
+            Event::Encoded { ticket, .. } => format!("encoded {ticket}"),
             Event::Swatches(list) => format!("swatches {}", list.len()),
         }
     }
@@ -524,7 +641,7 @@ mod tests {
     #[test]
     fn a_run_reports_its_steps_in_order() {
         let engine = engine(FakeWorker::default());
-        engine.send(Command::Generate { run: 1, settings: settings(2, 3) });
+        engine.send(generate(1, settings(2, 3)));
         let names = names_until(&engine, "finished 1");
         assert_eq!(names, ["started 1", "step 1.0", "step 1.1", "step 1.2", "finished 1"]);
     }
@@ -533,12 +650,12 @@ mod tests {
     fn a_new_run_supersedes_the_old_one_within_one_step() {
         let (gate, worker) = FakeWorker::gated();
         let engine = engine(worker);
-        engine.send(Command::Generate { run: 1, settings: settings(1, 50) });
+        engine.send(generate(1, settings(1, 50)));
         assert_eq!(name(&engine.wait()), "started 1");
         gate.let_pass(1);
         assert_eq!(name(&engine.wait()), "step 1.0");
         // The thread is in the second step, or before it, and can at most end that one.
-        engine.send(Command::Generate { run: 2, settings: settings(1, 2) });
+        engine.send(generate(2, settings(1, 2)));
         gate.let_pass(1000);
         let names = names_until(&engine, "finished 2");
         let steps = names.iter().filter(|name| name.starts_with("step 1.")).count();
@@ -550,10 +667,10 @@ mod tests {
     fn of_many_requests_only_the_newest_runs() {
         let (gate, worker) = FakeWorker::gated();
         let engine = engine(worker);
-        engine.send(Command::Generate { run: 1, settings: settings(1, 50) });
+        engine.send(generate(1, settings(1, 50)));
         assert_eq!(name(&engine.wait()), "started 1");
         for run in 2..=9 {
-            engine.send(Command::Generate { run, settings: settings(1, 1) });
+            engine.send(generate(run, settings(1, 1)));
         }
         gate.let_pass(1000);
         let names = names_until(&engine, "finished 9");
@@ -567,13 +684,13 @@ mod tests {
     fn stop_ends_a_run_and_the_next_one_works() {
         let (gate, worker) = FakeWorker::gated();
         let engine = engine(worker);
-        engine.send(Command::Generate { run: 1, settings: settings(1, 50) });
+        engine.send(generate(1, settings(1, 50)));
         assert_eq!(name(&engine.wait()), "started 1");
         engine.send(Command::Stop);
         gate.let_pass(1000);
         let names = names_until(&engine, "stopped 1");
         assert!(names.len() <= 2, "{names:?}");
-        engine.send(Command::Generate { run: 2, settings: settings(1, 1) });
+        engine.send(generate(2, settings(1, 1)));
         names_until(&engine, "finished 2");
     }
 
@@ -581,12 +698,12 @@ mod tests {
     fn views_and_swatches_are_answered_during_a_run() {
         let (gate, worker) = FakeWorker::gated();
         let engine = engine(worker);
-        engine.send(Command::Generate { run: 1, settings: settings(1, 3) });
+        engine.send(generate(1, settings(1, 3)));
         engine.wait();
         gate.let_pass(1);
         let Event::Step { record, .. } = engine.wait() else { panic!("no step came first") };
         for position in [3, 0] {
-            let key = PictureKey { run: 1, position, view: View::State };
+            let key = PictureKey { run: 1, position, view: View::State, ticket: 0 };
             engine.send(Command::Render { key, record: Arc::clone(&record) });
         }
         engine.send(Command::Swatches(vec![3, 4]));
@@ -600,7 +717,7 @@ mod tests {
     #[test]
     fn a_refused_setting_is_reported_with_its_run() {
         let engine = engine(FakeWorker::default());
-        engine.send(Command::Generate { run: 7, settings: settings(0, 3) });
+        engine.send(generate(7, settings(0, 3)));
         let Event::Failed { run, text } = engine.wait() else { panic!("it did not fail") };
         assert_eq!(run, Some(7));
         assert!(text.contains("no picture was asked for"), "{text}");
@@ -611,10 +728,10 @@ mod tests {
         let worker = FakeWorker { panics_at: Some((13, 1)), ..FakeWorker::default() };
         let engine = engine(worker);
         let unlucky = SampleSettings { seed: 13, ..settings(1, 3) };
-        engine.send(Command::Generate { run: 1, settings: unlucky });
+        engine.send(generate(1, unlucky));
         let names = names_until(&engine, "failed Some(1)");
         assert_eq!(names, ["started 1", "step 1.0", "failed Some(1)"]);
-        engine.send(Command::Generate { run: 2, settings: settings(1, 1) });
+        engine.send(generate(2, settings(1, 1)));
         names_until(&engine, "finished 2");
     }
 
@@ -626,7 +743,7 @@ mod tests {
         assert!(
             matches!(engine.wait(), Event::Failed { run: None, text } if text.contains("asleep"))
         );
-        engine.send(Command::Generate { run: 1, settings: settings(1, 1) });
+        engine.send(generate(1, settings(1, 1)));
         assert!(matches!(engine.wait(), Event::Failed { run: Some(1), .. }));
     }
 
@@ -636,7 +753,39 @@ mod tests {
         engine.send(Command::LoadModel(ModelSource::File("broken.safetensors".into())));
         let Event::Failed { run: None, text } = engine.wait() else { panic!("it did not fail") };
         assert!(text.contains("broken.safetensors"), "{text}");
-        engine.send(Command::Generate { run: 1, settings: settings(1, 1) });
+        engine.send(generate(1, settings(1, 1)));
+        names_until(&engine, "finished 1");
+    }
+
+    #[test]
+    fn questions_are_answered_during_a_run() {
+        let (gate, worker) = FakeWorker::gated();
+        let engine = engine(worker);
+        engine.send(generate(1, settings(1, 3)));
+        engine.wait();
+        gate.let_pass(1);
+        let Event::Step { record, .. } = engine.wait() else { panic!("no step came first") };
+        for ticket in 1..=2 {
+            let (record, settings) = (Arc::clone(&record), Box::new(settings(1, 3)));
+            engine.send(Command::Rethink { ticket, record, settings });
+        }
+        engine.send(Command::Decode { ticket: 3, codes: record.likeliest.clone(), batch: 1 });
+        let picture = Box::new(RgbImage::new(64, 64));
+        engine.send(Command::Encode { ticket: 4, picture });
+        gate.let_pass(1000);
+        let names = names_until(&engine, "finished 1");
+        for wanted in ["rethought 2", "decoded 3", "encoded 4"] {
+            assert!(names.contains(&wanted.to_owned()), "{wanted}: {names:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_nobody_watches_decodes_nothing_on_the_way() {
+        let engine = engine(FakeWorker::default());
+        let settings = settings(1, 2);
+        engine.send(Command::Generate { run: 1, settings, start: None, watched: false });
+        engine.wait();
+        let Event::Step { predicted: None, .. } = engine.wait() else { panic!("it was decoded") };
         names_until(&engine, "finished 1");
     }
 }

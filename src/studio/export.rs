@@ -13,7 +13,7 @@ use image::RgbImage;
 use rfd::{AsyncFileDialog, FileHandle};
 use serde::Deserialize;
 
-use super::state::{Run, class_name};
+use super::run::{Run, class_name, class_of};
 use crate::flow::{RunRecord, SampleSettings};
 use crate::io::{atomic, png};
 
@@ -79,7 +79,10 @@ pub fn settings_json(
     picture: Option<usize>,
 ) -> Result<String, serde_json::Error> {
     RunRecord {
-        class: Some(class_name(&run.model.card, &run.settings)),
+        class: Some(match picture {
+            Some(image) => class_of(&run.model.card, &run.settings, image),
+            None => class_name(&run.model.card, &run.settings),
+        }),
         image: picture,
         t: (!run.is_end(position)).then(|| run.time(position)),
         ..RunRecord::new(&run.model.card.name, &run.model.hash, &run.settings)
@@ -89,7 +92,10 @@ pub fn settings_json(
 
 /// A name for a picture's file.
 pub fn file_name(run: &Run, position: usize, picture: Option<usize>) -> String {
-    let class = class_name(&run.model.card, &run.settings);
+    let class = match picture {
+        Some(image) => class_of(&run.model.card, &run.settings, image),
+        None => class_name(&run.model.card, &run.settings).replace(' ', "-"),
+    };
     let which = picture.map_or_else(|| "sheet".to_owned(), |index| format!("{index:03}"));
     let when = match run.is_end(position) {
         true => String::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use image::{Rgb, RgbImage};
 
 use super::engine::{ModelInfo, ModelSource, Trajectory, Worker};
-use crate::flow::{Domain, LatentShape, Latents, Posterior, SampleSettings, StepRecord};
+use crate::flow::{Domain, LatentShape, Latents, Posterior, SampleSettings, State, StepRecord};
 use crate::model::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 use crate::rng::Stream;
 
@@ -146,11 +146,16 @@ impl Worker for FakeWorker {
                 hash: "0123abcd".to_owned(),
                 device: "cpu: 2 cores (the only GPU adapter is software)".to_owned(),
                 source: source.clone(),
+                codebook: (0..CODES as u32).flat_map(colour_of).collect(),
             }),
         }
     }
 
-    fn begin(&self, settings: &SampleSettings) -> Result<Box<dyn Trajectory + '_>, String> {
+    fn begin(
+        &self,
+        settings: &SampleSettings,
+        start: Option<State>,
+    ) -> Result<Box<dyn Trajectory + '_>, String> {
         settings.validate(&domain()).map_err(|error| error.to_string())?;
         let shape = LatentShape {
             batch: settings.labels.len(),
@@ -159,13 +164,34 @@ impl Worker for FakeWorker {
             width: SIDE,
         };
         let each = shape.channels * shape.tokens();
-        let values = (0..shape.batch)
-            .flat_map(|image| Stream::new(settings.seed, image as u64).normals(each))
-            .map(|value| 0.5 + 0.4 * value)
-            .collect();
-        let times = settings.grid.points(settings.steps);
-        let x = Latents { shape, values };
+        let noise = || {
+            (0..shape.batch)
+                .flat_map(|image| Stream::new(settings.seed, image as u64).normals(each))
+                .map(|value| 0.5 + 0.4 * value)
+                .collect()
+        };
+        let x = start.map_or_else(|| Latents { shape, values: noise() }, |start| start.x);
+        let times = settings.times();
         Ok(Box::new(FakeRun { worker: self, settings: settings.clone(), times, x, step: 0 }))
+    }
+
+    fn rethink(
+        &self,
+        record: &StepRecord,
+        settings: &SampleSettings,
+    ) -> Result<StepRecord, String> {
+        let x = record.x.clone();
+        let run = FakeRun { worker: self, settings: settings.clone(), times: vec![], x, step: 0 };
+        let (posterior, prediction) = run.posterior(record.t);
+        let (likeliest, posterior) = (posterior.best_codes(), Some(posterior));
+        let temperature = settings.temperature.at(record.t);
+        Ok(StepRecord { posterior, prediction, likeliest, temperature, ..record.clone() })
+    }
+
+    fn encode(&self, picture: &RgbImage) -> Result<Vec<u32>, String> {
+        let side = SIDE as u32;
+        let small = image::imageops::thumbnail(picture, side, side);
+        Ok(small.pixels().map(|p| code_of(p.0.map(|value| f32::from(value) / 255.0))).collect())
     }
 
     fn decode(&self, latents: &Latents) -> Vec<RgbImage> {
@@ -232,12 +258,17 @@ impl FakeRun<'_> {
         let mut entropy = vec![0.0; batch * tokens];
         let mut top_codes = vec![0; batch * top * tokens];
         let mut top_probs = vec![0.0; batch * top * tokens];
+        let warmth = self.settings.temperature.at(t);
         for image in 0..batch {
             for token in 0..tokens {
                 let (row, column) = (token / width, token % width);
                 let aim = target(self.settings.labels[image], row, column);
                 let edge = target(self.settings.labels[image], row, (column + 1) % width) != aim;
                 let doubt = (1.0 - t).powf(if edge { 1.0 } else { 2.5 });
+                let doubt = (doubt * warmth / 0.9).min(1.0);
+                let held = self.settings.pins.iter().find(|pin| {
+                    (pin.image, pin.row, pin.column) == (image, row, column)
+                });
                 let mut colour = [0.0; 3];
                 for channel in 0..3 {
                     let at = ((image * 3 + channel) * height + row) * width + column;
@@ -246,11 +277,19 @@ impl FakeRun<'_> {
                     mean[at] = aim[channel] + 0.35 * doubt * (noise - aim[channel]);
                 }
                 entropy[image * tokens + token] = 6.2 * doubt + 0.05;
-                let best = code_of(colour);
+                let mut best = code_of(colour);
+                if let Some(pin) = held {
+                    best = pin.code;
+                    entropy[image * tokens + token] = 0.0;
+                    for (channel, value) in colour_of(pin.code).into_iter().enumerate() {
+                        mean[((image * 3 + channel) * height + row) * width + column] = value;
+                    }
+                }
                 let mut left = 1.0;
                 for rank in 0..top {
                     let at = (image * top + rank) * tokens + token;
-                    let share = left * (1.0 - 0.85 * doubt);
+                    let share =
+                        if held.is_some() { left } else { left * (1.0 - 0.85 * doubt) };
                     left -= share;
                     top_probs[at] = share;
                     top_codes[at] = (best + 7 * rank as u32) % CODES as u32;

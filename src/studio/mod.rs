@@ -6,15 +6,26 @@
 
 pub mod app;
 pub mod colormap;
+pub mod draft;
+pub mod edits;
 pub mod engine;
 mod export;
 #[cfg(test)]
 mod fake;
+pub mod gallery;
+pub mod history;
+pub mod notices;
 pub mod panes;
+pub mod pictures;
+pub mod playground;
+pub mod run;
 pub mod state;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod theme;
+pub mod training;
+mod vault;
 pub mod widgets;
 mod worker;
 

@@ -6,212 +6,28 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use egui::TextureHandle;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use super::draft::{Draft, FIRST_CLASS};
 use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, View};
 use super::export::Restored;
+use super::gallery::Gallery;
+use super::history::History;
+use super::notices::Notices;
 use super::panes::canvas::CanvasState;
-use crate::flow::{Grid, SampleSettings, Solver, StepRecord, Temperature, guidance_evaluations};
-use crate::model::{ModelCard, Objective};
-
-/// The class that a first start shows, where the model has it.
-const FIRST_CLASS: &str = "cat-05";
-
-/// How temperature goes over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum TemperatureKind {
-    /// One value.
-    #[default]
-    Constant,
-    /// A straight line between two values.
-    Linear,
-    /// Half a cosine wave between two values.
-    Cosine,
-}
-
-impl TemperatureKind {
-    /// Every kind, in the order in which they are offered.
-    pub const ALL: [Self; 3] = [Self::Constant, Self::Linear, Self::Cosine];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Constant => "constant",
-            Self::Linear => "linear",
-            Self::Cosine => "cosine",
-        }
-    }
-}
-
-/// Where the grid points of time lie; [`Grid`] without its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum GridKind {
-    /// Equal intervals.
-    #[default]
-    Uniform,
-    /// Small intervals at both ends.
-    Cosine,
-    /// Small intervals near the noise.
-    Shifted,
-}
-
-impl GridKind {
-    /// Every kind, in the order in which they are offered.
-    pub const ALL: [Self; 3] = [Self::Uniform, Self::Cosine, Self::Shifted];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Uniform => "uniform",
-            Self::Cosine => "cosine",
-            Self::Shifted => "shifted",
-        }
-    }
-}
-
-/// The settings on the controls.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Draft {
-    /// Name of the class, so that it survives a change of model.
-    pub class: String,
-    /// Seed of the noise.
-    pub seed: u64,
-    /// Whether Generate keeps the seed rather than throwing the dice.
-    pub seed_locked: bool,
-    /// Pictures in the batch.
-    pub count: usize,
-    /// The solver.
-    pub solver: Solver,
-    /// Intervals of time.
-    pub steps: usize,
-    /// Where the grid points lie.
-    pub grid: GridKind,
-    /// The shift of [`GridKind::Shifted`].
-    pub shift: f32,
-    /// How temperature goes over time.
-    pub temperature: TemperatureKind,
-    /// Temperature at `t = 0`.
-    pub from: f32,
-    /// Temperature at `t = 1`, where it is not constant.
-    pub to: f32,
-    /// Guidance scale.
-    pub guidance: f32,
-    /// Whether a change starts a run by itself.
-    pub live: bool,
-}
-
-impl Default for Draft {
-    fn default() -> Self {
-        Self {
-            class: FIRST_CLASS.to_owned(),
-            seed: 42,
-            seed_locked: false,
-            count: 4,
-            solver: Solver::default(),
-            steps: 24,
-            grid: GridKind::default(),
-            shift: 3.0,
-            temperature: TemperatureKind::default(),
-            from: 0.9,
-            to: 0.6,
-            guidance: 1.5,
-            live: false,
-        }
-    }
-}
-
-impl Draft {
-    /// Most pictures of a batch.
-    pub const MAX_COUNT: usize = 16;
-    /// Most steps that the slider offers.
-    pub const MAX_STEPS: usize = 200;
-
-    /// The label of the class under `card`; 0 where the model has no such class.
-    pub fn label(&self, card: &ModelCard) -> usize {
-        card.class_names.iter().position(|name| *name == self.class).unwrap_or(0)
-    }
-
-    /// The grid of times.
-    pub fn grid(&self) -> Grid {
-        match self.grid {
-            GridKind::Uniform => Grid::Uniform,
-            GridKind::Cosine => Grid::Cosine,
-            GridKind::Shifted => Grid::Shifted(self.shift),
-        }
-    }
-
-    /// The temperature over time.
-    pub fn temperature(&self) -> Temperature {
-        match self.temperature {
-            TemperatureKind::Constant => Temperature::Constant(self.from),
-            TemperatureKind::Linear => Temperature::Linear { from: self.from, to: self.to },
-            TemperatureKind::Cosine => Temperature::Cosine { from: self.from, to: self.to },
-        }
-    }
-
-    /// What a run of these settings is asked to do.
-    pub fn settings(&self, card: &ModelCard) -> SampleSettings {
-        SampleSettings {
-            labels: vec![self.label(card); self.count.clamp(1, Self::MAX_COUNT)],
-            seed: self.seed,
-            solver: self.solver,
-            grid: self.grid(),
-            steps: self.steps.clamp(1, SampleSettings::MAX_STEPS),
-            temperature: self.temperature(),
-            guidance: self.guidance,
-            ..SampleSettings::default()
-        }
-    }
-
-    /// Takes over the settings of a picture, and locks the seed so that Generate repeats it.
-    ///
-    /// # Errors
-    /// A temperature that the controls cannot show.
-    pub(super) fn adopt(&mut self, restored: &Restored, card: &ModelCard) -> Result<(), String> {
-        let settings = &restored.settings;
-        let (temperature, from, to) = match settings.temperature {
-            Temperature::Constant(value) => (TemperatureKind::Constant, value, self.to),
-            Temperature::Linear { from, to } => (TemperatureKind::Linear, from, to),
-            Temperature::Cosine { from, to } => (TemperatureKind::Cosine, from, to),
-            Temperature::Points(_) | Temperature::Entropy { .. } => {
-                return Err("Its temperature is a curve that the controls cannot show \
-                            yet: use `purrscope sample`."
-                    .to_owned());
-            }
-        };
-        (self.temperature, self.from, self.to) = (temperature, from, to);
-        (self.grid, self.shift) = match settings.grid {
-            Grid::Uniform => (GridKind::Uniform, self.shift),
-            Grid::Cosine => (GridKind::Cosine, self.shift),
-            Grid::Shifted(shift) => (GridKind::Shifted, shift),
-        };
-        let named = restored.class.clone().filter(|class| card.class_names.contains(class));
-        let label = || card.class_names.get(*settings.labels.first()?).cloned();
-        if let Some(class) = named.or_else(label) {
-            self.class = class;
-        }
-        self.count = settings.labels.len().clamp(1, Self::MAX_COUNT);
-        self.solver = settings.solver;
-        self.steps = settings.steps;
-        self.guidance = settings.guidance;
-        self.seed = settings.seed;
-        self.seed_locked = true;
-        Ok(())
-    }
-
-    /// Network evaluations of the run, where they can be known beforehand.
-    pub fn evaluations(&self, objective: Objective) -> Option<usize> {
-        Some(self.solver.evaluations(self.steps, objective)? * guidance_evaluations(self.guidance))
-    }
-}
+use super::pictures::Pictures;
+use super::playground::Playground;
+use super::run::{Run, class_name};
+use super::sweep::Sweep;
+use super::training::Training;
+use crate::flow::{Branch, LatentShape, SampleSettings, Spot, State, StepRecord};
 
 /// A place in a batch: a token of one of its images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
     /// The image, from 0.
     pub image: usize,
@@ -221,143 +37,17 @@ pub struct Token {
     pub column: usize,
 }
 
-/// One step of the run on show.
-#[derive(Debug)]
-pub struct Frame {
-    /// What the sampler reported.
-    pub record: Arc<StepRecord>,
-    /// Decoded posterior mean, one an image.
-    pub predicted: Arc<[RgbImage]>,
-    /// The most likely codes, `[batch, height, width]`.
-    pub best: Vec<u32>,
-    /// Tokens whose most likely code differs from the step before, `[batch, height, width]`; at
-    /// the first step, none.
-    pub changed: Vec<bool>,
-    /// Mean entropy over all tokens, in nats.
-    pub mean_entropy: f32,
-    /// Part of the tokens that changed, in `[0, 1]`.
-    pub change_rate: f32,
-}
-
-/// The end of a run at `t = 1`.
-#[derive(Debug)]
-pub struct End {
-    /// The codes that the state was snapped to, `[batch, height, width]`.
-    pub codes: Vec<u32>,
-    /// The codes decoded, one an image.
-    pub pictures: Arc<[RgbImage]>,
-    /// Tokens whose code differs from the last step's most likely one, `[batch, height, width]`.
-    pub changed: Vec<bool>,
-    /// Time of the whole run.
-    pub wall: Duration,
-}
-
-/// A run on show, from its first step on.
-#[derive(Debug)]
-pub struct Run {
-    /// Its number.
-    pub id: RunId,
-    /// What it was asked to do.
-    pub settings: SampleSettings,
-    /// The model that made it.
-    pub model: Arc<ModelInfo>,
-    /// The grid of times, one more than steps.
-    pub times: Vec<f32>,
-    /// The steps taken so far.
-    pub frames: Vec<Frame>,
-    /// Its end, once it is there.
-    pub end: Option<End>,
-    /// The largest entropy of any token so far, in nats.
-    pub max_entropy: f32,
-    rendered: HashMap<(usize, View), Arc<[RgbImage]>>,
-}
-
-fn changes(old: &[u32], new: &[u32]) -> Vec<bool> {
-    old.iter().zip(new).map(|(old, new)| old != new).collect()
-}
-
-fn rate(changed: &[bool]) -> f32 {
-    changed.iter().filter(|changed| **changed).count() as f32 / changed.len().max(1) as f32
-}
-
-impl Run {
-    fn new(id: RunId, settings: SampleSettings, model: Arc<ModelInfo>) -> Self {
-        let times = settings.times();
-        Self {
-            id,
-            settings,
-            model,
-            times,
-            frames: Vec::new(),
-            end: None,
-            max_entropy: 0.0,
-            rendered: HashMap::new(),
-        }
+impl Token {
+    /// Where a pin or ban lies.
+    pub fn of(spot: &Spot) -> Self {
+        Self { image: spot.image, row: spot.row, column: spot.column }
     }
 
-    fn push(&mut self, record: Arc<StepRecord>, predicted: Arc<[RgbImage]>) {
-        let best = record.likeliest.clone();
-        let changed = match self.frames.last() {
-            Some(last) => changes(&last.best, &best),
-            None => vec![false; best.len()],
-        };
-        let entropy = record.entropy();
-        let mean_entropy = entropy.iter().sum::<f32>() / entropy.len().max(1) as f32;
-        self.max_entropy = entropy.iter().copied().fold(self.max_entropy, f32::max);
-        let change_rate = rate(&changed);
-        self.frames.push(Frame { record, predicted, best, changed, mean_entropy, change_rate });
-    }
-
-    fn finish(&mut self, codes: Vec<u32>, pictures: Arc<[RgbImage]>, wall: Duration) {
-        let changed = match self.frames.last() {
-            Some(last) => changes(&last.best, &codes),
-            None => vec![false; codes.len()],
-        };
-        self.end = Some(End { codes, pictures, changed, wall });
-    }
-
-    /// How many positions the timeline has so far: one a step, and one for the end.
-    pub fn positions(&self) -> usize {
-        self.frames.len() + usize::from(self.end.is_some())
-    }
-
-    /// Whether `position` is the end at `t = 1`.
-    pub fn is_end(&self, position: usize) -> bool {
-        self.end.is_some() && position == self.frames.len()
-    }
-
-    /// The step at `position`; at the end, the last one.
-    pub fn frame(&self, position: usize) -> Option<&Frame> {
-        self.frames.get(position.min(self.frames.len().checked_sub(1)?))
-    }
-
-    /// Time at `position`, in `[0, 1]`.
-    pub fn time(&self, position: usize) -> f32 {
-        self.times.get(position).copied().unwrap_or(1.0)
-    }
-
-    /// Tokens whose code differs from the position before, `[batch, height, width]`.
-    pub fn changed(&self, position: usize) -> Option<&[bool]> {
-        match &self.end {
-            Some(end) if self.is_end(position) => Some(&end.changed),
-            _ => self.frame(position).map(|frame| frame.changed.as_slice()),
-        }
-    }
-
-    /// Network evaluations up to `position`.
-    pub fn evaluations(&self, position: usize) -> usize {
-        self.frame(position).map_or(0, |frame| frame.record.evaluations)
-    }
-
-    /// The pictures of `view` at `position`, where they are known.
-    pub fn pictures(&self, position: usize, view: View) -> Option<&Arc<[RgbImage]>> {
-        match (&self.end, view) {
-            (Some(end), View::Predicted | View::Likeliest) if self.is_end(position) => {
-                Some(&end.pictures)
-            }
-            (_, View::Predicted) => self.frames.get(position).map(|frame| &frame.predicted),
-            _ => self.rendered.get(&(position, view)),
-        }
+    /// Its index in `[batch, height, width]`; nothing outside of the batch.
+    pub fn index(self, shape: LatentShape) -> Option<usize> {
+        let inside =
+            self.image < shape.batch && self.row < shape.height && self.column < shape.width;
+        inside.then(|| (self.image * shape.height + self.row) * shape.width + self.column)
     }
 }
 
@@ -370,6 +60,17 @@ pub struct Active {
     pub settings: SampleSettings,
     /// Steps reported so far.
     pub done: usize,
+    /// Whether it began by itself, in live mode.
+    pub live: bool,
+}
+
+/// A step of a run that new runs go on from.
+#[derive(Debug, Clone)]
+pub struct BranchPoint {
+    /// Steps taken, and the settings that they were taken with.
+    pub branch: Branch,
+    /// The state there, where it is known; else the steps are taken again.
+    pub start: Option<Box<State>>,
 }
 
 /// Playing the timeline.
@@ -399,80 +100,25 @@ impl Playback {
     pub const RATES: [f32; 5] = [2.0, 4.0, 8.0, 16.0, 30.0];
 }
 
-/// How bad a line of the log is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// Something was done.
-    Note,
-    /// Something could not be done.
-    Error,
-}
-
-/// A line of the log.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// When it happened, since the window opened.
-    pub at: Duration,
-    /// How bad it is.
-    pub level: Level,
-    /// What happened.
-    pub text: String,
-}
-
-/// What happened, for people: a log, of which the newest trouble is also shown as a banner.
+/// The belief about a step under settings that its run was not made with.
 #[derive(Debug)]
-pub struct Notices {
-    opened: Instant,
-    /// Everything, oldest first.
-    pub log: Vec<Entry>,
-    /// What the banner says, until it is dismissed; a note also goes by itself.
-    pub banner: Option<Entry>,
+struct WhatIf {
+    ticket: u64,
+    run: RunId,
+    position: usize,
+    settings: SampleSettings,
+    /// The answer, once it has come.
+    answer: Option<(Arc<StepRecord>, Pictures)>,
+    rendered: HashMap<View, Pictures>,
 }
 
-impl Default for Notices {
-    fn default() -> Self {
-        Self { opened: Instant::now(), log: Vec::new(), banner: None }
-    }
-}
-
-impl Notices {
-    const KEPT: usize = 500;
-    /// How long the banner shows a note.
-    const SHOWN: Duration = Duration::from_secs(6);
-
-    fn write(&mut self, level: Level, text: String) -> Entry {
-        if self.log.len() == Self::KEPT {
-            self.log.remove(0);
-        }
-        let entry = Entry { at: self.opened.elapsed(), level, text };
-        self.log.push(entry.clone());
-        entry
-    }
-
-    /// Writes a note to the log.
-    pub fn note(&mut self, text: impl Into<String>) {
-        self.write(Level::Note, text.into());
-    }
-
-    /// Writes a note to the log and shows it.
-    pub fn tell(&mut self, text: impl Into<String>) {
-        self.banner = Some(self.write(Level::Note, text.into()));
-    }
-
-    /// Writes trouble to the log and shows it.
-    pub fn error(&mut self, text: impl Into<String>) {
-        self.banner = Some(self.write(Level::Error, text.into()));
-    }
-
-    /// Takes away a note that was shown long enough; says how long one that is shown has left.
-    pub fn expire(&mut self) -> Option<Duration> {
-        let note = self.banner.as_ref().filter(|entry| entry.level == Level::Note)?;
-        let left = (note.at + Self::SHOWN).checked_sub(self.opened.elapsed());
-        if left.is_none() {
-            self.banner = None;
-        }
-        left
-    }
+/// The step on show.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The step; at the end of a run, its last one.
+    pub record: Arc<StepRecord>,
+    /// Whether it is the answer to what would be if the settings were those on the controls.
+    pub what_if: bool,
 }
 
 /// Small pictures of codes, asked for as they are needed.
@@ -505,6 +151,10 @@ pub struct StudioState {
     pub loading: Option<ModelSource>,
     /// The settings on the controls.
     pub draft: Draft,
+    /// Undo and redo of the settings.
+    pub history: History,
+    /// Where new runs begin, if not with noise.
+    pub branch: Option<BranchPoint>,
     /// What is typed in the class search.
     pub class_search: String,
     /// Whether the list of classes is to scroll to the one chosen.
@@ -525,13 +175,25 @@ pub struct StudioState {
     pub selected: Option<Token>,
     /// Swatches of codes.
     pub swatches: Swatches,
+    /// Pictures that were made.
+    pub gallery: Gallery,
+    /// Runs over two settings.
+    pub sweep: Sweep,
+    /// A flow in the plane.
+    pub playground: Playground,
+    /// Training in the background.
+    pub training: Training,
     /// What happened.
     pub notices: Notices,
     outbox: Vec<Command>,
     next_run: RunId,
+    next_ticket: u64,
     /// Settings last sent, to see a change in live mode.
     sent: Option<SampleSettings>,
     asked_view: Option<PictureKey>,
+    what_if: Option<WhatIf>,
+    decoded: HashMap<u64, Pictures>,
+    encoded: HashMap<u64, Vec<u32>>,
     dice: u64,
 }
 
@@ -541,6 +203,8 @@ impl Default for StudioState {
             model: None,
             loading: None,
             draft: Draft::default(),
+            history: History::default(),
+            branch: None,
             class_search: String::new(),
             reveal_class: true,
             run: None,
@@ -551,11 +215,19 @@ impl Default for StudioState {
             canvas: CanvasState::default(),
             selected: None,
             swatches: Swatches::default(),
+            gallery: Gallery::default(),
+            sweep: Sweep::default(),
+            playground: Playground::default(),
+            training: Training::default(),
             notices: Notices::default(),
             outbox: Vec::new(),
             next_run: 1,
+            next_ticket: 1,
             sent: None,
             asked_view: None,
+            what_if: None,
+            decoded: HashMap::new(),
+            encoded: HashMap::new(),
             dice: std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64),
         }
     }
@@ -590,20 +262,37 @@ impl StudioState {
         let Some(model) = self.model.clone() else {
             return self.notices.error("The picture waits for a model: open one first.");
         };
-        if let Err(text) = self.draft.adopt(restored, &model.card) {
-            return self.notices.error(text);
-        }
+        self.draft.adopt(restored, &model.card);
+        self.branch = restored
+            .settings
+            .branch
+            .as_ref()
+            .map(|branch| BranchPoint { branch: (**branch).clone(), start: None });
         let other_model = restored.model_hash.as_ref().is_some_and(|hash| *hash != model.hash);
         if other_model {
             self.notices.tell("The settings are restored, but another model made the picture.");
-        } else if self.draft.settings(&model.card) != restored.settings {
-            self.notices.tell("The settings are restored, as one class and at most 16 pictures.");
+        } else if self.settings() != Some(restored.settings.clone()) {
+            self.notices.tell("The settings are restored as far as this model and 16 pictures go.");
         } else {
             self.notices.note("The settings of a picture are restored");
         }
         self.class_search.clear();
         self.reveal_class = true;
-        self.begin();
+        self.begin(false);
+    }
+
+    /// What a run of the settings on the controls is asked to do, if there is a model.
+    pub fn settings(&self) -> Option<SampleSettings> {
+        let model = self.model.as_ref()?;
+        let Some(BranchPoint { branch, .. }) = &self.branch else {
+            return Some(self.draft.settings(&model.card));
+        };
+        // A branch has as many pictures as what it leaves.
+        let draft = Draft { count: branch.parent.labels.len(), ..self.draft.clone() };
+        Some(SampleSettings {
+            branch: Some(Box::new(branch.clone())),
+            ..draft.settings(&model.card)
+        })
     }
 
     /// Throws the dice for a new seed.
@@ -620,23 +309,34 @@ impl StudioState {
     /// changed since the last run.
     pub fn generate(&mut self) {
         let used = self.sent.as_ref().is_some_and(|sent| sent.seed == self.draft.seed);
-        if used && !self.draft.seed_locked {
+        // The noise that a branch began with is behind it.
+        if used && !self.draft.seed_locked && self.branch.is_none() {
             self.throw_dice();
         }
-        self.begin();
+        self.begin(false);
     }
 
     /// Begins a run of the settings on the controls.
-    fn begin(&mut self) {
-        let Some(model) = &self.model else { return };
-        let settings = self.draft.settings(&model.card);
-        let run = self.next_run;
-        self.next_run += 1;
+    fn begin(&mut self, live: bool) {
+        let Some(settings) = self.settings() else { return };
+        let start = self.branch.as_ref().and_then(|point| point.start.clone());
+        let id = self.number_run();
         self.sent = Some(settings.clone());
-        self.active = Some(Active { id: run, settings: settings.clone(), done: 0 });
+        self.active = Some(Active { id, settings: settings.clone(), done: 0, live });
         self.follow = true;
         self.playback.playing = false;
-        self.outbox.push(Command::Generate { run, settings });
+        self.outbox.push(Command::Generate { run: id, settings, start, watched: true });
+    }
+
+    /// A number for a run that is to be sent.
+    pub fn number_run(&mut self) -> RunId {
+        self.next_run += 1;
+        self.next_run - 1
+    }
+
+    /// Sends a command to the compute thread.
+    pub fn send(&mut self, command: Command) {
+        self.outbox.push(command);
     }
 
     /// Drops the run being computed.
@@ -646,13 +346,135 @@ impl StudioState {
         }
     }
 
+    /// Lets new runs go on from the step on show, with whatever settings the controls then have.
+    pub fn branch_here(&mut self) {
+        let Some(run) = &self.run else { return };
+        let step = self.position;
+        let Some(record) = run.record(step).filter(|_| step + 1 < run.steps()) else { return };
+        let codes = record.codes.as_ref().map(|codes| codes.before.clone());
+        let start = State { x: record.x.clone(), codes };
+        self.branch = Some(BranchPoint {
+            branch: Branch { step, parent: run.settings.clone() },
+            start: Some(Box::new(start)),
+        });
+    }
+
     /// In live mode, begins a run if the settings on the controls are not those last sent.
     pub fn follow_changes(&mut self) {
-        if let (true, Some(model)) = (self.draft.live, &self.model)
-            && self.sent.as_ref() != Some(&self.draft.settings(&model.card))
-        {
-            self.begin();
+        if self.draft.live && self.model.is_some() && self.sent != self.settings() {
+            self.begin(true);
         }
+    }
+
+    /// Once a frame: takes note of changed settings, and asks what they would do to the step on show.
+    /// While `busy`, a widget is in use.
+    pub fn follow_draft(&mut self, busy: bool) {
+        self.draft.tidy();
+        self.history.settle(&self.draft, busy);
+        self.follow_changes();
+        self.follow_what_if();
+    }
+
+    /// Goes back to the settings before the last change.
+    pub fn undo(&mut self) {
+        self.history.undo(&mut self.draft);
+    }
+
+    /// Takes back [`StudioState::undo`].
+    pub fn redo(&mut self) {
+        self.history.redo(&mut self.draft);
+    }
+
+    /// The settings on the controls, where they differ from those of the run on show in nothing but
+    /// what can be asked of its states without running again.
+    fn what_if_settings(&self) -> Option<SampleSettings> {
+        let run = self.run.as_ref().filter(|run| run.end.is_some())?;
+        if self.active.is_some() || !run.model.card.objective.has_posterior() {
+            return None;
+        }
+        let same_model = self.model.as_ref().is_some_and(|model| Arc::ptr_eq(model, &run.model));
+        let wanted = self.settings().filter(|wanted| same_model && *wanted != run.settings)?;
+        let SampleSettings { temperature, guidance, pins, bans, banned_codes, .. } =
+            run.settings.clone();
+        let rest =
+            SampleSettings { temperature, guidance, pins, bans, banned_codes, ..wanted.clone() };
+        (rest == run.settings).then_some(wanted)
+    }
+
+    /// Asks what the changed settings would do to the step on show, if that was not asked yet.
+    fn follow_what_if(&mut self) {
+        let Some(settings) = self.what_if_settings() else {
+            self.what_if = None;
+            return;
+        };
+        let Some(run) = &self.run else { return };
+        let (id, position) = (run.id, self.position);
+        let asked = self.what_if.as_ref().is_some_and(|asked| {
+            asked.run == id && asked.position == position && asked.settings == settings
+        });
+        if asked {
+            return;
+        }
+        let Some(record) = run.record(position) else { return };
+        let ticket = self.number_ticket();
+        // Until the new answer comes, the old one of this step stays on show.
+        let answer = self
+            .what_if
+            .take()
+            .filter(|old| (old.run, old.position) == (id, position))
+            .and_then(|old| old.answer);
+        let rendered = HashMap::new();
+        self.what_if =
+            Some(WhatIf { ticket, run: id, position, settings: settings.clone(), answer, rendered });
+        self.outbox.push(Command::Rethink { ticket, record, settings: Box::new(settings) });
+    }
+
+    /// What is asked of the step on show under the settings on the controls, and its answer.
+    fn what_if(&self) -> Option<(&WhatIf, &Arc<StepRecord>, &Pictures)> {
+        let run = self.run.as_ref()?;
+        let asked = self.what_if.as_ref()?;
+        let (record, pictures) = asked.answer.as_ref()?;
+        let here = asked.run == run.id && asked.position == self.position;
+        here.then_some((asked, record, pictures))
+    }
+
+    /// The step on show, or what it would be under the settings on the controls.
+    pub fn shown(&self) -> Option<Shown> {
+        if let Some((_, record, _)) = self.what_if() {
+            return Some(Shown { record: Arc::clone(record), what_if: true });
+        }
+        let record = self.run.as_ref()?.record(self.position)?;
+        Some(Shown { record, what_if: false })
+    }
+
+    fn number_ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket - 1
+    }
+
+    /// Asks for grids of codes to be decoded, `[batch, height, width]`; gives the number that
+    /// [`StudioState::take_decoded`] takes.
+    pub fn ask_decode(&mut self, codes: Vec<u32>, batch: usize) -> u64 {
+        let ticket = self.number_ticket();
+        self.outbox.push(Command::Decode { ticket, codes, batch });
+        ticket
+    }
+
+    /// What came of [`StudioState::ask_decode`], once it has come.
+    pub fn take_decoded(&mut self, ticket: u64) -> Option<Pictures> {
+        self.decoded.remove(&ticket)
+    }
+
+    /// Asks for the codes of a picture; gives the number that [`StudioState::take_encoded`] takes.
+    pub fn ask_encode(&mut self, picture: RgbImage) -> u64 {
+        let ticket = self.number_ticket();
+        self.outbox.push(Command::Encode { ticket, picture: Box::new(picture) });
+        ticket
+    }
+
+    /// What came of [`StudioState::ask_encode`], `[height, width]`, once it has come.
+    pub fn take_encoded(&mut self, ticket: u64) -> Option<Vec<u32>> {
+        self.encoded.remove(&ticket)
     }
 
     /// Takes in what the compute thread reports.
@@ -662,22 +484,7 @@ impl StudioState {
             Event::Started { .. } => {}
             Event::Step { run, record, predicted } => self.take_step(run, record, predicted),
             Event::Finished { run, codes, pictures, wall } => {
-                if self.end_active(run)
-                    && let Some(shown) = self.run.as_mut().filter(|shown| shown.id == run)
-                {
-                    shown.finish(codes, pictures, wall);
-                    let text = format!(
-                        "{} of {} in {:.1} s, {} evaluations",
-                        count(shown.settings.labels.len(), "picture"),
-                        class_name(&shown.model.card, &shown.settings),
-                        wall.as_secs_f32(),
-                        shown.evaluations(shown.settings.steps),
-                    );
-                    self.notices.note(text);
-                    if self.follow {
-                        self.go_last();
-                    }
-                }
+                self.take_end(run, codes, pictures, wall);
             }
             Event::Stopped { run } => {
                 self.end_active(run);
@@ -691,13 +498,18 @@ impl StudioState {
                 }
                 self.notices.error(text);
             }
-            Event::Rendered { key, pictures } => {
-                if self.asked_view == Some(key) {
-                    self.asked_view = None;
+            Event::Rendered { key, pictures } => self.take_rendered(key, pictures),
+            Event::Rethought { ticket, record, predicted } => {
+                if let Some(asked) = self.what_if.as_mut().filter(|asked| asked.ticket == ticket) {
+                    asked.answer = Some((record, predicted));
+                    asked.rendered.clear();
                 }
-                if let Some(run) = self.run.as_mut().filter(|run| run.id == key.run) {
-                    run.rendered.insert((key.position, key.view), pictures);
-                }
+            }
+            Event::Decoded { ticket, pictures } => {
+                self.decoded.insert(ticket, pictures);
+            }
+            Event::Encoded { ticket, codes } => {
+                self.encoded.insert(ticket, codes);
             }
             Event::Swatches(list) => self.swatches.known.extend(list),
         }
@@ -706,36 +518,76 @@ impl StudioState {
     fn welcome(&mut self, model: Arc<ModelInfo>) {
         self.loading = None;
         self.swatches = Swatches::default();
+        self.decoded.clear();
+        self.encoded.clear();
         self.notices.note(format!("{} is ready on {}", model.card.name, model.device));
-        if !model.card.class_names.contains(&self.draft.class) {
+        let known = |class: &String| model.card.class_names.contains(class);
+        if !self.draft.classes.iter().any(known) {
             let name = model.card.class_names.iter().find(|name| *name == FIRST_CLASS);
             let name = name.or(model.card.class_names.first());
-            self.draft.class = name.cloned().unwrap_or_default();
+            self.draft.choose_class(name.map_or("", String::as_str));
+        }
+        let grid = |info: &ModelInfo| (info.card.backbone.input_size, info.card.tokenizer.codes);
+        if self.model.as_ref().is_some_and(|old| old.hash != model.hash) {
+            self.branch = None;
+        }
+        if self.model.as_ref().is_some_and(|old| grid(old) != grid(&model)) {
+            self.draft.edits.clear();
         }
         self.model = Some(model);
         self.reveal_class = true;
-        self.begin();
+        self.begin(false);
     }
 
-    fn take_step(&mut self, id: RunId, record: Arc<StepRecord>, predicted: Arc<[RgbImage]>) {
+    fn take_step(&mut self, id: RunId, record: Arc<StepRecord>, predicted: Option<Pictures>) {
         let Some(active) = self.active.as_mut().filter(|active| active.id == id) else { return };
         active.done = record.step + 1;
         // The old run stays on show until the new one has something to show.
         if self.run.as_ref().is_none_or(|run| run.id != id) {
             let Some(model) = &self.model else { return };
-            self.run = Some(Run::new(id, active.settings.clone(), Arc::clone(model)));
+            let shape = record.x.shape;
+            self.run = Some(Run::new(id, active.settings.clone(), Arc::clone(model), shape));
             self.asked_view = None;
             self.position = 0;
-            let shape = record.x.shape;
-            self.selected = self.selected.filter(|token| {
-                token.image < shape.batch && token.row < shape.height && token.column < shape.width
-            });
+            self.selected = self.selected.filter(|token| token.index(shape).is_some());
         }
         if let Some(run) = &mut self.run {
             run.push(record, predicted);
         }
         if self.follow {
             self.go_last();
+        }
+    }
+
+    fn take_end(&mut self, id: RunId, codes: Vec<u32>, pictures: Pictures, wall: Duration) {
+        if !self.end_active(id) {
+            return;
+        }
+        let Some(run) = self.run.as_mut().filter(|shown| shown.id == id) else { return };
+        run.finish(codes, pictures, wall);
+        let text = format!(
+            "{} of {} in {:.1} s, {} evaluations",
+            count(run.settings.labels.len(), "picture"),
+            class_name(&run.model.card, &run.settings),
+            wall.as_secs_f32(),
+            run.evaluations(run.frames.len()),
+        );
+        self.notices.note(text);
+        if self.follow {
+            self.go_last();
+        }
+    }
+
+    fn take_rendered(&mut self, key: PictureKey, pictures: Pictures) {
+        if self.asked_view == Some(key) {
+            self.asked_view = None;
+        }
+        if key.ticket != 0 {
+            if let Some(asked) = self.what_if.as_mut().filter(|asked| asked.ticket == key.ticket) {
+                asked.rendered.insert(key.view, pictures);
+            }
+        } else if let Some(run) = self.run.as_mut().filter(|run| run.id == key.run) {
+            run.take_rendered(key.position, key.view, pictures);
         }
     }
 
@@ -749,13 +601,13 @@ impl StudioState {
     }
 
     fn go_last(&mut self) {
-        self.position = self.run.as_ref().map_or(0, |run| run.positions().saturating_sub(1));
+        self.position = self.run.as_ref().map_or(0, Run::last);
     }
 
     /// Goes to a position of the timeline, or as near as there is one.
     pub fn go_to(&mut self, position: usize) {
         let Some(run) = &self.run else { return };
-        let last = run.positions().saturating_sub(1);
+        let last = run.last();
         self.position = position.min(last);
         self.follow = self.position == last;
     }
@@ -769,7 +621,7 @@ impl StudioState {
     /// Starts or stops playing; from the end it begins again.
     pub fn toggle_play(&mut self) {
         let Some(run) = &self.run else { return };
-        let last = run.positions().saturating_sub(1);
+        let last = run.last();
         self.playback.playing = !self.playback.playing && last > 0;
         self.playback.moved = None;
         if self.playback.playing {
@@ -783,7 +635,7 @@ impl StudioState {
     /// Moves as playing does; `now` is the window's clock in seconds. Says how long until the next
     /// move.
     pub fn play(&mut self, now: f64) -> Option<Duration> {
-        let last = self.run.as_ref()?.positions().saturating_sub(1);
+        let last = self.run.as_ref()?.last();
         if !self.playback.playing {
             return None;
         }
@@ -809,23 +661,42 @@ impl StudioState {
 
     /// Whether the pictures to show now are there.
     pub fn has_pictures(&self) -> bool {
+        let (_, known) = self.known_pictures();
+        known.is_some()
+    }
+
+    /// Which pictures are to be shown now, and they themselves where they are known.
+    fn known_pictures(&self) -> (Option<PictureKey>, Option<Pictures>) {
+        let Some(run) = &self.run else { return (None, None) };
         let view = self.canvas.view;
-        self.run.as_ref().is_some_and(|run| run.pictures(self.position, view).is_some())
+        let mut key = PictureKey { run: run.id, position: self.position, view, ticket: 0 };
+        // The state is what it is, whatever the belief.
+        let known = match self.what_if() {
+            Some((asked, _, predicted)) if view != View::State => {
+                key.ticket = asked.ticket;
+                match view {
+                    View::Predicted => Some(predicted),
+                    _ => asked.rendered.get(&view),
+                }
+            }
+            _ => run.pictures(self.position, view),
+        };
+        (Some(key), known.cloned())
     }
 
     /// The pictures to show now, asking for them if they are not there yet.
-    pub fn pictures(&mut self) -> Option<(PictureKey, Arc<[RgbImage]>)> {
-        let run = self.run.as_ref()?;
-        let key = PictureKey { run: run.id, position: self.position, view: self.canvas.view };
-        if let Some(pictures) = run.pictures(self.position, key.view) {
-            return Some((key, Arc::clone(pictures)));
+    pub fn pictures(&mut self) -> Option<(PictureKey, Pictures)> {
+        let (key, known) = self.known_pictures();
+        let key = key?;
+        if let Some(pictures) = known {
+            return Some((key, pictures));
         }
         // One request at a time, so that scrubbing does not pile up work.
         if self.asked_view.is_none()
-            && let Some(frame) = run.frame(self.position)
+            && let Some(Shown { record, .. }) = self.shown()
         {
             self.asked_view = Some(key);
-            self.outbox.push(Command::Render { key, record: Arc::clone(&frame.record) });
+            self.outbox.push(Command::Render { key, record });
         }
         None
     }
@@ -839,12 +710,6 @@ impl StudioState {
     }
 }
 
-/// The name of the class of a run.
-pub fn class_name(card: &ModelCard, settings: &SampleSettings) -> String {
-    let label = settings.labels.first().copied().unwrap_or(0);
-    card.class_names.get(label).cloned().unwrap_or_else(|| format!("class {label}"))
-}
-
 /// A number and what it counts.
 pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
@@ -852,9 +717,12 @@ pub fn count(number: usize, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::draft::TemperatureKind;
     use super::super::engine::Worker;
     use super::super::fake::FakeWorker;
+    use super::super::notices::{Entry, Level};
     use super::*;
+    use crate::flow::Grid;
 
     /// Does what the compute thread would, at once.
     fn settle(state: &mut StudioState) {
@@ -870,10 +738,11 @@ mod tests {
                         let info = worker.load(&source).unwrap();
                         state.take(Event::ModelReady(Arc::new(info)));
                     }
-                    Command::Generate { run, settings } => {
-                        let mut trajectory = worker.begin(&settings).unwrap();
+                    Command::Generate { run, settings, start, .. } => {
+                        let start = start.map(|start| *start);
+                        let mut trajectory = worker.begin(&settings, start).unwrap();
                         while let Some(record) = trajectory.advance() {
-                            let predicted = worker.decode(&record.prediction).into();
+                            let predicted = Some(worker.decode(&record.prediction).into());
                             state.take(Event::Step { run, record: Arc::new(record), predicted });
                         }
                         let codes = trajectory.codes();
@@ -884,6 +753,15 @@ mod tests {
                     Command::Render { key, record } => {
                         let pictures = worker.decode(&record.x).into();
                         state.take(Event::Rendered { key, pictures });
+                    }
+                    Command::Rethink { ticket, record, settings } => {
+                        let record = Arc::new(worker.rethink(&record, &settings).unwrap());
+                        let predicted = worker.decode(&record.prediction).into();
+                        state.take(Event::Rethought { ticket, record, predicted });
+                    }
+                    Command::Decode { ticket, codes, batch } => {
+                        let pictures = worker.decode_codes(&codes, batch).into();
+                        state.take(Event::Decoded { ticket, pictures });
                     }
                     _ => {}
                 }
@@ -947,8 +825,8 @@ mod tests {
     fn steps_of_a_dropped_run_are_not_shown() {
         let mut state = ready();
         let shown = state.run.as_ref().unwrap();
-        let (old, record) = (shown.id, Arc::clone(&shown.frames[0].record));
-        let predicted = Arc::clone(&shown.frames[0].predicted);
+        let (old, record) = (shown.id, shown.record(0).unwrap());
+        let predicted = shown.frames[0].predicted.clone();
         state.generate();
         state.take(Event::Step { run: old, record, predicted });
         assert_eq!(state.run.as_ref().unwrap().frames.len(), 24);
@@ -1033,5 +911,80 @@ mod tests {
         state.take(Event::Failed { run: Some(run), text: "out of memory".to_owned() });
         assert!(state.active.is_none() && state.run.is_some());
         assert!(state.notices.banner.is_some());
+    }
+
+    #[test]
+    fn a_changed_temperature_is_asked_of_the_step_on_show() {
+        let mut state = ready();
+        state.go_to(8);
+        let before = state.shown().unwrap();
+        assert!(!before.what_if);
+        state.draft.from = 0.3;
+        state.follow_draft(false);
+        state.follow_draft(false);
+        assert_eq!(state.outbox.len(), 1, "it is asked once");
+        settle(&mut state);
+        let after = state.shown().unwrap();
+        assert!(after.what_if);
+        assert!(after.record.entropy()[5] < before.record.entropy()[5]);
+        assert_eq!(after.record.x, before.record.x);
+        let (key, _) = state.pictures().unwrap();
+        assert_ne!(key.ticket, 0);
+        state.draft.from = 0.9;
+        state.follow_draft(false);
+        assert!(!state.shown().unwrap().what_if);
+        // Other steps are other runs: nothing can be said without running.
+        state.draft.steps = 12;
+        state.draft.from = 0.3;
+        state.follow_draft(false);
+        settle(&mut state);
+        assert!(!state.shown().unwrap().what_if);
+    }
+
+    #[test]
+    fn a_branch_goes_on_from_the_step_on_show() {
+        let mut state = ready();
+        state.go_to(10);
+        let x = state.shown().unwrap().record.x.clone();
+        state.branch_here();
+        state.draft.temperature = TemperatureKind::Linear;
+        state.draft.count = 9;
+        state.generate();
+        let Some(Command::Generate { settings, start: Some(start), .. }) = state.outbox.last() else {
+            panic!("no branch was sent")
+        };
+        assert_eq!((settings.labels.len(), &start.x), (4, &x));
+        settle(&mut state);
+        let run = state.run.as_ref().unwrap();
+        assert_eq!((run.frames.len(), run.time(0)), (14, 10.0 / 24.0));
+        assert_eq!(run.record(0).unwrap().x, x);
+        state.go_to(13);
+        state.branch = None;
+        state.branch_here();
+        assert!(state.branch.is_none(), "after the last step there is nothing to go on with");
+    }
+
+    #[test]
+    fn undo_goes_back_to_the_settings_before() {
+        let mut state = ready();
+        state.follow_draft(false);
+        state.draft.guidance = 3.0;
+        state.follow_draft(true);
+        state.draft.guidance = 4.0;
+        state.follow_draft(false);
+        state.undo();
+        assert_eq!(state.draft.guidance, 1.5);
+        state.redo();
+        assert_eq!(state.draft.guidance, 4.0);
+    }
+
+    #[test]
+    fn codes_are_decoded_on_request() {
+        let mut state = ready();
+        let codes = state.run.as_ref().unwrap().codes(24).unwrap().to_vec();
+        let ticket = state.ask_decode(codes, 4);
+        settle(&mut state);
+        assert_eq!(state.take_decoded(ticket).unwrap().count(), 4);
+        assert!(state.take_decoded(ticket).is_none());
     }
 }

@@ -10,7 +10,7 @@ use super::app::StudioApp;
 use super::engine::{Engine, ModelSource};
 use super::fake::FakeWorker;
 use super::panes::canvas::Overlay;
-use super::state::{Entry, Level};
+use super::notices::{Entry, Level};
 
 type Window = Harness<'static, StudioApp>;
 
@@ -136,7 +136,7 @@ fn a_class_is_found_by_name() {
     window.run_steps(2);
     assert!(window.query_by_label("cat-01").is_none());
     click(&mut window, "droid-3");
-    assert_eq!(window.state().state.draft.class, "droid-3");
+    assert_eq!(window.state().state.draft.class(), "droid-3");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn screenshots() {
         window.run_steps(4);
         shoot(&mut window, "belief");
         window.state_mut().state.canvas.overlay = Overlay::Changes;
-        window.state_mut().state.draft.temperature = super::state::TemperatureKind::Cosine;
+        window.state_mut().state.draft.temperature = super::draft::TemperatureKind::Cosine;
         window.state_mut().state.open_file("broken.safetensors".into());
         std::thread::sleep(Duration::from_millis(50));
         window.run_steps(6);

@@ -1,12 +1,13 @@
 //! The real model on the compute thread.
 
 use eframe::egui_wgpu::RenderState;
+use image::imageops::{self, FilterType};
 use image::RgbImage;
 
 use super::engine::{ModelInfo, ModelSource, Trajectory, Worker};
 use crate::device::{self, DeviceChoice, Selected};
-use crate::flow::{Latents, SampleSettings, Sampler, StepRecord};
-use crate::model::Model;
+use crate::flow::{self, Latents, SampleSettings, Sampler, State, StepRecord};
+use crate::model::{Model, from_pictures, params};
 
 /// A device, and the model that was last loaded on it.
 #[derive(Debug)]
@@ -52,17 +53,53 @@ impl Worker for ModelWorker {
             hash: model.hash().to_owned(),
             device: self.selected.description.clone(),
             source: source.clone(),
+            codebook: params::host(model.codebook().clone()).into(),
         };
         self.model = Some(model);
         Ok(info)
     }
 
-    fn begin(&self, settings: &SampleSettings) -> Result<Box<dyn Trajectory + '_>, String> {
-        let sampler = Sampler::new(self.model()?, settings.clone(), None);
+    fn begin(
+        &self,
+        settings: &SampleSettings,
+        start: Option<State>,
+    ) -> Result<Box<dyn Trajectory + '_>, String> {
+        let (model, settings) = (self.model()?, settings.clone());
+        let sampler = match start {
+            Some(start) => Sampler::from_state(model, settings, start),
+            None => Sampler::new(model, settings, None),
+        };
         match sampler {
             Ok(sampler) => Ok(Box::new(sampler)),
             Err(error) => Err(format!("The run cannot begin: {error}")),
         }
+    }
+
+    fn rethink(
+        &self,
+        record: &StepRecord,
+        settings: &SampleSettings,
+    ) -> Result<StepRecord, String> {
+        flow::rethink(self.model()?, record, settings)
+            .map_err(|error| format!("The model cannot be asked that: {error}"))
+    }
+
+    fn encode(&self, picture: &RgbImage) -> Result<Vec<u32>, String> {
+        let model = self.model()?;
+        let side = model.card.image_size() as u32;
+        let picture = match picture.dimensions() {
+            (width, height) if (width, height) == (side, side) => picture.clone(),
+            (width, height) => {
+                // The largest square in the middle.
+                let square = width.min(height);
+                let (x, y) = ((width - square) / 2, (height - square) / 2);
+                let middle = imageops::crop_imm(picture, x, y, square, square).to_image();
+                imageops::resize(&middle, side, side, FilterType::Lanczos3)
+            }
+        };
+        let latents = model.tokenizer.encode(from_pictures(&[picture], model.device()));
+        let codes = model.tokenizer.quantise(latents);
+        Ok(codes.into_data_as::<i64>().iter::<i64>().map(|code| code as u32).collect())
     }
 
     fn decode(&self, latents: &Latents) -> Vec<RgbImage> {

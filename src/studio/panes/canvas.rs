@@ -1,7 +1,5 @@
 //! The pictures: a batch as a grid, with what the model believes laid over it.
 
-use std::sync::Arc;
-
 use egui::{
     Align, Color32, ColorImage, ComboBox, Layout, Pos2, Rect, Response, Role, Sense, Slider,
     Stroke, StrokeKind, TextureHandle, TextureOptions, Ui, UiBuilder, Vec2, WidgetInfo, pos2, vec2,
@@ -11,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::LatentShape;
 use crate::studio::colormap::viridis;
-use crate::studio::engine::{PictureKey, RunId, View};
-use crate::studio::state::{Run, StudioState, Token, class_name};
+use crate::studio::engine::{PictureKey, View};
+use crate::studio::pictures::Pictures;
+use crate::studio::run::{Run, class_name};
+use crate::studio::state::{Shown, StudioState, Token};
 use crate::studio::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::widgets::{choice, empty_state, legend_ramp};
 
@@ -92,7 +92,7 @@ pub struct CanvasState {
     #[serde(skip)]
     pictures: Textures<(PictureKey, Filter)>,
     #[serde(skip)]
-    overlays: Textures<(RunId, usize, Overlay, u32)>,
+    overlays: Textures<(PictureKey, Overlay, u32)>,
 }
 
 impl Default for CanvasState {
@@ -320,10 +320,11 @@ fn toolbar(ui: &mut Ui, canvas: &mut CanvasState) {
 
 fn pictures(ui: &mut Ui, state: &mut StudioState, view: Rect) {
     let current = state.pictures();
+    let shown = state.shown();
     let Some(run) = &state.run else {
         return waiting(ui, state);
     };
-    let Some(shape) = run.frames.first().map(|frame| frame.record.x.shape) else { return };
+    let shape = run.shape;
     let side = run.model.card.image_size() as f32;
     let sheet = Sheet::new(shape.batch, Vec2::splat(side), view.size() - Vec2::splat(8.0 * GRID));
     let canvas = &mut state.canvas;
@@ -353,15 +354,19 @@ fn pictures(ui: &mut Ui, state: &mut StudioState, view: Rect) {
         camera = moved;
     }
 
-    if let Some((key, images)) = current {
+    if let Some((key, images)) = &current
+        && let Some(images) = images.host()
+    {
         let filter = match canvas.sharp {
             true => Filter::sharp(camera.zoom * ui.pixels_per_point()),
             false => Filter::Smooth,
         };
         let images = images.iter().map(|image| filter.enlarge(image));
-        canvas.pictures.update(ui.ctx(), (key, filter), "picture", filter.options(), images);
+        canvas.pictures.update(ui.ctx(), (*key, filter), "picture", filter.options(), images);
     }
-    update_overlay(ui, canvas, run, state.position);
+    if let (Some((key, _)), Some(shown)) = (&current, &shown) {
+        update_overlay(ui, canvas, run, *key, shown);
+    }
 
     let veil = Color32::from_white_alpha((canvas.opacity * 255.0) as u8);
     for index in 0..shape.batch {
@@ -464,11 +469,17 @@ fn entropy_top(run: &Run) -> f32 {
     ((run.max_entropy * 2.0).ceil() / 2.0).max(0.5)
 }
 
-fn update_overlay(ui: &Ui, canvas: &mut CanvasState, run: &Run, position: usize) {
+fn update_overlay(
+    ui: &Ui,
+    canvas: &mut CanvasState,
+    run: &Run,
+    pictures: PictureKey,
+    shown: &Shown,
+) {
     let overlay = canvas.overlay;
-    let (Some(frame), Some(changed)) = (run.frame(position), run.changed(position)) else { return };
-    let shape = frame.record.x.shape;
-    let entropy = frame.record.entropy();
+    let Some(changed) = run.changed(pictures.position) else { return };
+    let shape = run.shape;
+    let entropy = shown.record.entropy();
     let mark = palette(ui.visuals()).mark;
     let top = entropy_top(run);
     let colour = |image: usize, token: usize| {
@@ -480,7 +491,7 @@ fn update_overlay(ui: &Ui, canvas: &mut CanvasState, run: &Run, position: usize)
             }
             Overlay::Changes if changed[at] => mark,
             Overlay::Changes => Color32::TRANSPARENT,
-            Overlay::TopProbability => match &frame.record.posterior {
+            Overlay::TopProbability => match &shown.record.posterior {
                 Some(p) => viridis(p.top_probs[image * p.top * shape.tokens() + token]),
                 None => Color32::TRANSPARENT,
             },
@@ -490,7 +501,7 @@ fn update_overlay(ui: &Ui, canvas: &mut CanvasState, run: &Run, position: usize)
         let pixels = (0..shape.tokens()).map(|token| colour(image, token)).collect();
         ColorImage::new([shape.width, shape.height], pixels)
     });
-    let key = (run.id, position, overlay, top.to_bits());
+    let key = (pictures, overlay, top.to_bits());
     canvas.overlays.update(ui.ctx(), key, "overlay", TextureOptions::NEAREST, images);
 }
 
@@ -515,23 +526,19 @@ fn footer(ui: &mut Ui, state: &StudioState) {
 
 /// One line about a token.
 fn describe(run: &Run, position: usize, token: Token) -> String {
-    let Some(frame) = run.frame(position) else { return String::new() };
-    let shape = frame.record.x.shape;
-    if token.image >= shape.batch {
+    let (Some(frame), Some(codes), Some(at)) =
+        (run.frame(position), run.codes(position), token.index(run.shape))
+    else {
         return String::new();
-    }
-    let at = (token.image * shape.height + token.row) * shape.width + token.column;
-    let code = match &run.end {
-        Some(end) if run.is_end(position) => end.codes[at],
-        _ => frame.best[at],
     };
+    let code = codes[at];
     let place = format!(
         "picture {} · token ({}, {}) · code {code}",
         token.image + 1,
         token.row,
         token.column
     );
-    match frame.record.entropy().get(at) {
+    match frame.entropy.get(at) {
         Some(entropy) => format!("{place} · entropy {entropy:.2} nats"),
         None => place,
     }
@@ -557,7 +564,8 @@ fn legend(ui: &mut Ui, state: &StudioState, run: &Run) {
 }
 
 /// All pictures of a batch on one sheet, as the canvas lays them out, on white.
-pub fn contact_sheet(pictures: &Arc<[RgbImage]>) -> Option<RgbImage> {
+pub fn contact_sheet(pictures: &Pictures) -> Option<RgbImage> {
+    let pictures = pictures.host()?;
     let first = pictures.first()?;
     let (width, height) = first.dimensions();
     let columns = (pictures.len() as f32).sqrt().ceil() as u32;
@@ -611,7 +619,7 @@ mod tests {
     #[test]
     fn a_contact_sheet_holds_every_picture() {
         let picture = |level| RgbImage::from_pixel(32, 32, image::Rgb([level; 3]));
-        let sheet = contact_sheet(&[picture(10), picture(20), picture(30)].into()).unwrap();
+        let sheet = contact_sheet(&vec![picture(10), picture(20), picture(30)].into()).unwrap();
         assert_eq!(sheet.dimensions(), (2 * 34 + 2, 2 * 34 + 2));
         assert_eq!(sheet.get_pixel(4, 4).0, [10; 3]);
         assert_eq!(sheet.get_pixel(4, 40).0, [30; 3]);

@@ -7,7 +7,8 @@ use egui::{
 
 use crate::flow::Solver;
 use crate::model::Objective;
-use crate::studio::state::{Draft, GridKind, StudioState, TemperatureKind};
+use crate::studio::draft::{Draft, GridKind, TemperatureKind};
+use crate::studio::state::StudioState;
 use crate::studio::theme::{self, GRID, palette};
 use crate::studio::widgets::{Chart, Curve, Dash, Icon, Row, icon_button};
 
@@ -42,7 +43,7 @@ fn classes(ui: &mut Ui, state: &mut StudioState, height: f32) {
     ui.horizontal(|ui| {
         ui.label(theme::section(ui, "Class"));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.label(RichText::new(&state.draft.class).color(palette(ui.visuals()).accent));
+            ui.label(RichText::new(state.draft.class()).color(palette(ui.visuals()).accent));
         });
     });
     let hint = match names.len() {
@@ -60,7 +61,7 @@ fn classes(ui: &mut Ui, state: &mut StudioState, height: f32) {
         && ui.input(|input| input.key_pressed(egui::Key::Enter))
         && let Some(first) = names.iter().find(fits)
     {
-        state.draft.class.clone_from(first);
+        state.draft.choose_class(first);
         state.class_search.clear();
         state.reveal_class = true;
     }
@@ -79,10 +80,10 @@ fn classes(ui: &mut Ui, state: &mut StudioState, height: f32) {
                         let mut found = false;
                         for name in names.iter().filter(fits) {
                             found = true;
-                            let chosen = *name == state.draft.class;
+                            let chosen = state.draft.classes.contains(name);
                             let response = ui.add(Button::selectable(chosen, name.as_str()));
                             if response.clicked() {
-                                state.draft.class.clone_from(name);
+                                state.draft.choose_class(name);
                             }
                             if chosen && std::mem::take(&mut state.reveal_class) {
                                 response.scroll_to_me(Some(Align::Center));
@@ -180,13 +181,6 @@ fn sampler(ui: &mut Ui, draft: &mut Draft) {
             .fixed_decimals(2)
             .clamping(SliderClamping::Edits),
     );
-    // What is typed may be no number at all.
-    if !draft.guidance.is_finite() {
-        draft.guidance = 1.0;
-    }
-    if !(draft.shift.is_finite() && draft.shift > 0.0) {
-        draft.shift = 1.0;
-    }
 }
 
 /// A slider that is fine near zero, where temperature matters most.
@@ -210,10 +204,6 @@ fn temperature(ui: &mut Ui, draft: &mut Draft) {
     } else {
         Row::new("At t = 0", warm).slider(ui, temperature_slider(&mut draft.from));
         Row::new("At t = 1", warm).slider(ui, temperature_slider(&mut draft.to));
-    }
-    // Typed values may lie beyond the sliders, but have to mean something.
-    for value in [&mut draft.from, &mut draft.to] {
-        *value = if value.is_finite() { value.max(0.0) } else { 1.0 };
     }
     course(ui, draft);
 }
@@ -267,7 +257,7 @@ fn command(draft: &Draft) -> String {
     format!(
         "purrscope sample --class {} --count {} --seed {} --solver {} --grid {} --steps {} \
          --temperature {} --cfg {} --out out",
-        draft.class,
+        draft.class(),
         draft.count,
         draft.seed,
         draft.solver,

@@ -1,9 +1,16 @@
 //! The panes of the dock, one file each: functions over the window's state.
 
 pub mod canvas;
+pub mod codebook;
 pub mod controls;
+pub mod gallery;
+pub mod log;
+pub mod model;
+pub mod playground;
 pub mod posterior;
+pub mod sweep;
 pub mod timeline;
+pub mod training;
 
 use egui::{Margin, ScrollArea, Ui};
 use serde::{Deserialize, Serialize};
@@ -12,7 +19,7 @@ use super::state::StudioState;
 use super::theme::PANE_MARGIN;
 
 /// A pane of the dock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Pane {
     /// What to generate.
     Controls,
@@ -22,11 +29,37 @@ pub enum Pane {
     Timeline,
     /// The belief about one token.
     Posterior,
+    /// Every code.
+    Codebook,
+    /// What was made.
+    Gallery,
+    /// Two settings against each other.
+    Sweep,
+    /// A flow in the plane.
+    Playground,
+    /// What the model is.
+    Model,
+    /// Runs of training.
+    Training,
+    /// Everything that happened.
+    Log,
 }
 
 impl Pane {
     /// Every pane.
-    pub const ALL: [Self; 4] = [Self::Controls, Self::Canvas, Self::Timeline, Self::Posterior];
+    pub const ALL: [Self; 11] = [
+        Self::Controls,
+        Self::Canvas,
+        Self::Timeline,
+        Self::Posterior,
+        Self::Codebook,
+        Self::Gallery,
+        Self::Sweep,
+        Self::Playground,
+        Self::Model,
+        Self::Training,
+        Self::Log,
+    ];
 
     /// What its tab says.
     pub fn title(self) -> &'static str {
@@ -35,6 +68,13 @@ impl Pane {
             Self::Canvas => "Canvas",
             Self::Timeline => "Timeline",
             Self::Posterior => "Posterior",
+            Self::Codebook => "Codebook",
+            Self::Gallery => "Gallery",
+            Self::Sweep => "Sweep",
+            Self::Playground => "Playground",
+            Self::Model => "Model",
+            Self::Training => "Training",
+            Self::Log => "Log",
         }
     }
 
@@ -50,6 +90,13 @@ impl Pane {
             Self::Controls => padded(ui, scrolling, |ui| controls::show(ui, state)),
             Self::Timeline => padded(ui, margin, |ui| timeline::show(ui, state)),
             Self::Posterior => padded(ui, scrolling, |ui| posterior::show(ui, state)),
+            Self::Codebook => padded(ui, scrolling, |ui| codebook::show(ui, state)),
+            Self::Gallery => padded(ui, scrolling, |ui| gallery::show(ui, state)),
+            Self::Sweep => padded(ui, scrolling, |ui| sweep::show(ui, state)),
+            Self::Playground => padded(ui, margin, |ui| playground::show(ui, state)),
+            Self::Model => padded(ui, scrolling, |ui| model::show(ui, state)),
+            Self::Training => padded(ui, scrolling, |ui| training::show(ui, state)),
+            Self::Log => padded(ui, scrolling, |ui| log::show(ui, state)),
         }
     }
 }

@@ -5,7 +5,8 @@ use egui::{
     vec2,
 };
 
-use crate::studio::state::{Run, StudioState, Token};
+use crate::studio::run::Run;
+use crate::studio::state::{Shown, StudioState, Token};
 use crate::studio::theme::{self, GRID, palette};
 use crate::studio::widgets::{Chart, Curve, Dash, empty_state};
 
@@ -17,11 +18,13 @@ const PERPLEXITY_HINT: &str =
 
 /// Shows the pane.
 pub fn show(ui: &mut Ui, state: &mut StudioState) {
+    let shown = state.shown();
     let belief = state
         .run
         .as_ref()
+        .zip(shown)
         .zip(state.selected)
-        .and_then(|(run, token)| Belief::of(run, state.position, token));
+        .and_then(|((run, shown), token)| Belief::of(run, &shown, state.position, token));
     let Some(belief) = belief else {
         return empty_state(
             ui,
@@ -67,27 +70,20 @@ struct Belief {
 }
 
 impl Belief {
-    fn of(run: &Run, position: usize, token: Token) -> Option<Self> {
-        let frame = run.frame(position)?;
-        let shape = frame.record.x.shape;
-        if token.image >= shape.batch || token.row >= shape.height || token.column >= shape.width {
-            return None;
-        }
-        let at = (token.image * shape.height + token.row) * shape.width + token.column;
-        let posterior = frame.record.posterior.as_ref()?;
-        let course = run
-            .frames
-            .iter()
-            .filter_map(|frame| Some((frame.record.t, *frame.record.entropy().get(at)?)));
+    fn of(run: &Run, shown: &Shown, position: usize, token: Token) -> Option<Self> {
+        let at = token.index(run.shape)?;
+        let posterior = shown.record.posterior.as_ref()?;
+        let course =
+            run.frames.iter().filter_map(|frame| Some((frame.t, *frame.entropy.get(at)?)));
         let is_end = run.is_end(position);
         Some(Self {
             token,
             position,
-            steps: run.settings.steps,
+            steps: run.steps(),
             is_end,
             chosen: run.end.as_ref().filter(|_| is_end).map(|end| end.codes[at]),
             entropy: posterior.entropy[at],
-            temperature: frame.record.temperature,
+            temperature: shown.record.temperature,
             top: posterior.top_of(token.image, token.row, token.column),
             course: course.collect(),
             cursor: run.time(position),

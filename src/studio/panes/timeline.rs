@@ -6,7 +6,8 @@ use egui::{
     WidgetInfo, pos2, vec2,
 };
 
-use crate::studio::state::{Playback, Run, StudioState};
+use crate::studio::run::Run;
+use crate::studio::state::{Playback, StudioState};
 use crate::studio::theme::{self, GRID, palette};
 use crate::studio::widgets::{Chart, Curve, Dash, Icon, empty_state, icon_button};
 
@@ -35,7 +36,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
 }
 
 fn transport(ui: &mut Ui, state: &mut StudioState) {
-    let last = state.run.as_ref().map_or(0, |run| run.positions().saturating_sub(1));
+    let last = state.run.as_ref().map_or(0, Run::last);
     let (back, on) = (state.position > 0, state.position < last);
     ui.spacing_mut().item_spacing.x = 0.0;
     if icon_button(ui, Icon::First, "First step (Home)", back).clicked() {
@@ -77,7 +78,7 @@ fn transport(ui: &mut Ui, state: &mut StudioState) {
 fn readout(ui: &mut Ui, state: &StudioState) {
     let Some(run) = &state.run else { return };
     let Some(frame) = run.frame(state.position) else { return };
-    let steps = run.settings.steps;
+    let steps = run.steps();
     let step = match run.is_end(state.position) {
         true => "end".to_owned(),
         false => (state.position + 1).to_string(),
@@ -98,7 +99,7 @@ fn readout(ui: &mut Ui, state: &StudioState) {
         ),
         (
             "",
-            format!("{:>5.0} ms", frame.record.wall.as_secs_f64() * 1e3),
+            format!("{:>5.0} ms", frame.wall.as_secs_f64() * 1e3),
             15.0,
             "Time that this step took, in milliseconds.",
         ),
@@ -253,7 +254,7 @@ fn paint_dots(ui: &Ui, run: &Run, position: usize, chart: &Chart, rect: Rect) {
     let y = rect.center().y;
     painter.hline(rect.x_range(), y, Stroke::new(1.0, colours.outline));
     // Dots that would touch shrink to what room there is.
-    let room = rect.width() / run.settings.steps.max(1) as f32;
+    let room = rect.width() / run.steps().max(1) as f32;
     let radius = (room * 0.35).clamp(1.0, 3.0);
     for at in 0..run.times.len() {
         let place = pos2(chart.x(run.time(at)), y);

@@ -1,0 +1,5 @@
+//! Pictures that were made, on disk.
+
+/// State of the pane.
+#[derive(Debug, Default)]
+pub struct Gallery {}

@@ -1,0 +1,5 @@
+//! A flow in the plane.
+
+/// State of the pane.
+#[derive(Debug, Default)]
+pub struct Playground {}

@@ -1,0 +1,5 @@
+//! Runs over two settings.
+
+/// State of the pane.
+#[derive(Debug, Default)]
+pub struct Sweep {}
