@@ -14,8 +14,9 @@ use crate::flow::trajectory::Trajectory;
 use crate::flow::{
     Grid, LatentShape, Latents, RunRecord, SampleSettings, Sampler, Solver, Spot, Temperature,
 };
+use crate::io::animation::{self, Format};
 use crate::io::tensors::TensorFile;
-use crate::io::{animation, atomic, png};
+use crate::io::{atomic, png};
 use crate::model::Model;
 
 #[derive(Debug, Args)]
@@ -90,7 +91,19 @@ pub struct SampleArgs {
 /// Formats of animations.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Animation {
+    /// 256 colours a frame; opens everywhere
     Gif,
+    /// Exact colours, with the settings inside
+    Apng,
+}
+
+impl From<Animation> for Format {
+    fn from(animation: Animation) -> Self {
+        match animation {
+            Animation::Gif => Self::Gif,
+            Animation::Apng => Self::Apng,
+        }
+    }
 }
 
 /// Samples, then writes every file of the run.
@@ -152,10 +165,10 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         let bytes = png::encode(picture, &record.to_json()?)?;
         atomic::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if args.animate.is_some() {
+    if let Some(format) = args.animate.map(Format::from) {
         frames.push(pictures.clone());
-        let path = args.out.join(format!("seed{}.gif", settings.seed));
-        let bytes = animation::encode_gif(&frames)?;
+        let path = args.out.join(format!("seed{}.{}", settings.seed, format.extension()));
+        let bytes = animation::encode(format, &frames, &record.to_json()?)?;
         atomic::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &args.trajectory {

@@ -1,6 +1,6 @@
 //! PNG pictures that carry the settings they were made with.
 
-use std::io::Cursor;
+use std::io::{BufRead, Cursor, Seek};
 
 use image::RgbImage;
 use thiserror::Error;
@@ -40,13 +40,27 @@ pub fn settings(bytes: &[u8]) -> Result<String, PngError> {
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
     decoder.set_ignore_text_chunk(false);
     let reader = decoder.read_info()?;
-    reader
-        .info()
-        .utf8_text
-        .iter()
-        .find(|chunk| chunk.keyword == KEYWORD)
-        .and_then(|chunk| chunk.get_text().ok())
-        .ok_or(PngError::NoSettings)
+    settings_of(reader.info())
+}
+
+/// Size in pixels and settings of a PNG, of which no more is read than what lies before its pixels.
+///
+/// # Errors
+/// As [`settings`].
+pub fn head(file: impl BufRead + Seek) -> Result<([u32; 2], String), PngError> {
+    let mut decoder = png::Decoder::new(file);
+    decoder.set_ignore_text_chunk(false);
+    let reader = decoder.read_info()?;
+    let info = reader.info();
+    Ok(([info.width, info.height], settings_of(info)?))
+}
+
+fn settings_of(info: &png::Info<'_>) -> Result<String, PngError> {
+    let chunk = info.utf8_text.iter().find(|chunk| chunk.keyword == KEYWORD);
+    let mut chunk = chunk.cloned().ok_or(PngError::NoSettings)?;
+    // A compressed text, which this program does not write, may be huge.
+    chunk.decompress_text()?;
+    Ok(chunk.get_text()?)
 }
 
 #[cfg(test)]

@@ -133,6 +133,18 @@ pub enum Command {
         /// Pictures.
         batch: usize,
     },
+    /// Decode a view of a step into pixels on the host. Every such request is answered, with
+    /// [`Event::Decoded`].
+    DecodeStep {
+        /// Number of the request, chosen by the window.
+        ticket: u64,
+        /// What to decode.
+        view: View,
+        /// Place on the timeline; the number of steps for the end of the run.
+        position: usize,
+        /// The step; for the end of a run, its last step.
+        record: Arc<StepRecord>,
+    },
     /// Turn a picture, scaled to the model's size, into codes.
     Encode {
         /// Number of the request, chosen by the window.
@@ -204,7 +216,7 @@ pub enum Event {
         /// The prediction, decoded.
         predicted: Pictures,
     },
-    /// The answer to [`Command::Decode`].
+    /// The answer to [`Command::Decode`] and to [`Command::DecodeStep`].
     Decoded {
         /// Which request.
         ticket: u64,
@@ -380,7 +392,10 @@ impl Inbox {
             Command::Generate { .. } | Command::Stop => matches!(old, Command::Generate { .. }),
             Command::Render { .. } => matches!(old, Command::Render { .. }),
             Command::Rethink { .. } => matches!(old, Command::Rethink { .. }),
-            Command::Decode { .. } | Command::Encode { .. } | Command::Swatches(_) => false,
+            Command::Decode { .. }
+            | Command::DecodeStep { .. }
+            | Command::Encode { .. }
+            | Command::Swatches(_) => false,
         };
         self.waiting.retain(|old| {
             let pointless = supersedes(old);
@@ -412,6 +427,7 @@ impl Command {
             Self::Render { .. }
                 | Self::Rethink { .. }
                 | Self::Decode { .. }
+                | Self::DecodeStep { .. }
                 | Self::Encode { .. }
                 | Self::Swatches(_)
         )
@@ -555,13 +571,12 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
 fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
     match command {
         Command::Render { key, record } => {
-            let pictures = match key.view {
-                View::Predicted => worker.decode(&record.prediction),
-                View::Likeliest => worker.decode_codes(&record.likeliest, record.x.shape.batch),
-                View::State if key.position > record.step => worker.decode(&record.x_next),
-                View::State => worker.decode(&record.x),
-            };
-            report(Event::Rendered { key, pictures: pictures.into() });
+            let pictures = decode_step(worker, key.view, key.position, &record).into();
+            report(Event::Rendered { key, pictures });
+        }
+        Command::DecodeStep { ticket, view, position, record } => {
+            let pictures = decode_step(worker, view, position, &record).into();
+            report(Event::Decoded { ticket, pictures });
         }
         Command::Rethink { ticket, record, settings } => {
             match worker.rethink(&record, &settings) {
@@ -585,6 +600,21 @@ fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
             report(Event::Swatches(codes.into_iter().zip(pictures).collect()));
         }
         _ => {}
+    }
+}
+
+/// A view of the step at `position`, one picture an image of the batch.
+fn decode_step<W: Worker>(
+    worker: &W,
+    view: View,
+    position: usize,
+    record: &StepRecord,
+) -> Vec<RgbImage> {
+    match view {
+        View::Predicted => worker.decode(&record.prediction),
+        View::Likeliest => worker.decode_codes(&record.likeliest, record.x.shape.batch),
+        View::State if position > record.step => worker.decode(&record.x_next),
+        View::State => worker.decode(&record.x),
     }
 }
 

@@ -1,7 +1,13 @@
-//! File dialogs, pictures written with their settings, and settings read back from pictures: all
-//! away from the interface thread.
+//! File dialogs, runs written in many forms, and settings read back: all away from the interface
+//! thread.
 
-use std::fmt::Display;
+mod begin;
+mod feed;
+mod menu;
+mod numbers;
+mod restored;
+mod settings_file;
+
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,10 +17,12 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use rfd::{AsyncFileDialog, FileHandle};
-use serde::Deserialize;
 
+pub use self::begin::{Destination, Export, Exports};
+pub use self::menu::export_menu;
+pub use self::restored::{Kind, Restored, is_trajectory, parse};
 use super::run::{Run, class_name, class_of};
-use crate::flow::{RunRecord, SampleSettings};
+use crate::flow::RunRecord;
 use crate::io::{atomic, png};
 
 /// A dialog that closes sooner than this was never seen.
@@ -34,39 +42,6 @@ pub enum Reply {
     Restore(Box<Restored>),
     /// Something could not be done; what, for people.
     Failed(String),
-}
-
-/// The settings that a picture was made with.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Restored {
-    /// Name of the class.
-    pub class: Option<String>,
-    /// Digest of the model.
-    pub model_hash: Option<String>,
-    /// The rest.
-    #[serde(flatten)]
-    pub settings: SampleSettings,
-}
-
-impl Restored {
-    /// Most bytes of a picture that is read.
-    const LARGEST: u64 = 256 << 20;
-
-    /// Reads the settings in a PNG.
-    ///
-    /// # Errors
-    /// What is wrong with the file, for people.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let failed = |reason: &dyn Display| format!("{}: {reason}.", path.display());
-        let size = std::fs::metadata(path).map_err(|error| failed(&error))?.len();
-        if size > Self::LARGEST {
-            return Err(failed(&"too large for a picture"));
-        }
-        let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
-        let json = png::settings(&bytes).map_err(|error| failed(&error))?;
-        serde_json::from_str(&json)
-            .map_err(|error| failed(&format_args!("its settings cannot be used ({error})")))
-    }
 }
 
 /// The JSON that goes into a picture of `run`, taken at `position`.
@@ -92,16 +67,28 @@ pub fn settings_json(
 
 /// A name for a picture's file.
 pub fn file_name(run: &Run, position: usize, picture: Option<usize>) -> String {
-    let class = match picture {
-        Some(image) => class_of(&run.model.card, &run.settings, image),
-        None => class_name(&run.model.card, &run.settings).replace(' ', "-"),
-    };
     let which = picture.map_or_else(|| "sheet".to_owned(), |index| format!("{index:03}"));
     let when = match run.is_end(position) {
         true => String::new(),
         false => format!("-step{}", position + 1),
     };
-    format!("{class}-seed{}-{which}{when}.png", run.settings.seed)
+    format!("{}-{which}{when}.png", run_name(run, picture))
+}
+
+/// A name for what was made of a run, or of one of its pictures, without an end.
+pub fn run_name(run: &Run, picture: Option<usize>) -> String {
+    let class = match picture {
+        Some(image) => class_of(&run.model.card, &run.settings, image),
+        None => class_name(&run.model.card, &run.settings),
+    };
+    format!("{}-seed{}", plain(&class), run.settings.seed)
+}
+
+/// A text as part of a file's name: letters, digits, dots and dashes, not many, and no dot in front.
+pub fn plain(text: &str) -> String {
+    let safe = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+    let text: String = text.trim_start_matches('.').chars().take(40).map(safe).collect();
+    if text.is_empty() { "picture".to_owned() } else { text }
 }
 
 /// Writes a picture with its settings inside.
@@ -122,8 +109,8 @@ fn pictures_folder() -> PathBuf {
 
 /// `name` in `folder`, with a number where such a file is there already.
 fn unused_name(folder: &Path, name: &str) -> PathBuf {
-    let stem = name.strip_suffix(".png").unwrap_or(name);
-    let numbered = (2..).map(|number| folder.join(format!("{stem} ({number}).png")));
+    let (stem, end) = name.rsplit_once('.').unwrap_or((name, ""));
+    let numbered = (2..).map(|number| folder.join(format!("{stem} ({number}).{end}")));
     std::iter::once(folder.join(name))
         .chain(numbered)
         .find(|path| !path.exists())
@@ -242,27 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn settings_come_back_from_a_picture_and_from_the_command_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cat.png");
-        let json = r#"{"program":"purrscope 0.1.0","model":"m","model_hash":"ab","labels":[4,4],
-            "seed":7,"solver":"euler","grid":"shifted:3","steps":12,
-            "temperature":"linear:1.2:0.6","guidance":2.0,"image":1,"class":"cat-05"}"#;
-        write_png(&path, &RgbImage::new(2, 2), json).unwrap();
-        let restored = Restored::read(&path).unwrap();
-        assert_eq!(restored.class.as_deref(), Some("cat-05"));
-        assert_eq!(restored.settings.temperature.to_string(), "linear:1.2:0.6");
-        assert_eq!((restored.settings.seed, restored.settings.steps), (7, 12));
-    }
-
-    #[test]
-    fn a_picture_without_settings_is_named_in_the_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("holiday.png");
-        RgbImage::new(2, 2).save(&path).unwrap();
-        assert!(Restored::read(&path).unwrap_err().contains("holiday.png"));
-        write_png(&path, &RgbImage::new(2, 2), r#"{"steps":"many"}"#).unwrap();
-        assert!(Restored::read(&path).unwrap_err().contains("cannot be used"));
+    fn a_class_cannot_lead_out_of_the_folder() {
+        assert_eq!(plain("../../.bashrc"), "-..-.bashrc");
+        assert_eq!(plain("a/b\\c:d"), "a-b-c-d");
+        assert_eq!(plain(".."), "picture");
+        assert_eq!(plain("chat-05.é"), "chat-05.é");
+        assert_eq!(plain(&"x".repeat(99)).len(), 40);
     }
 
     #[test]

@@ -1,0 +1,195 @@
+//! Settings read back from what was exported.
+
+use std::fmt::Display;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::settings_file;
+use crate::flow::SampleSettings;
+use crate::io::png;
+use crate::io::tensors::{METADATA_KEY, TensorFile};
+
+/// The settings that a picture was made with.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Restored {
+    /// Name of the class.
+    pub class: Option<String>,
+    /// Digest of the model.
+    pub model_hash: Option<String>,
+    /// The rest.
+    #[serde(flatten)]
+    pub settings: SampleSettings,
+}
+
+/// What a dropped file is, by the end of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A picture or an APNG.
+    Png,
+    /// Settings.
+    Toml,
+    /// A model or a trajectory.
+    Tensors,
+}
+
+impl Kind {
+    /// The kind of a file; nothing for what cannot be opened.
+    pub fn of(path: &Path) -> Option<Self> {
+        let end = path.extension()?.to_str()?.to_ascii_lowercase();
+        match end.as_str() {
+            "png" | "apng" => Some(Self::Png),
+            "toml" => Some(Self::Toml),
+            "safetensors" => Some(Self::Tensors),
+            _ => None,
+        }
+    }
+}
+
+impl Restored {
+    /// Most bytes of a picture that is read.
+    const LARGEST: u64 = 256 << 20;
+
+    /// Reads the settings in an exported PNG, settings TOML or trajectory.
+    ///
+    /// # Errors
+    /// What is wrong with the file, for people.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let failed = |reason: &dyn Display| {
+            let reason = reason.to_string();
+            format!("{}: {}.", path.display(), reason.trim_end().trim_end_matches('.'))
+        };
+        let json = match Kind::of(path) {
+            Some(Kind::Tensors) => trajectory_settings(path)?,
+            kind => {
+                let size = fs::metadata(path).map_err(|error| failed(&error))?.len();
+                if size > Self::LARGEST {
+                    return Err(failed(&"too large to hold settings"));
+                }
+                let bytes = fs::read(path).map_err(|error| failed(&error))?;
+                if kind == Some(Kind::Toml) {
+                    let text = String::from_utf8(bytes).map_err(|_| failed(&"not a text"))?;
+                    // The parser shows the line on lines of its own.
+                    settings_file::to_json(&text)
+                        .map_err(|error| failed(&one_line(&error.to_string())))?
+                } else {
+                    let json = png::settings(&bytes).map_err(|error| failed(&error))?;
+                    parse(&json).map_err(|error| failed(&error))?
+                }
+            }
+        };
+        // Every setting has a default, so that a file without any would pass for one.
+        if !json.get("labels").is_some_and(Value::is_array) {
+            return Err(failed(&"it holds no settings of a run (labels are missing)"));
+        }
+        Self::from_value(json).map_err(|error| failed(&error))
+    }
+
+    /// The settings in the JSON of a picture.
+    ///
+    /// # Errors
+    /// What is wrong with them, for people.
+    pub fn from_value(json: Value) -> Result<Self, String> {
+        serde_json::from_value(json)
+            .map_err(|error| format!("its settings cannot be used ({error})"))
+    }
+}
+
+/// JSON of a picture's text chunk.
+///
+/// # Errors
+/// It is no JSON; for people.
+pub fn parse(json: &str) -> Result<Value, String> {
+    serde_json::from_str(json).map_err(|error| format!("its settings cannot be used ({error})"))
+}
+
+fn one_line(text: &str) -> String {
+    let words = text.lines().map(str::trim).filter(|line| {
+        // Pointers at a column mean nothing in one line.
+        !line.is_empty() && !line.chars().all(|c| matches!(c, '|' | '^' | ' '))
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a safetensors file is a trajectory.
+pub fn is_trajectory(path: &Path) -> bool {
+    TensorFile::open(path).is_ok_and(|file| file.contains("t") && file.contains("codes"))
+}
+
+fn trajectory_settings(path: &Path) -> Result<Value, String> {
+    let file = TensorFile::open(path).map_err(|error| format!("{error}."))?;
+    let json = file.metadata(METADATA_KEY).filter(|_| file.contains("t"));
+    let failed = |reason: String| format!("{}: {reason}.", path.display());
+    let json = json.ok_or_else(|| failed("it is no trajectory of this program".to_owned()))?;
+    parse(json).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+
+    use super::super::write_png;
+    use super::*;
+    use crate::io::tensors::{Precision, TensorWriter};
+
+    #[test]
+    fn settings_come_back_from_a_picture_and_from_the_command_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cat.png");
+        let json = r#"{"program":"purrscope 0.1.0","model":"m","model_hash":"ab","labels":[4,4],
+            "seed":7,"solver":"euler","grid":"shifted:3","steps":12,
+            "temperature":"linear:1.2:0.6","guidance":2.0,"image":1,"class":"cat-05"}"#;
+        write_png(&path, &RgbImage::new(2, 2), json).unwrap();
+        let restored = Restored::read(&path).unwrap();
+        assert_eq!(restored.class.as_deref(), Some("cat-05"));
+        assert_eq!(restored.settings.temperature.to_string(), "linear:1.2:0.6");
+        assert_eq!((restored.settings.seed, restored.settings.steps), (7, 12));
+
+        let toml = folder.path().join("cat.TOML");
+        fs::write(&toml, settings_file::from_json(json).unwrap()).unwrap();
+        assert_eq!(Restored::read(&toml).unwrap(), restored);
+
+        let tensors = folder.path().join("cat.safetensors");
+        let mut writer = TensorWriter::default();
+        writer.metadata(METADATA_KEY, json.to_owned());
+        writer.floats("t", &[2], &[0.0, 1.0], Precision::F32);
+        writer.integers("codes", &[1], [3]);
+        writer.write(&tensors).unwrap();
+        assert!(is_trajectory(&tensors));
+        assert_eq!(Restored::read(&tensors).unwrap(), restored);
+    }
+
+    #[test]
+    fn a_file_without_settings_is_named_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        RgbImage::new(2, 2).save(at("holiday.png")).unwrap();
+        write_png(&at("many.png"), &RgbImage::new(2, 2), r#"{"labels":[1],"steps":"many"}"#)
+            .unwrap();
+        write_png(&at("empty.png"), &RgbImage::new(2, 2), "{}").unwrap();
+        fs::write(at("torn.png"), [0; 10]).unwrap();
+        fs::write(at("torn.toml"), "steps = [1,\nfoo").unwrap();
+        fs::write(at("other.toml"), "[package]\nname = 'x'").unwrap();
+        fs::write(at("binary.toml"), [0xff; 10]).unwrap();
+        fs::write(at("torn.safetensors"), [1; 10]).unwrap();
+        TensorWriter::default().write(&at("none.safetensors")).unwrap();
+        for (name, reason) in [
+            ("holiday.png", "no purrscope settings"),
+            ("many.png", "cannot be used"),
+            ("empty.png", "no settings of a run"),
+            ("torn.png", "not a readable PNG"),
+            ("torn.toml", "not a TOML file"),
+            ("other.toml", "no settings of a run"),
+            ("binary.toml", "not a text"),
+            ("torn.safetensors", "not a valid safetensors"),
+            ("none.safetensors", "no trajectory"),
+            ("gone.png", ""),
+        ] {
+            let error = Restored::read(&at(name)).unwrap_err();
+            assert!(error.contains(name) && error.contains(reason), "{error}");
+            assert!(!error.contains('\n') && error.ends_with('.') && !error.ends_with(".."), "{error}");
+        }
+    }
+}
