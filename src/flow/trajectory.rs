@@ -96,20 +96,15 @@ pub fn write_steps<S: Borrow<StepRecord>, E: From<TensorFileError>>(
         }
     }
     let written = atomic::write_with(path, |aside| {
-        let mut file: Option<Layout<_>> = None;
+        let mut record = step(0).map_err(Fault::Step)?;
+        let mut file = Layout::begin(BufWriter::new(aside), &end, steps, record.borrow())?;
         for at in 0..steps {
-            let record = step(at).map_err(Fault::Step)?;
-            let record = record.borrow();
-            let file = match &mut file {
-                Some(file) => file,
-                none => none.insert(Layout::begin(BufWriter::new(&mut *aside), &end, steps, record)?),
-            };
-            file.step(at, steps, record)?;
+            if at > 0 {
+                record = step(at).map_err(Fault::Step)?;
+            }
+            file.step(at, steps, record.borrow())?;
         }
-        if let Some(file) = &mut file {
-            file.finish(&end)?;
-        }
-        Ok(())
+        Ok(file.finish(&end)?)
     });
     written.map_err(|fault| match fault {
         Fault::Io(source) => TensorFileError::Io { path: PathBuf::from(path), source }.into(),

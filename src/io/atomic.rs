@@ -24,16 +24,34 @@ pub fn write_with<E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut NamedTempFile) -> Result<(), E>,
 ) -> Result<(), E> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let mut aside = NamedTempFile::with_prefix_in(".purrscope-", folder)?;
     fill(&mut aside)?;
     make_readable(aside.as_file())?;
     aside.as_file().sync_all()?;
     aside.persist(path).map_err(|error| error.error)?;
     Ok(sync_folder(folder)?)
+}
+
+/// As [`write()`], but never over a file that is there.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] for one that is, or whatever the file system says.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = folder_of(path);
+    let mut aside = NamedTempFile::with_prefix_in(".purrscope-", folder)?;
+    aside.write_all(bytes)?;
+    make_readable(aside.as_file())?;
+    aside.as_file().sync_all()?;
+    aside.persist_noclobber(path).map_err(|error| error.error)?;
+    sync_folder(folder)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Gives the file the permissions that any new file has: temporary files start out private.
@@ -80,6 +98,17 @@ mod tests {
         write(&path, b"old").unwrap();
         write(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write_new(&path, b"old").unwrap();
+        let error = write_new(&path, b"new").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

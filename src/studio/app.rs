@@ -13,6 +13,7 @@ use super::draft::Draft;
 use super::engine::{Engine, ModelSource, View};
 use super::export::{Dialogs, Reply};
 use super::frames::FrameTimes;
+use super::jobs::Wake;
 use super::pages::Page;
 use super::panes::canvas::{CanvasState, Overlay};
 use super::state::{Playback, StudioState, Token};
@@ -86,6 +87,8 @@ impl StudioApp {
         (state.draft, state.canvas, state.playback) = (draft, canvas, playback);
         (state.recent, state.scale) = (recent, scale.clamp(0.5, 3.0));
         ctx.set_zoom_factor(state.scale);
+        let window = ctx.clone();
+        state.jobs.set_wake(Wake::new(move || window.request_repaint()));
         state.load_model(source);
         let mut app = Self {
             state,
@@ -102,6 +105,12 @@ impl StudioApp {
         app
     }
 
+    /// Keeps finished pictures in a folder; without one, which is how a window begins, nothing is kept.
+    pub fn open_gallery(&mut self, folder: PathBuf) {
+        let wake = self.state.jobs.wake().clone();
+        self.state.gallery.open(folder, wake, &mut self.state.notices);
+    }
+
     fn send_commands(&mut self) {
         for command in self.state.take_commands() {
             self.engine.send(command);
@@ -113,23 +122,19 @@ impl StudioApp {
         for event in self.engine.events() {
             self.state.take(event);
         }
+        self.state.follow_others();
         for reply in self.dialogs.replies() {
             match reply {
                 Reply::Open(path) => self.state.open_file(path),
                 Reply::Saved(path) => self.state.notices.tell(format!("Saved {}.", path.display())),
-                Reply::Restore(restored) => self.state.restore(&restored),
                 Reply::Failed(text) => self.state.notices.error(text),
             }
         }
         let dropped = ctx.input(|input| {
             input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect::<Vec<_>>()
         });
-        match dropped.into_iter().next() {
-            Some(path) if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("png")) => {
-                self.dialogs.restore(ctx, path);
-            }
-            Some(path) => self.state.open_file(path),
-            None => {}
+        if let Some(path) = dropped.into_iter().next() {
+            self.state.open_file(path);
         }
         if let Some(pane) = self.state.wanted_pane.take() {
             self.dock.reveal(pane);

@@ -48,6 +48,8 @@ pub enum Outcome {
     Restored(Box<Restored>),
     /// A file was found to be a model.
     Model(PathBuf),
+    /// Something was done of which nobody need be told.
+    Quiet,
     /// It was cancelled, and left nothing behind.
     Cancelled,
     /// Something could not be done; what, for people.
@@ -72,6 +74,11 @@ impl Progress {
     /// Says how much is done, from 0 to 1.
     pub fn reach(&self, part: f32) {
         self.shared.part.store(part.clamp(0.0, 1.0).to_bits(), Ordering::Relaxed);
+        self.wake.call();
+    }
+
+    /// Says that it has changed something that the window waits for.
+    pub fn stir(&self) {
         self.wake.call();
     }
 

@@ -17,6 +17,7 @@ mod fake;
 pub mod frames;
 pub mod gallery;
 pub mod history;
+pub mod jobs;
 pub mod notices;
 mod pages;
 pub mod panes;
@@ -88,7 +89,10 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             move || ModelWorker::new(device, window.as_ref()),
             move || ctx.request_repaint(),
         )?;
-        let app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);
+        let mut app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);
+        if let Some(folder) = gallery::default_folder() {
+            app.open_gallery(folder);
+        }
         Ok(Box::new(app) as Box<dyn eframe::App>)
     };
     Ok(eframe::run_native("purrscope", native, Box::new(create))?)

@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, FIRST_CLASS};
 use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, View};
-use super::export::Restored;
+use super::export::{Exports, Kind, Restored, is_trajectory};
 use super::gallery::Gallery;
 use super::history::History;
+use super::jobs::{Jobs, Outcome};
 use super::notices::Notices;
 use super::panes::Pane;
 use super::panes::canvas::CanvasState;
@@ -184,6 +185,10 @@ pub struct StudioState {
     pub playground: Playground,
     /// Training in the background.
     pub training: Training,
+    /// Work in the background.
+    pub jobs: Jobs,
+    /// Files being written.
+    pub(super) exports: Exports,
     /// What happened.
     pub notices: Notices,
     /// Files that were opened, newest first.
@@ -226,6 +231,8 @@ impl Default for StudioState {
             sweep: Sweep::default(),
             playground: Playground::default(),
             training: Training::default(),
+            jobs: Jobs::default(),
+            exports: Exports::default(),
             notices: Notices::default(),
             recent: Vec::new(),
             scale: 1.0,
@@ -255,16 +262,25 @@ impl StudioState {
         self.outbox.push(Command::LoadModel(source));
     }
 
-    /// Opens a model file that was chosen or dropped.
+    /// Opens a file that was chosen or dropped: a model, or anything that settings can be read from.
     pub fn open_file(&mut self, path: PathBuf) {
-        if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("safetensors")) {
-            self.load_model(ModelSource::File(path));
-        } else {
-            self.notices.error(format!(
-                "{} was not opened: a model is a .safetensors file.",
-                path.file_name().unwrap_or(path.as_os_str()).to_string_lossy(),
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let Some(kind) = Kind::of(&path) else {
+            return self.notices.error(format!(
+                "{name} was not opened: a model or a trajectory is a .safetensors file, a picture \
+                 made here a .png, and its settings a .toml.",
             ));
-        }
+        };
+        self.jobs.start(format!("Reading {name}"), move |_| {
+            // What is wrong with a model is said where it is loaded.
+            if kind == Kind::Tensors && !is_trajectory(&path) {
+                return Outcome::Model(path);
+            }
+            match Restored::read(&path) {
+                Ok(restored) => Outcome::Restored(Box::new(restored)),
+                Err(text) => Outcome::Failed(text),
+            }
+        });
     }
 
     /// Makes a picture again from the settings that were read from it.
@@ -454,6 +470,11 @@ impl StudioState {
         here.then_some((asked, record, pictures))
     }
 
+    /// The step on show and what is asked of it, where its belief is not the run's own.
+    pub(super) fn asked_here(&self) -> Option<(&SampleSettings, &Arc<StepRecord>)> {
+        self.what_if().map(|(asked, record, _)| (&asked.settings, record))
+    }
+
     /// The step on show, or what it would be under the settings on the controls.
     pub fn shown(&self) -> Option<Shown> {
         if let Some((_, record, _)) = self.what_if() {
@@ -463,7 +484,7 @@ impl StudioState {
         Some(Shown { record, what_if: false })
     }
 
-    fn number_ticket(&mut self) -> u64 {
+    pub(super) fn number_ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket - 1
     }
@@ -512,6 +533,7 @@ impl StudioState {
                     }
                     None => self.loading = None,
                 }
+                self.exports.fail_waiting("the computation broke off");
                 self.notices.error(text);
             }
             Event::Rendered { key, pictures } => self.take_rendered(key, pictures),
@@ -573,7 +595,10 @@ impl StudioState {
         if self.run.as_ref().is_none_or(|run| run.id != id) {
             let Some(model) = &self.model else { return };
             let shape = record.x.shape;
-            self.run = Some(Run::new(id, active.settings.clone(), Arc::clone(model), shape));
+            let new = Run::new(id, active.settings.clone(), Arc::clone(model), shape);
+            if let Some(old) = self.run.replace(new) {
+                self.exports.hold(old);
+            }
             self.asked_view = None;
             self.position = 0;
             self.selected = self.selected.filter(|token| token.index(shape).is_some());
@@ -587,6 +612,7 @@ impl StudioState {
     }
 
     fn take_end(&mut self, id: RunId, codes: Vec<u32>, pictures: Pictures, wall: Duration) {
+        let live = self.active.as_ref().is_some_and(|active| active.live);
         if !self.end_active(id) {
             return;
         }
@@ -602,6 +628,9 @@ impl StudioState {
         self.notices.note(text);
         if self.follow {
             self.go_last();
+        }
+        if !live {
+            self.keep_end();
         }
     }
 
@@ -693,7 +722,7 @@ impl StudioState {
     }
 
     /// Which pictures are to be shown now, and they themselves where they are known.
-    fn known_pictures(&self) -> (Option<PictureKey>, Option<Pictures>) {
+    pub(super) fn known_pictures(&self) -> (Option<PictureKey>, Option<Pictures>) {
         let Some(run) = &self.run else { return (None, None) };
         let view = self.canvas.view;
         let mut key = PictureKey { run: run.id, position: self.position, view, ticket: 0 };

@@ -19,10 +19,12 @@ use image::RgbImage;
 use rfd::{AsyncFileDialog, FileHandle};
 
 pub use self::begin::{Destination, Export, Exports};
+pub use self::feed::{Eater, Hunger};
 pub use self::menu::export_menu;
 pub use self::restored::{Kind, Restored, is_trajectory, parse};
 use super::run::{Run, class_name, class_of};
-use crate::flow::RunRecord;
+use super::state::StudioState;
+use crate::flow::{Branch, RunRecord, SampleSettings};
 use crate::io::{atomic, png};
 
 /// A dialog that closes sooner than this was never seen.
@@ -38,8 +40,6 @@ pub enum Reply {
     Open(PathBuf),
     /// A picture was written.
     Saved(PathBuf),
-    /// Settings were read from a picture.
-    Restore(Box<Restored>),
     /// Something could not be done; what, for people.
     Failed(String),
 }
@@ -53,14 +53,56 @@ pub fn settings_json(
     position: usize,
     picture: Option<usize>,
 ) -> Result<String, serde_json::Error> {
+    let t = (!run.is_end(position)).then(|| run.time(position));
+    record_of(run, picture, &run.settings, t)
+}
+
+impl StudioState {
+    /// The JSON of a picture of the step on show, or of all of them; of the `whole` run if that is
+    /// meant. Nothing without a run.
+    ///
+    /// # Errors
+    /// None that a setting in range can cause.
+    pub(super) fn settings_json(
+        &self,
+        picture: Option<usize>,
+        whole: bool,
+    ) -> Option<Result<String, serde_json::Error>> {
+        let run = self.run.as_ref()?;
+        let (key, _) = self.known_pictures();
+        let asked = self.asked_here().filter(|_| key.is_some_and(|key| key.ticket != 0));
+        Some(match asked.filter(|_| !whole) {
+            // Another belief about a step is that of a run which branches off there.
+            Some((settings, record)) => {
+                let step = self.position.min(run.frames.len().saturating_sub(1));
+                let branch = Branch { step, parent: run.settings.clone() };
+                let settings =
+                    SampleSettings { branch: Some(Box::new(branch)), ..settings.clone() };
+                record_of(run, picture, &settings, Some(record.t))
+            }
+            None => {
+                let open = !whole && !run.is_end(self.position);
+                let t = open.then(|| run.time(self.position));
+                record_of(run, picture, &run.settings, t)
+            }
+        })
+    }
+}
+
+fn record_of(
+    run: &Run,
+    picture: Option<usize>,
+    settings: &SampleSettings,
+    t: Option<f32>,
+) -> Result<String, serde_json::Error> {
     RunRecord {
         class: Some(match picture {
             Some(image) => class_of(&run.model.card, &run.settings, image),
             None => class_name(&run.model.card, &run.settings),
         }),
         image: picture,
-        t: (!run.is_end(position)).then(|| run.time(position)),
-        ..RunRecord::new(&run.model.card.name, &run.model.hash, &run.settings)
+        t,
+        ..RunRecord::new(&run.model.card.name, &run.model.hash, settings)
     }
     .to_json()
 }
@@ -137,24 +179,14 @@ impl Dialogs {
         self.replies.try_iter()
     }
 
-    /// Reads the settings in a picture.
-    pub fn restore(&self, ctx: &egui::Context, path: PathBuf) {
-        self.work(ctx, move || {
-            Some(match Restored::read(&path) {
-                Ok(restored) => Reply::Restore(Box::new(restored)),
-                Err(text) => Reply::Failed(text),
-            })
-        });
-    }
-
     /// Asks for a model file.
     pub fn open_model(&self, ctx: &egui::Context) {
         let dialog = AsyncFileDialog::new()
-            .set_title("Open a model")
-            .add_filter("Purrscope model", &["safetensors"]);
+            .set_title("Open a model, a picture, settings or a trajectory")
+            .add_filter("Models, pictures and settings", &["safetensors", "png", "toml"]);
         let chosen = |path: Option<PathBuf>| match path {
             Some(path) => Ok(Reply::Open(path)),
-            None => Err(format!("{NO_DIALOG}. Models can also be dropped on this window.")),
+            None => Err(format!("{NO_DIALOG}. Files can also be dropped on this window.")),
         };
         self.ask(ctx, dialog.pick_file(), chosen);
     }

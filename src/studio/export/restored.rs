@@ -84,16 +84,8 @@ impl Restored {
         if !json.get("labels").is_some_and(Value::is_array) {
             return Err(failed(&"it holds no settings of a run (labels are missing)"));
         }
-        Self::from_value(json).map_err(|error| failed(&error))
-    }
-
-    /// The settings in the JSON of a picture.
-    ///
-    /// # Errors
-    /// What is wrong with them, for people.
-    pub fn from_value(json: Value) -> Result<Self, String> {
         serde_json::from_value(json)
-            .map_err(|error| format!("its settings cannot be used ({error})"))
+            .map_err(|error| failed(&format_args!("its settings cannot be used ({error})")))
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod chart;
 mod icon;
+mod jobs;
 mod row;
 
 pub use chart::{Chart, Curve, Dash};
+pub use jobs::job_strip;
 pub use icon::{Icon, icon_button};
 pub use row::{Row, choice, empty_state, legend_ramp};

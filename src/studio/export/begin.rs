@@ -1,0 +1,460 @@
+//! What can be exported, and how an export goes: a place is chosen, the run is fed to a job, and the
+//! job writes the file.
+
+use std::fmt;
+use std::fs;
+use std::future::Future;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Instant;
+
+use rfd::{AsyncFileDialog, FileHandle};
+
+use super::feed::{Eater, Feed, Hunger, Wanted};
+use super::{SEEN_AFTER, file_name, numbers, pictures_folder, run_name, settings_file, unused_name};
+use crate::flow::trajectory::{self, End};
+use crate::io::animation::{Animation, AnimationError, Format};
+use crate::io::tensors::TensorFileError;
+use crate::io::{atomic, png};
+use crate::studio::engine::{RunId, View};
+use crate::studio::jobs::{Outcome, Progress};
+use crate::studio::panes::canvas::contact_sheet;
+use crate::studio::run::{Run, class_name};
+use crate::studio::state::StudioState;
+
+/// Something to export of the run on show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Export {
+    /// A picture of the step on show, as PNG.
+    Picture(usize),
+    /// All pictures of the step on show, on one sheet.
+    Sheet,
+    /// Every step as a frame.
+    Animation(Format),
+    /// Every number, as safetensors.
+    Trajectory,
+    /// A line of figures a step, as CSV.
+    Numbers,
+    /// The settings, as TOML.
+    Settings,
+}
+
+impl Export {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Picture(_) | Self::Sheet => "png",
+            Self::Animation(format) => format.extension(),
+            Self::Trajectory => "safetensors",
+            Self::Numbers => "csv",
+            Self::Settings => "toml",
+        }
+    }
+
+    /// What its file is, for people.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Picture(_) => "PNG picture",
+            Self::Sheet => "Contact sheet",
+            Self::Animation(Format::Gif) => "GIF",
+            Self::Animation(Format::Apng) => "APNG",
+            Self::Trajectory => "Trajectory",
+            Self::Numbers => "Numbers of every step",
+            Self::Settings => "Settings",
+        }
+    }
+}
+
+/// Where exports go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Destination {
+    /// Where a person says, each time.
+    #[default]
+    Ask,
+    /// Into this folder, under a name that is not taken.
+    Folder(PathBuf),
+}
+
+/// Exports on their way.
+#[derive(Debug, Default)]
+pub struct Exports {
+    /// Where they go.
+    pub destination: Destination,
+    feeds: Vec<Feed>,
+    /// Runs that are no longer on show, but being exported.
+    old: Vec<Run>,
+}
+
+impl Exports {
+    /// Holds on to a run that goes off the screen for as long as it is being exported.
+    pub fn hold(&mut self, run: Run) {
+        if self.feeds.iter().any(|feed| feed.run() == run.id) {
+            self.old.push(run);
+        }
+    }
+
+    /// Ends the exports that wait for the compute thread, which broke off.
+    pub fn fail_waiting(&mut self, text: &str) {
+        self.feeds.iter_mut().for_each(|feed| feed.fail(text));
+    }
+
+    /// Adds a feed.
+    pub(super) fn add(&mut self, feed: Feed) {
+        self.feeds.push(feed);
+    }
+}
+
+/// Why there is no file.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// A person said so.
+    Cancelled,
+    /// What is wrong.
+    Failed(String),
+}
+
+impl Stop {
+    pub(super) fn failed(reason: impl fmt::Display) -> Self {
+        Self::Failed(reason.to_string())
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<AnimationError> for Stop {
+    fn from(error: AnimationError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<TensorFileError> for Stop {
+    fn from(error: TensorFileError) -> Self {
+        match error {
+            // The path is named anyway.
+            TensorFileError::Io { source, .. } => Self::failed(source),
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl From<Hunger> for Stop {
+    fn from(hunger: Hunger) -> Self {
+        match hunger {
+            Hunger::Cancelled => Self::Cancelled,
+            Hunger::Failed(text) => Self::Failed(text),
+        }
+    }
+}
+
+/// A place for a file that may still have to be chosen.
+pub(super) enum Place {
+    Dialog(Pin<Box<dyn Future<Output = Option<FileHandle>> + Send>>, Instant),
+    Folder(PathBuf),
+}
+
+impl Place {
+    /// Begins to ask where a file is to go. Dialogs have to be made on the window's thread.
+    pub(super) fn ask(destination: &Destination, kind: &str, name: &str) -> Self {
+        match destination {
+            Destination::Folder(folder) => Self::Folder(folder.clone()),
+            Destination::Ask => {
+                let end = Path::new(name).extension().unwrap_or_default().to_string_lossy();
+                let dialog = AsyncFileDialog::new()
+                    .set_title(format!("Save: {kind}"))
+                    .set_file_name(name)
+                    .add_filter(kind, &[end]);
+                Self::Dialog(Box::pin(dialog.save_file()), Instant::now())
+            }
+        }
+    }
+
+    /// The path that was chosen; nothing where the dialog was closed. Where none could be shown, one in
+    /// the folder of pictures.
+    pub(super) fn wait(self, name: &str) -> Option<PathBuf> {
+        match self {
+            Self::Folder(folder) => Some(unused_name(&folder, name)),
+            Self::Dialog(dialog, opened) => match pollster::block_on(dialog) {
+                Some(file) => {
+                    let end = Path::new(name).extension().unwrap_or_default();
+                    Some(file.path().with_extension(end))
+                }
+                None if opened.elapsed() > SEEN_AFTER => None,
+                None => Some(unused_name(&pictures_folder(), name)),
+            },
+        }
+    }
+}
+
+/// Waits for the place, lets `write` write the file, and says what came of it.
+pub(super) fn write_file(
+    place: Place,
+    name: &str,
+    progress: &Progress,
+    write: impl FnOnce(&Path) -> Result<(), Stop>,
+) -> Outcome {
+    let Some(path) = place.wait(name) else { return Outcome::Cancelled };
+    if progress.is_cancelled() {
+        return Outcome::Cancelled;
+    }
+    match write(&path) {
+        Ok(()) => Outcome::Done(format!("Saved {}.", path.display())),
+        Err(Stop::Cancelled) => Outcome::Cancelled,
+        Err(Stop::Failed(reason)) => Outcome::Failed(format!(
+            "{} was not written: {}.",
+            path.display(),
+            reason.trim_end_matches('.')
+        )),
+    }
+}
+
+impl StudioState {
+    /// Whether there is anything of this kind to export.
+    pub(crate) fn can_export(&self, what: Export) -> bool {
+        let Some(run) = &self.run else { return false };
+        match what {
+            Export::Picture(index) => index < run.shape.batch,
+            Export::Sheet => run.shape.batch > 1,
+            Export::Animation(_) | Export::Numbers => run.positions() > 0,
+            Export::Trajectory => run.end.is_some(),
+            Export::Settings => true,
+        }
+    }
+
+    /// Begins to export something of the run on show.
+    pub(crate) fn export(&mut self, what: Export) {
+        let picture = match what {
+            Export::Picture(index) => Some(index),
+            _ => None,
+        };
+        let whole = !matches!(what, Export::Picture(_) | Export::Sheet);
+        let json = match self.settings_json(picture, whole) {
+            Some(Ok(json)) => json,
+            Some(Err(error)) => {
+                let text = format!("The settings could not be written down: {error}.");
+                return self.notices.error(text);
+            }
+            None => return,
+        };
+        let Some(run) = &self.run else { return };
+        let name = match what {
+            Export::Picture(_) | Export::Sheet => file_name(run, self.position, picture),
+            _ => format!("{}.{}", run_name(run, None), what.extension()),
+        };
+        let title = format!("{} of {}", what.name(), class_name(&run.model.card, &run.settings));
+        let id = run.id;
+        let place = Place::ask(&self.exports.destination, what.name(), &name);
+        match what {
+            Export::Picture(_) | Export::Sheet => {
+                let Some(wanted) = self.wanted_here() else { return };
+                let eater = self.begin_feed(id, [wanted]);
+                self.jobs.start(title, move |progress| {
+                    write_file(place, &name, progress, |path| {
+                        write_picture(path, &eater, progress, picture, &json)
+                    })
+                });
+            }
+            Export::Animation(format) => {
+                let all = (0..run.positions()).map(|at| Wanted::Pictures(at, View::Predicted));
+                let (all, frames) = (all.collect::<Vec<_>>(), run.positions());
+                let eater = self.begin_feed(id, all);
+                self.jobs.start(title, move |progress| {
+                    write_file(place, &name, progress, |path| {
+                        write_animation(path, &eater, progress, format, frames, &json)
+                    })
+                });
+            }
+            Export::Trajectory => {
+                let Some(end) = &run.end else { return };
+                let (settings, codes) = (run.settings.clone(), end.codes.clone());
+                let steps = run.frames.len();
+                let eater = self.begin_feed(id, (0..steps).map(Wanted::Record));
+                self.jobs.start(title, move |progress| {
+                    write_file(place, &name, progress, |path| {
+                        let end = End { settings: &settings, settings_json: json, codes: &codes };
+                        trajectory::write_steps(path, end, steps, |at| {
+                            progress.reach(at as f32 / steps as f32);
+                            eater.record(progress).map_err(Stop::from)
+                        })
+                    })
+                });
+            }
+            Export::Numbers => {
+                let text = numbers::csv(run);
+                self.jobs.start(title, move |progress| {
+                    write_file(place, &name, progress, |path| {
+                        Ok(atomic::write(path, text.as_bytes())?)
+                    })
+                });
+            }
+            Export::Settings => self.jobs.start(title, move |progress| {
+                write_file(place, &name, progress, |path| {
+                    let text = settings_file::from_json(&json).map_err(Stop::failed)?;
+                    Ok(atomic::write(path, text.as_bytes())?)
+                })
+            }),
+        }
+    }
+
+    fn begin_feed(&mut self, run: RunId, wanted: impl IntoIterator<Item = Wanted>) -> Eater {
+        let (feed, eater) = Feed::new(run, wanted);
+        self.exports.add(feed);
+        self.jobs.wake().call();
+        eater
+    }
+
+    /// What is to be fed to show the step on show.
+    fn wanted_here(&self) -> Option<Wanted> {
+        let (key, known) = self.known_pictures();
+        let key = key?;
+        let known = known.filter(|pictures| pictures.host().is_some());
+        Some(match known {
+            Some(pictures) => Wanted::Ready(pictures),
+            None if key.ticket != 0 => {
+                Wanted::Belief(key.position, key.view, self.shown()?.record)
+            }
+            None => Wanted::Pictures(key.position, key.view),
+        })
+    }
+
+    /// Starts to hand over the pictures of the step on show.
+    pub(crate) fn feed_here(&mut self) -> Option<Eater> {
+        let wanted = self.wanted_here()?;
+        let id = self.run.as_ref()?.id;
+        Some(self.begin_feed(id, [wanted]))
+    }
+
+    /// Starts to hand over the predicted pictures at a position of a run.
+    pub(crate) fn feed_step(&mut self, run: RunId, position: usize) -> Eater {
+        self.begin_feed(run, [Wanted::Pictures(position, View::Predicted)])
+    }
+
+    /// A run on show, or one that was and is being exported.
+    pub(super) fn run_for_export(&self, id: RunId) -> Option<&Run> {
+        self.run.iter().chain(&self.exports.old).find(|run| run.id == id)
+    }
+
+    /// Once a frame: feeds the jobs, and takes in what has come of them.
+    pub(crate) fn follow_jobs(&mut self) {
+        let mut feeds = std::mem::take(&mut self.exports.feeds);
+        feeds.retain_mut(|feed| self.feed(feed));
+        self.exports.feeds.append(&mut feeds);
+        let Exports { feeds, old, .. } = &mut self.exports;
+        old.retain(|run| feeds.iter().any(|feed| feed.run() == run.id));
+        for outcome in self.jobs.ended() {
+            match outcome {
+                Outcome::Done(text) => self.notices.tell(text),
+                Outcome::Restored(restored) => self.restore(&restored),
+                Outcome::Model(path) => self.load_model(super::super::engine::ModelSource::File(path)),
+                Outcome::Quiet | Outcome::Cancelled => {}
+                Outcome::Failed(text) => self.notices.error(text),
+            }
+        }
+    }
+
+    /// Copies files of the gallery to where a person says.
+    pub(crate) fn export_copies(&mut self, files: Vec<PathBuf>) {
+        let names: Vec<String> = files
+            .iter()
+            .filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        match (&files[..], &names[..]) {
+            ([file], [name]) => {
+                let place = Place::ask(&self.exports.destination, "PNG picture", name);
+                let (file, name) = (file.clone(), name.clone());
+                self.jobs.start(format!("Copy of {name}"), move |progress| {
+                    write_file(place, &name, progress, |path| {
+                        Ok(atomic::write(path, &fs::read(&file)?)?)
+                    })
+                });
+            }
+            ([_, _, ..], _) => self.copy_many(files),
+            _ => {}
+        }
+    }
+
+    fn copy_many(&mut self, files: Vec<PathBuf>) {
+        let opened = Instant::now();
+        let dialog: Pin<Box<dyn Future<Output = Option<FileHandle>> + Send>> =
+            match &self.exports.destination {
+                Destination::Folder(_) => Box::pin(async { None }),
+                Destination::Ask => {
+                    let dialog = AsyncFileDialog::new().set_title("Copy the pictures into a folder");
+                    Box::pin(dialog.pick_folder())
+                }
+            };
+        let given = match &self.exports.destination {
+            Destination::Folder(folder) => Some(folder.clone()),
+            Destination::Ask => None,
+        };
+        self.jobs.start(format!("Copies of {} pictures", files.len()), move |progress| {
+            let chosen = given.or_else(|| {
+                pollster::block_on(dialog).map(|folder| folder.path().to_owned()).or_else(|| {
+                    (opened.elapsed() <= SEEN_AFTER).then(pictures_folder)
+                })
+            });
+            let Some(folder) = chosen else { return Outcome::Cancelled };
+            for (at, file) in files.iter().enumerate() {
+                if progress.is_cancelled() {
+                    return Outcome::Done(format!(
+                        "{at} of {} pictures were copied to {} before the rest was cancelled.",
+                        files.len(),
+                        folder.display()
+                    ));
+                }
+                progress.reach(at as f32 / files.len() as f32);
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                let path = unused_name(&folder, &name);
+                let copied = fs::read(file).and_then(|bytes| atomic::write(&path, &bytes));
+                if let Err(error) = copied {
+                    let path = path.display();
+                    return Outcome::Failed(format!("{path} was not written: {error}."));
+                }
+            }
+            Outcome::Done(format!("Saved {} pictures in {}.", files.len(), folder.display()))
+        });
+    }
+}
+
+fn write_picture(
+    path: &Path,
+    eater: &Eater,
+    progress: &Progress,
+    picture: Option<usize>,
+    json: &str,
+) -> Result<(), Stop> {
+    let pictures = eater.pictures(progress)?;
+    let image = match picture {
+        Some(index) => pictures.host().and_then(|pictures| pictures.get(index)).cloned(),
+        None => contact_sheet(&pictures),
+    };
+    let image = image.ok_or_else(|| Stop::failed("the picture is gone"))?;
+    let bytes = png::encode(&image, json).map_err(Stop::failed)?;
+    Ok(atomic::write(path, &bytes)?)
+}
+
+fn write_animation(
+    path: &Path,
+    eater: &Eater,
+    progress: &Progress,
+    format: Format,
+    frames: usize,
+    json: &str,
+) -> Result<(), Stop> {
+    atomic::write_with(path, |aside| {
+        let mut out = BufWriter::new(aside);
+        let mut animation = Animation::new(format, &mut out, frames, json)?;
+        for frame in 0..frames {
+            let pictures = eater.pictures(progress)?;
+            let pictures = pictures.host().ok_or_else(|| Stop::failed("a picture is gone"))?;
+            animation.frame(pictures)?;
+            progress.reach((frame + 1) as f32 / frames as f32);
+        }
+        animation.finish()?;
+        out.flush()?;
+        if progress.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
+    })
+}

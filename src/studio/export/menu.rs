@@ -1,0 +1,86 @@
+//! The menu of what can be exported.
+
+use egui::{Button, Ui};
+
+use super::Export;
+use crate::io::animation::Format;
+use crate::studio::state::StudioState;
+use crate::studio::theme::GRID;
+
+/// What a menu offers to export of the run on show.
+pub fn export_menu(ui: &mut Ui, state: &mut StudioState) {
+    ui.set_min_width(56.0 * GRID);
+    let count = state.run.as_ref().map_or(0, |run| run.shape.batch);
+    let mut chosen = None;
+    if count == 1 {
+        item(ui, state, &mut chosen, Export::Picture(0), "Picture (PNG)", PICTURE);
+    } else {
+        ui.add_enabled_ui(state.can_export(Export::Picture(0)), |ui| {
+            ui.menu_button("Picture (PNG)", |ui| {
+                for index in 0..count {
+                    let name = format!("Picture {}", index + 1);
+                    if ui
+                        .button(&name)
+                        .on_hover_text(PICTURE)
+                        .accessible_name(format!("Export picture {}", index + 1))
+                        .clicked()
+                    {
+                        chosen = Some(Export::Picture(index));
+                    }
+                }
+            });
+        });
+    }
+    for (what, name, hint) in [
+        (Export::Sheet, "Contact sheet (PNG)", "All pictures of the step on show, on one sheet."),
+        (
+            Export::Animation(Format::Gif),
+            "Animation (GIF)",
+            "Every step as a frame; opens everywhere, with 256 colours a frame.",
+        ),
+        (
+            Export::Animation(Format::Apng),
+            "Animation (APNG)",
+            "Every step as a frame, in exact colours, with the settings inside.",
+        ),
+        (
+            Export::Trajectory,
+            "Trajectory (safetensors)",
+            "Every number of a finished run, for Python and other programs.",
+        ),
+        (
+            Export::Numbers,
+            "Numbers of every step (CSV)",
+            "Time, temperature, evaluations, entropy, change rate and milliseconds of every step.",
+        ),
+        (
+            Export::Settings,
+            "Settings (TOML)",
+            "A text that can be read, changed and dropped on the window to run it again.",
+        ),
+    ] {
+        if matches!(what, Export::Trajectory) {
+            ui.separator();
+        }
+        item(ui, state, &mut chosen, what, name, hint);
+    }
+    if let Some(what) = chosen {
+        state.export(what);
+    }
+}
+
+const PICTURE: &str = "What is on the canvas, with the settings that made it inside.";
+
+fn item(
+    ui: &mut Ui,
+    state: &StudioState,
+    chosen: &mut Option<Export>,
+    what: Export,
+    name: &str,
+    hint: &str,
+) {
+    let response = ui.add_enabled(state.can_export(what), Button::new(name));
+    if response.on_hover_text(hint).clicked() {
+        *chosen = Some(what);
+    }
+}

@@ -1,0 +1,111 @@
+//! What becomes of finished pictures.
+
+use std::time::SystemTime;
+
+use super::clerk::{Fresh, Task};
+use crate::studio::engine::View;
+use crate::studio::export::{self, Eater};
+use crate::studio::jobs::Outcome;
+use crate::studio::pictures::Pictures;
+use crate::studio::state::{StudioState, count};
+
+/// Names and settings of pictures that are to be kept, in the order of the batch.
+type Labels = Vec<(String, String)>;
+
+impl StudioState {
+    /// Once a frame: takes in what other threads have done for the window.
+    pub fn follow_others(&mut self) {
+        self.follow_jobs();
+        self.gallery.follow(&mut self.notices);
+    }
+
+    /// Keeps the pictures of the step on show in the gallery.
+    pub fn keep(&mut self) {
+        if self.gallery.folder().is_none() {
+            return self.notices.error("There is no folder for the gallery: set PURRSCOPE_GALLERY.");
+        }
+        let Some(run) = &self.run else { return };
+        let (key, _) = self.known_pictures();
+        let Some(key) = key else { return };
+        let end = run.is_end(key.position) && key.ticket == 0 && key.view != View::State;
+        if end && run.kept {
+            return self.notices.tell("These pictures are in the gallery already.");
+        }
+        let batch = run.shape.batch;
+        let labels = (0..batch).map(|image| {
+            let name = export::run_name(run, Some(image));
+            let when = match run.is_end(key.position) {
+                true => String::new(),
+                false => format!("-step{}", key.position + 1),
+            };
+            let json = self.settings_json(Some(image), false)?.ok()?;
+            Some((format!("{image:03}-{name}{when}"), json))
+        });
+        let Some(labels) = labels.collect::<Option<Labels>>() else { return };
+        let Some(eater) = self.feed_here() else { return };
+        self.keep_fed(eater, labels);
+        if let Some(run) = self.run.as_mut().filter(|_| end) {
+            run.kept = true;
+        }
+        self.notices.tell(format!("{} go to the gallery.", count(batch, "picture")));
+    }
+
+    /// Keeps what a run has made, as it ends.
+    pub(in crate::studio) fn keep_end(&mut self) {
+        let Some(run) = self.run.as_mut().filter(|_| self.gallery.folder().is_some()) else {
+            return;
+        };
+        run.kept = true;
+        let run = &*run;
+        let Some(end) = &run.end else { return };
+        let labels = (0..run.shape.batch).map(|image| {
+            let json = export::settings_json(run, run.frames.len(), Some(image)).ok()?;
+            Some((format!("{image:03}-{}", export::run_name(run, Some(image))), json))
+        });
+        let Some(labels) = labels.collect::<Option<Labels>>() else { return };
+        let pictures = end.pictures.clone();
+        match pictures.host() {
+            Some(_) => {
+                let at = SystemTime::now();
+                fresh(at, &pictures, labels).for_each(|fresh| self.gallery.put(fresh));
+            }
+            None => {
+                let (id, last) = (run.id, run.frames.len());
+                let eater = self.feed_step(id, last);
+                self.keep_fed(eater, labels);
+            }
+        }
+    }
+
+    /// Keeps pictures that come by way of a feed.
+    fn keep_fed(&mut self, eater: Eater, labels: Labels) {
+        let at = SystemTime::now();
+        self.gallery.retry();
+        let Some(desk) = self.gallery.desk() else { return };
+        self.jobs.start("Pictures for the gallery", move |progress| {
+            match eater.pictures(progress) {
+                Ok(pictures) => {
+                    for fresh in fresh(at, &pictures, labels) {
+                        // A send fails only when the window has gone.
+                        let _ = desk.send(Task::Keep(Box::new(fresh)));
+                    }
+                    Outcome::Quiet
+                }
+                Err(export::Hunger::Cancelled) => Outcome::Cancelled,
+                Err(export::Hunger::Failed(reason)) => {
+                    Outcome::Failed(format!("Pictures did not reach the gallery: {reason}."))
+                }
+            }
+        });
+    }
+}
+
+fn fresh(
+    at: SystemTime,
+    pictures: &Pictures,
+    labels: Labels,
+) -> impl Iterator<Item = Fresh> + use<> {
+    let images = pictures.host().unwrap_or_default().to_vec();
+    let all = images.into_iter().zip(labels);
+    all.map(move |(image, (rest, json))| Fresh { at, rest, image, json })
+}
