@@ -186,8 +186,7 @@ impl<W: Write + Seek> Layout<W> {
     }
 
     fn codes(&mut self, name: &str, at: usize, codes: &[u32]) -> io::Result<()> {
-        let bytes: Vec<u8> =
-            codes.iter().flat_map(|code| i64::from(*code).to_le_bytes()).collect();
+        let bytes: Vec<u8> = codes.iter().flat_map(|code| i64::from(*code).to_le_bytes()).collect();
         self.put(name, at, &bytes)
     }
 

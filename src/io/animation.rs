@@ -191,10 +191,7 @@ mod tests {
             assert!(found.abs_diff(expected) <= tolerance, "{found} is not {expected}");
         }
         let times = decoded.iter().map(|frame| frame.delay().numer_denom_ms());
-        assert_eq!(
-            times.map(|(a, b)| a / b).collect::<Vec<_>>(),
-            [90, 90, 2000]
-        );
+        assert_eq!(times.map(|(a, b)| a / b).collect::<Vec<_>>(), [90, 90, 2000]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::dock::Dock;
 use super::draft::Draft;
 use super::engine::{Engine, ModelSource, View};
-use super::export::{Dialogs, Reply};
+use super::export::{Destination, Dialogs, Reply};
 use super::frames::FrameTimes;
 use super::jobs::Wake;
 use super::pages::Page;
@@ -109,6 +109,11 @@ impl StudioApp {
     pub fn open_gallery(&mut self, folder: PathBuf) {
         let wake = self.state.jobs.wake().clone();
         self.state.gallery.open(folder, wake, &mut self.state.notices);
+    }
+
+    /// Puts exports into a folder, without asking where each is to go.
+    pub fn export_to(&mut self, folder: PathBuf) {
+        self.state.exports.destination = Destination::Folder(folder);
     }
 
     fn send_commands(&mut self) {

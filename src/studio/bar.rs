@@ -12,6 +12,7 @@ use super::export;
 use super::pages::Page;
 use super::panes::{Pane, canvas};
 use super::theme::{self, GRID, PANE_MARGIN, palette};
+use super::widgets::job_strip;
 
 /// Height of the bar, in points.
 pub const HEIGHT: f32 = 12.0 * GRID;
@@ -37,6 +38,7 @@ pub fn show(ui: &mut Ui, app: &mut StudioApp) {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             run_buttons(ui, app);
             ui.add_space(2.0 * GRID);
+            job_strip(ui, &app.state.jobs);
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| model_name(ui, app, rect));
         });
     });
@@ -86,6 +88,9 @@ fn file_menu(ui: &mut Ui, app: &mut StudioApp) {
     }
     ui.separator();
     save_menu(ui, app);
+    ui.add_enabled_ui(app.state.run.is_some(), |ui| {
+        ui.menu_button("Export", |ui| export::export_menu(ui, &mut app.state));
+    });
     ui.separator();
     if item(ui, "Quit", command(Key::Q), true) {
         ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);

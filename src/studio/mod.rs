@@ -6,6 +6,8 @@
 
 pub mod app;
 mod bar;
+#[cfg(test)]
+mod bench;
 pub mod colormap;
 pub mod dock;
 pub mod draft;

@@ -150,7 +150,7 @@ impl Run {
     }
 
     /// Lets go of the oldest predictions beyond the budget.
-    fn drop_pictures(&mut self) {
+    pub(super) fn drop_pictures(&mut self) {
         let bytes = |frame: &Frame| frame.predicted.as_ref().map_or(0, Pictures::bytes);
         let mut held: usize = self.frames.iter().map(bytes).sum();
         let last = self.frames.len().saturating_sub(1);

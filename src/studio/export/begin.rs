@@ -12,7 +12,9 @@ use std::time::Instant;
 use rfd::{AsyncFileDialog, FileHandle};
 
 use super::feed::{Eater, Feed, Hunger, Wanted};
-use super::{SEEN_AFTER, file_name, numbers, pictures_folder, run_name, settings_file, unused_name};
+use super::{
+    SEEN_AFTER, file_name, numbers, pictures_folder, run_name, settings_file, unused_name,
+};
 use crate::flow::trajectory::{self, End};
 use crate::io::animation::{Animation, AnimationError, Format};
 use crate::io::tensors::TensorFileError;
@@ -313,9 +315,7 @@ impl StudioState {
         let known = known.filter(|pictures| pictures.host().is_some());
         Some(match known {
             Some(pictures) => Wanted::Ready(pictures),
-            None if key.ticket != 0 => {
-                Wanted::Belief(key.position, key.view, self.shown()?.record)
-            }
+            None if key.ticket != 0 => Wanted::Belief(key.position, key.view, self.shown()?.record),
             None => Wanted::Pictures(key.position, key.view),
         })
     }
@@ -348,7 +348,9 @@ impl StudioState {
             match outcome {
                 Outcome::Done(text) => self.notices.tell(text),
                 Outcome::Restored(restored) => self.restore(&restored),
-                Outcome::Model(path) => self.load_model(super::super::engine::ModelSource::File(path)),
+                Outcome::Model(path) => {
+                    self.load_model(super::super::engine::ModelSource::File(path))
+                }
                 Outcome::Quiet | Outcome::Cancelled => {}
                 Outcome::Failed(text) => self.notices.error(text),
             }
@@ -382,7 +384,8 @@ impl StudioState {
             match &self.exports.destination {
                 Destination::Folder(_) => Box::pin(async { None }),
                 Destination::Ask => {
-                    let dialog = AsyncFileDialog::new().set_title("Copy the pictures into a folder");
+                    let dialog =
+                        AsyncFileDialog::new().set_title("Copy the pictures into a folder");
                     Box::pin(dialog.pick_folder())
                 }
             };
@@ -392,9 +395,9 @@ impl StudioState {
         };
         self.jobs.start(format!("Copies of {} pictures", files.len()), move |progress| {
             let chosen = given.or_else(|| {
-                pollster::block_on(dialog).map(|folder| folder.path().to_owned()).or_else(|| {
-                    (opened.elapsed() <= SEEN_AFTER).then(pictures_folder)
-                })
+                pollster::block_on(dialog)
+                    .map(|folder| folder.path().to_owned())
+                    .or_else(|| (opened.elapsed() <= SEEN_AFTER).then(pictures_folder))
             });
             let Some(folder) = chosen else { return Outcome::Cancelled };
             for (at, file) in files.iter().enumerate() {

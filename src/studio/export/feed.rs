@@ -212,7 +212,9 @@ impl StudioState {
         };
         if !self.model.as_ref().is_some_and(|model| Arc::ptr_eq(model, &run.model)) {
             let name = &run.model.card.name;
-            return Err(format!("some of its pictures have to be decoded again by {name}: open it"));
+            return Err(format!(
+                "some of its pictures have to be decoded again by {name}: open it"
+            ));
         }
         // What is asked while a model is being read is answered by that one.
         if ticket.is_none() && self.loading.is_none() {

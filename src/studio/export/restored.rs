@@ -181,7 +181,10 @@ mod tests {
         ] {
             let error = Restored::read(&at(name)).unwrap_err();
             assert!(error.contains(name) && error.contains(reason), "{error}");
-            assert!(!error.contains('\n') && error.ends_with('.') && !error.ends_with(".."), "{error}");
+            assert!(
+                !error.contains('\n') && error.ends_with('.') && !error.ends_with(".."),
+                "{error}"
+            );
         }
     }
 }

@@ -228,6 +228,7 @@ fn thumbnail(image: RgbImage) -> RgbImage {
     if largest <= THUMBNAIL {
         return image;
     }
-    let side = |side: u32| ((u64::from(side) * u64::from(THUMBNAIL) / u64::from(largest)) as u32).max(1);
+    let side =
+        |side: u32| ((u64::from(side) * u64::from(THUMBNAIL) / u64::from(largest)) as u32).max(1);
     imageops::thumbnail(&image, side(width), side(height))
 }

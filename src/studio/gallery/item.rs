@@ -113,7 +113,10 @@ impl Item {
             let seed = branch.parent.seed;
             facts.push(("Branch", format!("after step {} of seed {seed}", branch.step)));
         }
-        facts.push(("Time", t.map_or_else(|| "t = 1, the end".to_owned(), |t| format!("t = {t:.3}"))));
+        facts.push((
+            "Time",
+            t.map_or_else(|| "t = 1, the end".to_owned(), |t| format!("t = {t:.3}")),
+        ));
         facts.push(("Model", model));
         facts.push(("Size", format!("{} x {} pixels", self.size[0], self.size[1])));
         facts.push(("Made", self.date()));

@@ -22,7 +22,9 @@ impl StudioState {
     /// Keeps the pictures of the step on show in the gallery.
     pub fn keep(&mut self) {
         if self.gallery.folder().is_none() {
-            return self.notices.error("There is no folder for the gallery: set PURRSCOPE_GALLERY.");
+            return self
+                .notices
+                .error("There is no folder for the gallery: set PURRSCOPE_GALLERY.");
         }
         let Some(run) = &self.run else { return };
         let (key, _) = self.known_pictures();

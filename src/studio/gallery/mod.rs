@@ -187,7 +187,8 @@ impl Gallery {
         }
         if lost > 0 {
             let lost = count(lost, "picture");
-            notices.error(format!("The gallery's disk takes nothing, and {lost} had to be let go."));
+            notices
+                .error(format!("The gallery's disk takes nothing, and {lost} had to be let go."));
         } else if self.trouble.is_none() {
             let place = self.folder().unwrap_or(Path::new("")).display().to_string();
             notices.error(format!(
@@ -241,8 +242,7 @@ impl Gallery {
     /// Puts pictures where deleted ones wait.
     pub fn delete(&mut self, names: Vec<String>) {
         let Some(clerk) = &self.clerk else { return };
-        let names: Vec<String> =
-            names.into_iter().filter(|name| self.names.remove(name)).collect();
+        let names: Vec<String> = names.into_iter().filter(|name| self.names.remove(name)).collect();
         if names.is_empty() {
             return;
         }
@@ -331,7 +331,9 @@ fn tell_skipped(skipped: &[String], notices: &mut Notices) {
     let named = skipped.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
     match skipped.len() {
         0 => {}
-        1 => notices.note(format!("{named} in the gallery's folder is no picture of this program.")),
+        1 => {
+            notices.note(format!("{named} in the gallery's folder is no picture of this program."))
+        }
         many => notices.note(format!(
             "{many} files in the gallery's folder are no pictures of this program: {named}{}.",
             if many > 3 { " and others" } else { "" }

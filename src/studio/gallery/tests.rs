@@ -1,0 +1,174 @@
+//! The gallery as the window uses it.
+
+use std::fs;
+
+use super::*;
+use crate::studio::bench::Bench;
+use crate::studio::fake::FakeWorker;
+
+fn bench() -> Bench {
+    let mut bench = Bench::new(FakeWorker::default());
+    bench.until_kept(4);
+    bench
+}
+
+fn names(bench: &Bench) -> Vec<String> {
+    bench.state.gallery.items().iter().map(|item| item.name.clone()).collect()
+}
+
+/// Opens the folder as the next start of the program does.
+fn again(bench: &mut Bench, pictures: usize) {
+    bench.state.gallery = Gallery::default();
+    bench.open_gallery();
+    bench.until_kept(pictures);
+}
+
+#[test]
+fn every_finished_run_is_kept_and_found_again() {
+    let mut bench = bench();
+    assert!(bench.state.run.as_ref().unwrap().kept);
+    bench.state.draft.count = 3;
+    bench.state.generate();
+    bench.until_kept(7);
+    let before = bench.state.gallery.items().to_vec();
+    again(&mut bench, 7);
+    assert_eq!(bench.state.gallery.items(), before);
+    // The newest run first, its pictures in order.
+    let shown: Vec<_> = before.iter().map(|item| item.made.image.unwrap()).collect();
+    assert_eq!(shown, [0, 1, 2, 0, 1, 2, 3]);
+    assert_eq!(before[0].made.restored.settings, bench.state.run.as_ref().unwrap().settings);
+    let end = bench.state.run.as_ref().unwrap().end.as_ref().unwrap().pictures.clone();
+    let path = bench.state.gallery.path(&before[1].name).unwrap();
+    assert_eq!(read_picture(&path).unwrap(), end.host().unwrap()[1]);
+    assert!(bench.errors().is_empty(), "{:?}", bench.errors());
+}
+
+#[test]
+fn live_runs_are_kept_only_when_told() {
+    let mut bench = bench();
+    bench.state.draft.live = true;
+    bench.state.draft.guidance = 3.0;
+    bench.frame();
+    bench.until(Bench::is_done);
+    assert!(!bench.state.run.as_ref().unwrap().kept);
+    bench.state.keep();
+    bench.until_kept(8);
+    bench.state.keep();
+    assert!(bench.state.notices.banner.as_ref().unwrap().text.contains("already"));
+    bench.state.go_to(4);
+    bench.state.keep();
+    bench.until_kept(12);
+    let item = &bench.state.gallery.items()[0];
+    assert!(item.name.ends_with("-000-cat-05-seed42-step5.png"), "{}", item.name);
+    assert_eq!(item.made.t, Some(4.0 / 24.0));
+}
+
+#[test]
+fn without_a_folder_nothing_is_kept() {
+    let mut bench = bench();
+    bench.state.gallery = Gallery::default();
+    bench.state.generate();
+    bench.until(Bench::is_done);
+    assert!(!bench.state.run.as_ref().unwrap().kept);
+    bench.state.keep();
+    assert!(bench.errors()[0].contains("PURRSCOPE_GALLERY"));
+}
+
+#[test]
+fn what_was_given_is_written_even_if_the_window_closes_at_once() {
+    let mut bench = bench();
+    bench.state.generate();
+    bench.until(Bench::is_done);
+    let gallery = std::mem::take(&mut bench.state.gallery);
+    let folder = gallery.folder().unwrap().to_owned();
+    drop(gallery);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 8);
+}
+
+#[test]
+fn a_deleted_picture_comes_back() {
+    let mut bench = bench();
+    let all = names(&bench);
+    bench.state.gallery.delete(all[1..3].to_vec());
+    assert_eq!(names(&bench), [all[0].clone(), all[3].clone()]);
+    assert_eq!(bench.state.gallery.can_undelete(), 2);
+    again(&mut bench, 2);
+    assert_eq!(bench.state.gallery.can_undelete(), 0);
+    let last = names(&bench)[0].clone();
+    bench.state.gallery.delete(vec![last.clone(), "not there.png".to_owned()]);
+    assert_eq!(bench.state.gallery.can_undelete(), 1);
+    bench.state.gallery.undelete();
+    bench.until_kept(2);
+    assert_eq!(names(&bench)[0], last);
+    assert!(bench.errors().is_empty(), "{:?}", bench.errors());
+}
+
+#[test]
+fn favourites_outlive_the_window() {
+    let mut bench = bench();
+    let all = names(&bench);
+    bench.state.gallery.set_favourite(&all[..2], true);
+    bench.state.gallery.set_favourite(&all[..1], false);
+    again(&mut bench, 4);
+    let gallery = &bench.state.gallery;
+    let marked: Vec<bool> = all.iter().map(|name| gallery.is_favourite(name)).collect();
+    assert_eq!(marked, [false, true, false, false]);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_told_once_and_tried_again() {
+    let mut bench = Bench::idle(FakeWorker::default());
+    // A file where the folder should be.
+    let path = bench.place.path().join("gallery");
+    fs::write(&path, "").unwrap();
+    bench.state.load_model(crate::studio::engine::ModelSource::Embedded);
+    let waiting = |bench: &Bench| bench.state.gallery.unsaved().map_or(0, |(count, _)| count);
+    bench.until(|bench| waiting(bench) == 4);
+    let trouble = |bench: &Bench| {
+        let errors = bench.errors();
+        errors.iter().filter(|text| text.contains("stay in memory")).count()
+    };
+    assert_eq!(trouble(&bench), 1, "{:?}", bench.errors());
+    bench.state.gallery.retry();
+    bench.until(|bench| waiting(bench) == 4);
+    assert_eq!(trouble(&bench), 1);
+    fs::remove_file(&path).unwrap();
+    bench.state.gallery.retry();
+    bench.until_kept(4);
+    assert_eq!(waiting(&bench), 0);
+    assert!(bench.state.gallery.unsaved().is_none());
+}
+
+#[test]
+fn foreign_and_broken_files_are_left_out_with_a_word() {
+    let mut bench = bench();
+    let folder = bench.place.path().join("gallery");
+    let first = names(&bench)[0].clone();
+    let whole = fs::read(folder.join(&first)).unwrap();
+    fs::write(folder.join("half.png"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(folder.join("torn.png"), &whole[..30]).unwrap();
+    again(&mut bench, 5);
+    let log = bench.state.notices.log.iter().map(|entry| &entry.text);
+    assert!(log.clone().any(|text| text.contains("torn.png")), "{:?}", log.collect::<Vec<_>>());
+    // Its settings are whole: it is found broken when it is looked at.
+    bench.state.gallery.want_thumbnail("half.png");
+    bench.until_kept(4);
+    assert!(bench.errors().is_empty());
+}
+
+#[test]
+fn pictures_are_read_when_they_are_asked_for() {
+    let mut bench = bench();
+    let name = names(&bench)[2].clone();
+    assert!(bench.state.gallery.picture(&name).is_none());
+    for _ in 0..2000 {
+        bench.frame();
+        if bench.state.gallery.picture(&name).is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let picture = bench.state.gallery.picture(&name).unwrap().unwrap();
+    let end = bench.state.run.as_ref().unwrap().end.as_ref().unwrap().pictures.clone();
+    assert_eq!(*picture, end.host().unwrap()[2]);
+}

@@ -6,6 +6,6 @@ mod jobs;
 mod row;
 
 pub use chart::{Chart, Curve, Dash};
-pub use jobs::job_strip;
 pub use icon::{Icon, icon_button};
+pub use jobs::job_strip;
 pub use row::{Row, choice, empty_state, legend_ramp};

@@ -21,7 +21,8 @@ const UNIT: Rect = Rect { min: Pos2::ZERO, max: pos2(1.0, 1.0) };
 const LARGEST: u32 = 2048;
 /// Tiles narrower than this stand under one another.
 const NARROW_TILE: f32 = 44.0 * GRID;
-const HINT: &str = "Absolute difference of a pixel, averaged over red, green and blue, in levels of 255.";
+const HINT: &str =
+    "Absolute difference of a pixel, averaged over red, green and blue, in levels of 255.";
 
 /// How two pictures are laid over one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -251,7 +252,13 @@ fn differing(
         found.map_or_else(|| "none".to_owned(), |(_, value)| value.clone())
     };
     let mut names: Vec<&'static str> = one.iter().map(|(name, _)| *name).collect();
-    names.extend(other.iter().map(|(name, _)| *name).filter(|name| !names.contains(name)).collect::<Vec<_>>());
+    names.extend(
+        other
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| !names.contains(name))
+            .collect::<Vec<_>>(),
+    );
     let rows = names.into_iter().filter(|name| *name != "Made");
     rows.map(|name| (name, [value(one, name), value(other, name)]))
         .filter(|(_, [a, b])| a != b)

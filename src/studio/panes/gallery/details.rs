@@ -81,7 +81,8 @@ impl GalleryPane {
                 let colours = palette(ui.visuals());
                 let text = RichText::new("Restore settings").color(colours.on_accent);
                 let button = ui.add(Button::new(text).fill(colours.accent));
-                let hint = "Puts these settings on the controls and makes the picture again (Enter)";
+                let hint =
+                    "Puts these settings on the controls and makes the picture again (Enter)";
                 let button = button.on_hover_text(hint);
                 if button.accessible_name("Restore settings").clicked() {
                     *action = Some(Action::Restore(restored));
@@ -97,7 +98,8 @@ impl GalleryPane {
             }
             let all = self.chosen.iter().all(|name| gallery.is_favourite(name));
             let mut favourite = all;
-            let toggle = ui.toggle_value(&mut favourite, if all { "★ Favourite" } else { "Favourite" });
+            let toggle =
+                ui.toggle_value(&mut favourite, if all { "★ Favourite" } else { "Favourite" });
             if toggle
                 .on_hover_text("Marks what is to be found again (F)")
                 .accessible_name("Favourite")
@@ -111,7 +113,9 @@ impl GalleryPane {
             }
             if ui
                 .button("Delete")
-                .on_hover_text("Moves it out of the gallery; it can be brought back for 30 days (Delete)")
+                .on_hover_text(
+                    "Moves it out of the gallery; it can be brought back for 30 days (Delete)",
+                )
                 .clicked()
             {
                 self.delete_chosen(gallery);

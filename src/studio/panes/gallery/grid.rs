@@ -143,8 +143,11 @@ impl GalleryPane {
         if !list.has_focus() {
             return;
         }
-        let arrows =
-            EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
+        let arrows = EventFilter {
+            horizontal_arrows: true,
+            vertical_arrows: true,
+            ..EventFilter::default()
+        };
         ui.memory_mut(|memory| memory.set_focus_lock_filter(list.id, arrows));
         let pressed = |modifiers, key| ui.input_mut(|input| input.consume_key(modifiers, key));
         let last = self.shown.len().saturating_sub(1);
@@ -209,8 +212,7 @@ fn caption(ui: &Ui, painter: &Painter, item: &Item, cell: Rect, square: Rect) {
     let painter = painter.with_clip_rect(line.intersect(painter.clip_rect()));
     let seed = item.made.restored.settings.seed.to_string();
     let number = FontId::monospace(11.0);
-    let drawn =
-        painter.text(line.right_bottom(), Align2::RIGHT_BOTTOM, seed, number, colours.weak);
+    let drawn = painter.text(line.right_bottom(), Align2::RIGHT_BOTTOM, seed, number, colours.weak);
     let left = line.with_max_x(drawn.left() - GRID);
     painter.with_clip_rect(left.intersect(painter.clip_rect())).text(
         line.left_bottom(),

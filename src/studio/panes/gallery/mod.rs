@@ -132,7 +132,11 @@ impl GalleryPane {
         ui.scope_builder(UiBuilder::new().max_rect(pictures), |ui| {
             ui.set_clip_rect(pictures.intersect(ui.clip_rect()));
             if self.shown.is_empty() {
-                empty_state(ui, "No picture fits", "Change the filter, or show more than favourites.");
+                empty_state(
+                    ui,
+                    "No picture fits",
+                    "Change the filter, or show more than favourites.",
+                );
             } else {
                 self.grid(ui, gallery, action);
             }
@@ -172,7 +176,9 @@ impl GalleryPane {
                 .hint_text("Class, solver, seed...")
                 .desired_width((row - 2.0 * GRID).min(46.0 * GRID));
             ui.add(filter)
-                .on_hover_text("Shows pictures in whose settings every one of these words is found.")
+                .on_hover_text(
+                    "Shows pictures in whose settings every one of these words is found.",
+                )
                 .accessible_name("Filter pictures");
             ui.checkbox(&mut self.favourites_only, "Favourites")
                 .on_hover_text("Shows favourites only.");
@@ -301,10 +307,13 @@ fn folder_menu(ui: &mut Ui, gallery: &Gallery) {
 /// Says that pictures wait for the disk.
 fn trouble(ui: &mut Ui, gallery: &mut Gallery) {
     let Some((waiting, reason)) = gallery.unsaved() else { return };
-    let text = format!("{} not on disk yet: {reason}.", match waiting {
-        1 => "1 picture is".to_owned(),
-        many => format!("{many} pictures are"),
-    });
+    let text = format!(
+        "{} not on disk yet: {reason}.",
+        match waiting {
+            1 => "1 picture is".to_owned(),
+            many => format!("{many} pictures are"),
+        }
+    );
     let colours = palette(ui.visuals());
     let frame = egui::Frame::new()
         .stroke(egui::Stroke::new(1.0, colours.error))

@@ -29,8 +29,7 @@ impl Thumbs {
     pub fn take(&mut self, ctx: &Context, pictures: Vec<(String, RgbImage)>) {
         self.clock += 1;
         for (name, picture) in pictures {
-            let texture =
-                ctx.load_texture(&name, colour_image(&picture), TextureOptions::NEAREST);
+            let texture = ctx.load_texture(&name, colour_image(&picture), TextureOptions::NEAREST);
             // On the GPU a pixel has four bytes.
             let bytes = picture.as_raw().len() / 3 * 4;
             let thumb = Thumb { texture, bytes, seen: self.clock };
