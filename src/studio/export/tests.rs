@@ -45,7 +45,7 @@ fn pictures_hold_the_pixels_on_show_and_the_settings() {
     assert_eq!(name, "cat-05-seed42-001-step8.png");
     let run = bench.state.run.as_ref().unwrap();
     let shown = run.pictures(7, View::Predicted).unwrap().host().unwrap();
-    assert_eq!(image::load_from_memory(&bytes).unwrap().to_rgb8(), shown[1]);
+    assert!(image::load_from_memory(&bytes).unwrap().to_rgb8() == shown[1]);
     let json: serde_json::Value = serde_json::from_str(&png::settings(&bytes).unwrap()).unwrap();
     assert_eq!((&json["image"], &json["seed"]), (&1.into(), &42.into()));
     assert!((json["t"].as_f64().unwrap() - 7.0 / 24.0).abs() < 1e-6);
@@ -65,7 +65,7 @@ fn a_view_that_was_never_shown_is_decoded_for_its_export() {
     bench.state.pictures();
     bench.until(|bench| bench.state.has_pictures());
     let (_, shown) = bench.state.pictures().unwrap();
-    assert_eq!(picture, shown.host().unwrap()[0]);
+    assert!(picture == shown.host().unwrap()[0], "it is another picture");
 }
 
 #[test]
@@ -81,12 +81,12 @@ fn another_belief_is_exported_as_the_branch_that_has_it() {
     assert_eq!(branch.step, 9);
     assert_eq!(branch.parent, bench.state.run.as_ref().unwrap().settings);
     assert_eq!(restored.settings.temperature.to_string(), "0.3");
-    // The first prediction of that branch is the picture.
-    let shown = bench.state.pictures().unwrap().1.host().unwrap()[0].clone();
+    let (_, shown) = bench.state.pictures().unwrap();
+    let picture = image::load_from_memory(&bytes).unwrap().to_rgb8();
+    assert!(picture == shown.host().unwrap()[0], "it is not the picture on show");
     bench.state.restore(&restored);
     bench.until(Bench::is_done);
-    let run = bench.state.run.as_ref().unwrap();
-    assert_eq!(run.pictures(0, View::Predicted).unwrap().host().unwrap()[0], shown);
+    assert_eq!(bench.state.run.as_ref().unwrap().settings, restored.settings);
 }
 
 #[test]

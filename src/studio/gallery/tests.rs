@@ -39,7 +39,7 @@ fn every_finished_run_is_kept_and_found_again() {
     assert_eq!(before[0].made.restored.settings, bench.state.run.as_ref().unwrap().settings);
     let end = bench.state.run.as_ref().unwrap().end.as_ref().unwrap().pictures.clone();
     let path = bench.state.gallery.path(&before[1].name).unwrap();
-    assert_eq!(read_picture(&path).unwrap(), end.host().unwrap()[1]);
+    assert!(read_picture(&path).unwrap() == end.host().unwrap()[1]);
     assert!(bench.errors().is_empty(), "{:?}", bench.errors());
 }
 
@@ -145,7 +145,7 @@ fn foreign_and_broken_files_are_left_out_with_a_word() {
     let folder = bench.place.path().join("gallery");
     let first = names(&bench)[0].clone();
     let whole = fs::read(folder.join(&first)).unwrap();
-    fs::write(folder.join("half.png"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(folder.join("half.png"), &whole[..whole.len() - 40]).unwrap();
     fs::write(folder.join("torn.png"), &whole[..30]).unwrap();
     again(&mut bench, 5);
     let log = bench.state.notices.log.iter().map(|entry| &entry.text);
@@ -170,5 +170,5 @@ fn pictures_are_read_when_they_are_asked_for() {
     }
     let picture = bench.state.gallery.picture(&name).unwrap().unwrap();
     let end = bench.state.run.as_ref().unwrap().end.as_ref().unwrap().pictures.clone();
-    assert_eq!(*picture, end.host().unwrap()[2]);
+    assert!(*picture == end.host().unwrap()[2]);
 }
