@@ -171,13 +171,16 @@ impl Compare {
                 match (what, self.way) {
                     (2, _) => difference_tile(ui, size, ready),
                     (_, Way::Beside) => {
-                        picture_tile(ui, size, &title(what), |ui, rect| {
+                        let name = ["First picture", "Second picture"][what];
+                        picture_tile(ui, size, &title(what), name, |ui, rect| {
                             place(ui, rect, &ready.pictures[what], Color32::WHITE, UNIT);
                         });
                     }
                     _ => {
-                        let name = format!("{} | {}", title(0), title(1));
-                        picture_tile(ui, size, &name, |ui, rect| self.overlay(ui, rect, ready));
+                        let both = format!("{} | {}", title(0), title(1));
+                        picture_tile(ui, size, &both, "Both pictures", |ui, rect| {
+                            self.overlay(ui, rect, ready);
+                        });
                     }
                 }
             });
@@ -305,11 +308,17 @@ fn place(ui: &Ui, within: Rect, texture: &TextureHandle, tint: Color32, uv: Rect
     rect
 }
 
-fn picture_tile(ui: &mut Ui, size: egui::Vec2, title: &str, paint: impl FnOnce(&Ui, Rect)) {
+fn picture_tile(
+    ui: &mut Ui,
+    size: egui::Vec2,
+    title: &str,
+    name: &str,
+    paint: impl FnOnce(&Ui, Rect),
+) {
     let colour = ui.visuals().text_color();
     ui.add(Label::new(RichText::new(title).color(colour)).truncate());
     let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, title));
+    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
     ui.painter().rect_filled(rect, 4.0, palette(ui.visuals()).backdrop);
     paint(ui, rect);
 }
@@ -323,7 +332,7 @@ fn difference_tile(ui: &mut Ui, size: egui::Vec2, ready: &Ready) {
                     format!("Difference: mean {:.2}, largest {largest:.1} levels", difference.mean)
                 }
             };
-            picture_tile(ui, size, &title, |ui, rect| {
+            picture_tile(ui, size, &title, "Their difference", |ui, rect| {
                 place(ui, rect, texture, Color32::WHITE, UNIT);
             });
             ui.horizontal(|ui| {

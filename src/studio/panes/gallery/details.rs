@@ -96,15 +96,9 @@ impl GalleryPane {
             {
                 self.begin_compare();
             }
-            let all = self.chosen.iter().all(|name| gallery.is_favourite(name));
-            let mut favourite = all;
-            let toggle =
-                ui.toggle_value(&mut favourite, if all { "★ Favourite" } else { "Favourite" });
-            if toggle
-                .on_hover_text("Marks what is to be found again (F)")
-                .accessible_name("Favourite")
-                .clicked()
-            {
+            let mut favourite = self.chosen.iter().all(|name| gallery.is_favourite(name));
+            let toggle = ui.toggle_value(&mut favourite, "Favourite");
+            if toggle.on_hover_text("Marks what is to be found again (F)").clicked() {
                 self.toggle_favourites(gallery);
             }
             if ui.button("Export...").on_hover_text("Copies the PNG, settings and all").clicked() {
