@@ -104,6 +104,31 @@ fn a_sampled_picture_holds_its_settings_and_a_trajectory_everything() {
 }
 
 #[test]
+fn a_run_is_animated_in_both_formats() {
+    use image::AnimationDecoder;
+    use image::codecs::{gif::GifDecoder, png::PngDecoder};
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (format, name) in [("gif", "seed5.gif"), ("apng", "seed5.png")] {
+        let run = ["sample", "--labels", "1,2", "--steps", "2", "--seed", "5", "--device", "cpu"];
+        succeed(at, &[&run[..], &["--out", format, "--animate", format]].concat());
+        let bytes = fs::read(at.join(format).join(name)).unwrap();
+        let reader = std::io::Cursor::new(&bytes);
+        let frames = match format {
+            "gif" => GifDecoder::new(reader).unwrap().into_frames(),
+            _ => PngDecoder::new(reader).unwrap().apng().unwrap().into_frames(),
+        };
+        let frames = frames.collect_frames().unwrap();
+        assert_eq!(frames.len(), 3, "{format}");
+        let size = frames[2].buffer().dimensions();
+        assert_eq!(size, (2 * 194 + 2, 194 + 2), "{format}");
+        if format == "apng" {
+            assert!(png::settings(&bytes).unwrap().contains(r#""labels":[1,2]"#));
+        }
+    }
+}
+
+#[test]
 fn given_noise_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

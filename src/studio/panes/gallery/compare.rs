@@ -228,6 +228,7 @@ impl Compare {
             return;
         }
         ui.label(theme::section(ui, "What differs"));
+        ui.spacing_mut().interact_size.y = 4.0 * GRID;
         Grid::new("differences").num_columns(3).spacing([6.0 * GRID, GRID]).show(ui, |ui| {
             ui.label("");
             for which in ["1", "2"] {
@@ -335,12 +336,12 @@ fn difference_tile(ui: &mut Ui, size: egui::Vec2, ready: &Ready) {
             picture_tile(ui, size, &title, "Their difference", |ui, rect| {
                 place(ui, rect, texture, Color32::WHITE, UNIT);
             });
-            ui.horizontal(|ui| {
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if difference.largest > 0.0 {
+                ui.with_layout(Layout::right_to_left(Align::Min), |ui| {
                     let top = format!("{:.0} levels", difference.largest.max(1.0));
                     legend_ramp(ui, "0", &top, HINT);
                 });
-            });
+            }
         }
         Err(reason) => {
             ui.label("Difference");

@@ -96,8 +96,8 @@ impl GalleryPane {
             {
                 self.begin_compare();
             }
-            let mut favourite = self.chosen.iter().all(|name| gallery.is_favourite(name));
-            let toggle = ui.toggle_value(&mut favourite, "Favourite");
+            let favourite = self.chosen.iter().all(|name| gallery.is_favourite(name));
+            let toggle = ui.add(Button::new("Favourite").selected(favourite));
             if toggle.on_hover_text("Marks what is to be found again (F)").clicked() {
                 self.toggle_favourites(gallery);
             }
@@ -124,6 +124,7 @@ fn title(ui: &mut Ui, text: String) {
 }
 
 fn facts(ui: &mut Ui, item: &Item) {
+    ui.spacing_mut().interact_size.y = 4.0 * GRID;
     Grid::new("facts").num_columns(2).spacing([3.0 * GRID, GRID]).show(ui, |ui| {
         for (name, value) in item.facts() {
             ui.label(theme::weak(ui, name));

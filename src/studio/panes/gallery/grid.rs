@@ -13,6 +13,8 @@ use crate::studio::theme::{GRID, palette};
 
 const UNIT: Rect = Rect { min: Pos2::ZERO, max: pos2(1.0, 1.0) };
 const GAP: f32 = 2.0 * GRID;
+/// Room for outlines.
+const RIM: f32 = GRID;
 /// Height of the words under a thumbnail.
 const CAPTION: f32 = 5.0 * GRID;
 
@@ -55,14 +57,16 @@ impl GalleryPane {
         scroll_area().id_salt("gallery").show_viewport(ui, |ui, viewport| {
             let plan = Plan::new(self.size, ui.available_width(), self.shown.len());
             self.keys(ui, gallery, &list, plan.columns, action);
-            ui.set_min_size(vec2(ui.available_width(), plan.rows as f32 * plan.cell.y - GAP));
-            let origin = ui.min_rect().min;
+            // Outlines reach a little beyond the pictures.
+            let height = RIM + plan.rows as f32 * plan.cell.y - GAP;
+            ui.set_min_size(vec2(ui.available_width(), height));
+            let origin = ui.min_rect().min + vec2(0.0, RIM);
             if std::mem::take(&mut self.reveal)
                 && let Some(place) = self.place(gallery)
             {
                 ui.scroll_to_rect(plan.place(origin, place).expand(GAP), None);
             }
-            let row = |y: f32| (y / plan.cell.y).max(0.0) as usize;
+            let row = |y: f32| ((y - RIM) / plan.cell.y).max(0.0) as usize;
             let (first, last) = (row(viewport.min.y), row(viewport.max.y).min(plan.rows));
             let shown = first * plan.columns..((last + 1) * plan.columns).min(self.shown.len());
             for at in shown {

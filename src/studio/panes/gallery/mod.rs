@@ -109,7 +109,7 @@ impl GalleryPane {
             self.toolbar(ui, gallery);
             trouble(ui, gallery);
         });
-        let rest = rect.with_min_y(top.response.rect.bottom() + 2.0 * GRID);
+        let rest = rect.with_min_y(top.response.rect.bottom() + GRID);
         if gallery.items().is_empty() {
             ui.scope_builder(UiBuilder::new().max_rect(rest), |ui| match gallery.is_scanning() {
                 true => empty_state(ui, "Looking through the gallery", "Its pictures come in."),
@@ -130,7 +130,7 @@ impl GalleryPane {
         };
         separate(ui, details, rect.width() >= NARROW);
         ui.scope_builder(UiBuilder::new().max_rect(pictures), |ui| {
-            ui.set_clip_rect(pictures.intersect(ui.clip_rect()));
+            ui.set_clip_rect(pictures.expand2(vec2(GRID, 0.0)).intersect(ui.clip_rect()));
             if self.shown.is_empty() {
                 empty_state(
                     ui,
@@ -142,7 +142,9 @@ impl GalleryPane {
             }
         });
         let details = match rect.width() >= NARROW {
-            true => details.with_min_x(details.left() + 3.0 * GRID),
+            true => {
+                details.with_min_x(details.left() + 3.0 * GRID).with_min_y(details.top() + GRID)
+            }
             false => details.with_min_y(details.top() + 2.0 * GRID),
         };
         ui.scope_builder(UiBuilder::new().max_rect(details), |ui| {

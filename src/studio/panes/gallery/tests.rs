@@ -353,7 +353,7 @@ fn screenshots_of_the_gallery() {
         std::thread::sleep(Duration::from_millis(200));
         shoot(&mut pane, "many");
         let first = pane.state().state.gallery.items()[1].name.clone();
-        let other = pane.state().state.gallery.items()[17].name.clone();
+        let other = pane.state().state.gallery.items()[18].name.clone();
         let gallery = &mut pane.state_mut().state.gallery;
         gallery.set_favourite(&[first.clone()], true);
         gallery.pane.choose_only(first);
