@@ -19,7 +19,9 @@ mod fake;
 pub mod frames;
 pub mod gallery;
 pub mod history;
+pub mod importer;
 pub mod jobs;
+pub mod measure;
 pub mod notices;
 mod pages;
 pub mod panes;
@@ -37,6 +39,7 @@ pub mod widgets;
 mod worker;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use eframe::egui_wgpu::WgpuConfiguration;
 use egui::{IconData, ViewportBuilder};
@@ -44,6 +47,7 @@ use thiserror::Error;
 
 use self::app::StudioApp;
 use self::engine::{Engine, ModelSource};
+use self::measure::Measurement;
 use self::worker::ModelWorker;
 use crate::device::{self, DeviceChoice};
 
@@ -54,6 +58,8 @@ pub struct StudioOptions {
     pub model: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// How long to measure frames, generating all the while; then the window closes.
+    pub measure: Option<Duration>,
 }
 
 /// A window that cannot be opened.
@@ -83,7 +89,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         },
         ..eframe::NativeOptions::default()
     };
-    let StudioOptions { model, device } = options;
+    let StudioOptions { model, device, measure } = options;
     let source = model.map_or(ModelSource::Embedded, ModelSource::File);
     let create = move |creation: &eframe::CreationContext<'_>| {
         let (window, ctx) = (creation.wgpu_render_state.clone(), creation.egui_ctx.clone());
@@ -92,9 +98,11 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             move || ctx.request_repaint(),
         )?;
         let mut app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);
-        if let Some(folder) = gallery::default_folder() {
+        // A run that only measures is nothing to keep.
+        if let Some(folder) = gallery::default_folder().filter(|_| measure.is_none()) {
             app.open_gallery(folder);
         }
+        app.measure = measure.map(Measurement::new);
         Ok(Box::new(app) as Box<dyn eframe::App>)
     };
     Ok(eframe::run_native("purrscope", native, Box::new(create))?)

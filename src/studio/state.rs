@@ -17,6 +17,7 @@ use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, V
 use super::export::{Exports, Kind, Restored, is_trajectory};
 use super::gallery::Gallery;
 use super::history::History;
+use super::importer::Importer;
 use super::jobs::{Jobs, Outcome};
 use super::notices::Notices;
 use super::panes::Pane;
@@ -195,6 +196,10 @@ pub struct StudioState {
     pub recent: Vec<PathBuf>,
     /// Scale of the interface, 1 as the desktop has it.
     pub scale: f32,
+    /// A checkpoint that is to become a model file.
+    pub importer: Importer,
+    /// Whether a file is to be asked for.
+    pub wants_file: bool,
     /// A pane that is to be brought into view.
     pub wanted_pane: Option<Pane>,
     outbox: Vec<Command>,
@@ -236,6 +241,8 @@ impl Default for StudioState {
             notices: Notices::default(),
             recent: Vec::new(),
             scale: 1.0,
+            importer: Importer::default(),
+            wants_file: false,
             wanted_pane: None,
             outbox: Vec::new(),
             next_run: 1,
@@ -264,6 +271,12 @@ impl StudioState {
 
     /// Opens a file that was chosen or dropped: a model, or anything that settings can be read from.
     pub fn open_file(&mut self, path: PathBuf) {
+        let ends = |end: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(end));
+        if ends("pth") {
+            self.importer.offer(&path);
+            self.wanted_pane = Some(Pane::Model);
+            return;
+        }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let Some(kind) = Kind::of(&path) else {
             return self.notices.error(format!(

@@ -176,8 +176,8 @@ impl Gallery {
 
     fn take_unsaved(&mut self, fresh: Box<Fresh>, reason: String, notices: &mut Notices) {
         self.unsaved.push_back(fresh);
-        let bytes = |fresh: &Box<Fresh>| fresh.image.as_raw().len() + fresh.json.len();
-        let mut held: usize = self.unsaved.iter().map(bytes).sum();
+        let bytes = |fresh: &Fresh| fresh.image.as_raw().len() + fresh.json.len();
+        let mut held: usize = self.unsaved.iter().map(|fresh| bytes(fresh)).sum();
         let mut lost = 0;
         while held > Self::MOST_UNSAVED
             && let Some(oldest) = self.unsaved.pop_front()

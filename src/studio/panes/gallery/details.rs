@@ -33,7 +33,6 @@ impl GalleryPane {
                         "Click a picture to see what made it; with Ctrl to choose several, and \
                          two to compare them.",
                     ));
-                    return;
                 }
                 ([name], _) => {
                     let Some(item) = gallery.item(name).cloned() else { return };

@@ -21,7 +21,6 @@ const CAPTION: f32 = 5.0 * GRID;
 /// Where everything lies.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
-    side: f32,
     cell: Vec2,
     columns: usize,
     rows: usize,
@@ -33,7 +32,7 @@ impl Plan {
         let caption = if size == Size::Small { 0.0 } else { CAPTION };
         let cell = vec2(side + GAP, side + caption + GAP);
         let columns = (((width + GAP) / cell.x) as usize).max(1);
-        Self { side, cell, columns, rows: pictures.div_ceil(columns) }
+        Self { cell, columns, rows: pictures.div_ceil(columns) }
     }
 
     fn place(&self, origin: Pos2, at: usize) -> Rect {
@@ -71,7 +70,7 @@ impl GalleryPane {
             let shown = first * plan.columns..((last + 1) * plan.columns).min(self.shown.len());
             for at in shown {
                 let Some(item) = gallery.items().get(self.shown[at]).cloned() else { continue };
-                self.thumbnail(ui, gallery, &item, at, plan.place(origin, at), plan.side, &list);
+                self.thumbnail(ui, gallery, &item, at, plan.place(origin, at), &list);
             }
         });
     }
@@ -83,7 +82,6 @@ impl GalleryPane {
         item: &Item,
         at: usize,
         cell: Rect,
-        side: f32,
         list: &Response,
     ) {
         // The list has the focus, and not each of what may be thousands.
@@ -104,7 +102,7 @@ impl GalleryPane {
                 () => self.choose_only(item.name.clone()),
             }
         }
-        let square = Rect::from_min_size(cell.min, Vec2::splat(side));
+        let square = Rect::from_min_size(cell.min, Vec2::splat(self.size.side()));
         let colours = palette(ui.visuals());
         let painter = ui.painter().clone();
         painter.rect_filled(square, 4.0, colours.backdrop);

@@ -355,7 +355,7 @@ fn screenshots_of_the_gallery() {
         let first = pane.state().state.gallery.items()[1].name.clone();
         let other = pane.state().state.gallery.items()[18].name.clone();
         let gallery = &mut pane.state_mut().state.gallery;
-        gallery.set_favourite(&[first.clone()], true);
+        gallery.set_favourite(std::slice::from_ref(&first), true);
         gallery.pane.choose_only(first);
         shoot(&mut pane, "one");
         let gallery = &mut pane.state_mut().state.gallery;
