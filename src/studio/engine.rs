@@ -483,6 +483,10 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
             // Nothing is running; the end of the thread is dealt with in `serve`.
             Command::Stop | Command::Shutdown => {}
             small => {
+                // Pictures for a file are worth a model that a panic took.
+                if matches!(small, Command::DecodeStep { .. }) && !self.recover() {
+                    return;
+                }
                 if let (Some(worker), Some(_)) = (&self.worker, &self.source) {
                     answer(worker, small, self.report);
                 }

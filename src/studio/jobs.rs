@@ -129,6 +129,9 @@ impl Jobs {
     /// A job shorter than this is not shown: it would only flicker.
     pub const SHOWN_AFTER: Duration = Duration::from_millis(300);
 
+    /// How long the end of the window waits for its jobs.
+    const PATIENCE: Duration = Duration::from_millis(500);
+
     /// From now on jobs call `wake` as they get on.
     pub fn set_wake(&mut self, wake: Wake) {
         self.wake = wake;
@@ -193,6 +196,18 @@ impl Jobs {
     }
 }
 
+impl Drop for Jobs {
+    /// Lets every job clear away what it has begun; one that waits for a person is not waited for.
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Self::PATIENCE;
+        self.jobs.iter().for_each(Job::cancel);
+        for job in &self.jobs {
+            // Whatever came of it, there is nobody left to tell.
+            let _ = job.outcome.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
@@ -241,6 +256,22 @@ mod tests {
         });
         jobs.all()[0].cancel();
         assert!(matches!(wait(&mut jobs)[..], [Outcome::Cancelled]));
+    }
+
+    #[test]
+    fn the_end_of_the_window_waits_until_jobs_have_cleared_away() {
+        let mut jobs = Jobs::default();
+        let cleared = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&cleared);
+        jobs.start("Endless", move |progress| {
+            while !progress.is_cancelled() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            theirs.store(true, Ordering::SeqCst);
+            Outcome::Cancelled
+        });
+        drop(jobs);
+        assert!(cleared.load(Ordering::SeqCst));
     }
 
     #[test]

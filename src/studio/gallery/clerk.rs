@@ -49,6 +49,8 @@ pub enum Task {
     Undelete(Vec<String>),
     /// Write the list of favourites.
     Favourites(BTreeSet<String>),
+    /// Do nothing more.
+    End,
 }
 
 /// What was done.
@@ -85,7 +87,7 @@ pub enum News {
 #[derive(Debug)]
 pub struct Clerk {
     folder: Folder,
-    tasks: Option<Sender<Task>>,
+    tasks: Sender<Task>,
     news: Receiver<News>,
     thread: Option<JoinHandle<()>>,
     closing: Arc<AtomicBool>,
@@ -112,13 +114,16 @@ impl Clerk {
         let (place, hurry) = (folder.clone(), Arc::clone(&closing));
         let thread = named("purrscope-gallery").spawn(move || {
             for task in inbox {
+                if let Task::End = task {
+                    return;
+                }
                 let pointless = matches!(task, Task::Read { .. }) && hurry.load(Ordering::Relaxed);
                 if !pointless {
                     work(&place, task, &report);
                 }
             }
         })?;
-        Ok(Self { folder, tasks: Some(tasks), news, thread: Some(thread), closing })
+        Ok(Self { folder, tasks, news, thread: Some(thread), closing })
     }
 
     /// The folder.
@@ -127,16 +132,14 @@ impl Clerk {
     }
 
     /// What can be handed to other threads to give tasks.
-    pub fn desk(&self) -> Option<Sender<Task>> {
+    pub fn desk(&self) -> Sender<Task> {
         self.tasks.clone()
     }
 
     /// Gives a task; returns at once.
     pub fn give(&self, task: Task) {
-        if let Some(tasks) = &self.tasks {
-            // A send fails only when the thread has ended, and it ends only with this handle.
-            let _ = tasks.send(task);
-        }
+        // A send fails only when the thread has ended, and it ends only with this handle.
+        let _ = self.tasks.send(task);
     }
 
     /// What was done since the last call.
@@ -148,7 +151,8 @@ impl Clerk {
 impl Drop for Clerk {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Relaxed);
-        self.tasks = None;
+        // Others may still hold a way to give tasks, so that the end of it has to be said.
+        self.give(Task::End);
         if let Some(thread) = self.thread.take() {
             // There is nobody left to tell of a panic.
             let _ = thread.join();
@@ -218,6 +222,8 @@ fn work(folder: &Folder, task: Task, report: &impl Fn(News) -> bool) {
                 report(failed(folder.path(), "does not take the favourites", &error));
             }
         }
+        // Dealt with where tasks are taken.
+        Task::End => {}
     }
 }
 

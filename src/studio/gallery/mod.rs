@@ -40,7 +40,7 @@ pub fn default_folder() -> Option<PathBuf> {
 pub struct Gallery {
     clerk: Option<Clerk>,
     /// The newest first; those of a batch in order.
-    items: Vec<Item>,
+    items: Vec<Arc<Item>>,
     names: HashSet<String>,
     /// Deleted in this session: one that is found late is not shown again.
     gone: HashSet<String>,
@@ -89,7 +89,7 @@ impl Gallery {
     }
 
     /// Its pictures, the newest first.
-    pub fn items(&self) -> &[Item] {
+    pub fn items(&self) -> &[Arc<Item>] {
         &self.items
     }
 
@@ -99,8 +99,13 @@ impl Gallery {
     }
 
     /// A picture by its name.
-    pub fn item(&self, name: &str) -> Option<&Item> {
+    pub fn item(&self, name: &str) -> Option<&Arc<Item>> {
         self.items.iter().find(|item| item.name == name)
+    }
+
+    /// Whether there is a picture of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
     }
 
     /// Whether the folder is still being looked through.
@@ -165,7 +170,7 @@ impl Gallery {
         let before = self.items.len();
         for item in items {
             if !self.gone.contains(&item.name) && self.names.insert(item.name.clone()) {
-                self.items.push(item);
+                self.items.push(Arc::new(item));
             }
         }
         if self.items.len() > before {
@@ -217,7 +222,7 @@ impl Gallery {
 
     /// What other threads give pictures to.
     fn desk(&self) -> Option<Sender<Task>> {
-        self.clerk.as_ref()?.desk()
+        Some(self.clerk.as_ref()?.desk())
     }
 
     /// Whether a picture is a favourite.

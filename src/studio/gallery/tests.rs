@@ -86,6 +86,24 @@ fn what_was_given_is_written_even_if_the_window_closes_at_once() {
 }
 
 #[test]
+fn the_window_closes_while_pictures_are_on_their_way() {
+    let (gate, worker) = FakeWorker::gated();
+    gate.let_pass(24);
+    let mut bench = Bench::new(worker);
+    bench.until_kept(4);
+    // A view that has to be decoded, by a thread that waits at the gate.
+    bench.state.go_to(3);
+    bench.state.canvas.view = crate::studio::engine::View::State;
+    bench.state.generate();
+    bench.frame();
+    bench.state.keep();
+    bench.frame();
+    assert_eq!(bench.state.jobs.all().len(), 1);
+    drop(std::mem::take(&mut bench.state));
+    gate.let_pass(1000);
+}
+
+#[test]
 fn a_deleted_picture_comes_back() {
     let mut bench = bench();
     let all = names(&bench);

@@ -98,7 +98,7 @@ impl Compare {
 
     /// Whether both pictures still are in the gallery.
     pub fn is_there(&self, gallery: &Gallery) -> bool {
-        self.names.iter().all(|name| gallery.item(name).is_some())
+        self.names.iter().all(|name| gallery.has(name))
     }
 
     /// Shows it; says whether one wants to go back.

@@ -5,6 +5,7 @@ mod details;
 mod grid;
 mod thumbs;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use egui::{Align, Button, Layout, Rect, TextEdit, Ui, UiBuilder, vec2};
@@ -166,8 +167,8 @@ impl GalleryPane {
         });
         self.shown = fits.map(|(at, _)| at).collect();
         self.shown_for = Some(wanted);
-        self.chosen.retain(|name| gallery.item(name).is_some());
-        self.cursor = self.cursor.take().filter(|name| gallery.item(name).is_some());
+        self.chosen.retain(|name| gallery.has(name));
+        self.cursor = self.cursor.take().filter(|name| gallery.has(name));
     }
 
     fn toolbar(&mut self, ui: &mut Ui, gallery: &mut Gallery) {
@@ -248,11 +249,12 @@ impl GalleryPane {
     /// Chooses everything between where the keyboard is and a place.
     fn extend_to(&mut self, gallery: &Gallery, to: usize) {
         let from = self.place(gallery).unwrap_or(to);
+        let mut known: HashSet<String> = self.chosen.iter().cloned().collect();
         for place in from.min(to)..=from.max(to) {
-            if let Some(name) = self.name_at(gallery, place)
-                && !self.chosen.iter().any(|chosen| chosen == name)
+            if let Some(name) = self.name_at(gallery, place).map(str::to_owned)
+                && known.insert(name.clone())
             {
-                self.chosen.push(name.to_owned());
+                self.chosen.push(name);
             }
         }
         self.cursor = self.name_at(gallery, to).map(str::to_owned);
