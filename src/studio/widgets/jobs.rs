@@ -12,33 +12,60 @@ pub fn job_strip(ui: &mut Ui, jobs: &Jobs) {
         ui.ctx().request_repaint_after(wait);
     }
     let Some((first, rest)) = shown.split_first() else { return };
+    // Whichever side the bar fills from, it reads title, progress, Cancel, and then what is behind.
+    let from_right = ui.layout().prefer_right_to_left();
     ui.horizontal(|ui| {
-        if !rest.is_empty() {
-            ui.menu_button(format!("+{}", rest.len()), |ui| {
-                ui.set_min_width(70.0 * GRID);
-                for job in rest {
-                    ui.horizontal(|ui| row(ui, job));
-                }
-            })
-            .response
-            .on_hover_text("More work in the background")
-            .accessible_name(format!("{} more jobs", rest.len()));
+        if from_right {
+            more(ui, rest);
+            row(ui, first);
+        } else {
+            row(ui, first);
+            more(ui, rest);
         }
-        row(ui, first);
     });
 }
 
+fn more(ui: &mut Ui, rest: &[&Job]) {
+    if rest.is_empty() {
+        return;
+    }
+    ui.menu_button(format!("+{}", rest.len()), |ui| {
+        ui.set_min_width(70.0 * GRID);
+        for job in rest {
+            ui.horizontal(|ui| row(ui, job));
+        }
+    })
+    .response
+    .on_hover_text("More work in the background")
+    .accessible_name(format!("{} more in the background", rest.len()));
+}
+
 fn row(ui: &mut Ui, job: &Job) {
-    let part = job.part();
-    let title = theme::weak(ui, &job.title);
-    ui.add(egui::Label::new(title).truncate());
-    let bar = ProgressBar::new(part).desired_width(24.0 * GRID).desired_height(1.5 * GRID);
-    ui.add(bar)
-        .on_hover_text(format!("{}: {:.0} %", job.title, part * 100.0))
-        .accessible_name(format!("{}: {:.0} %", job.title, part * 100.0));
-    let cancel = ui.add_enabled(!job.is_cancelled(), egui::Button::new("Cancel"));
-    let cancel = cancel.on_hover_text("Ends it; nothing is left behind");
-    if cancel.accessible_name(format!("Cancel: {}", job.title)).clicked() {
+    if ui.layout().prefer_right_to_left() {
+        cancel(ui, job);
+        progress(ui, job);
+        title(ui, job);
+    } else {
+        title(ui, job);
+        progress(ui, job);
+        cancel(ui, job);
+    }
+}
+
+fn title(ui: &mut Ui, job: &Job) {
+    ui.add(egui::Label::new(theme::weak(ui, &job.title)).truncate());
+}
+
+fn progress(ui: &mut Ui, job: &Job) {
+    let text = format!("{}: {:.0} %", job.title, job.part() * 100.0);
+    let bar = ProgressBar::new(job.part()).desired_width(24.0 * GRID).desired_height(1.5 * GRID);
+    ui.add(bar).on_hover_text(&text).accessible_name(text);
+}
+
+fn cancel(ui: &mut Ui, job: &Job) {
+    let button = ui.add_enabled(!job.is_cancelled(), egui::Button::new("Cancel"));
+    let button = button.on_hover_text("Ends it; nothing is left behind");
+    if button.accessible_name(format!("Cancel: {}", job.title)).clicked() {
         job.cancel();
     }
 }
