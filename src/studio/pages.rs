@@ -35,7 +35,7 @@ const KEYS: &[(&str, &str)] = &[
     ("Ctrl S", "Keep the pictures on show in the gallery"),
     ("Ctrl O", "Open a model, a picture or a trajectory"),
     ("Ctrl + -", "Scale the interface"),
-    ("Drop", "A model to open it, a picture made here to restore its settings"),
+    ("Drop", "A model to open it; a picture, settings or a trajectory made here to make it again"),
     ("F12", "Frame times"),
     ("Escape", "Close, dismiss, choose nothing"),
     ("? or F1", "This page"),
@@ -263,7 +263,7 @@ fn drop_target(ctx: &Context) {
     painter.text(
         rect.center(),
         Align2::CENTER_CENTER,
-        "Drop a model (.safetensors) to open it, or a picture made here to make it again",
+        "Drop a model to open it, or a picture, settings or a trajectory made here to make it again",
         egui::FontId::proportional(18.0),
         Color32::WHITE,
     );

@@ -18,7 +18,7 @@ use crate::studio::widgets::{choice, legend_ramp};
 
 const UNIT: Rect = Rect { min: Pos2::ZERO, max: pos2(1.0, 1.0) };
 /// Largest side of a picture that is compared, in pixels.
-const LARGEST: u32 = 2048;
+const LARGEST: u32 = 1024;
 /// Tiles narrower than this stand under one another.
 const NARROW_TILE: f32 = 44.0 * GRID;
 const HINT: &str =
