@@ -2,8 +2,10 @@
 
 mod chart;
 mod icon;
+mod marks;
 mod row;
 
 pub use chart::{Chart, Curve, Dash};
 pub use icon::{Icon, icon_button};
+pub use marks::{Mark, Marks, code_colour};
 pub use row::{Row, choice, empty_state, legend_ramp};
