@@ -118,8 +118,7 @@ impl Frequencies {
         }
         let expected: Vec<f64> = prior.iter().map(|p| p / total).collect();
         let found: Vec<f64> = counts.iter().map(|count| *count as f64 / drawn).collect();
-        let variation =
-            found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).sum::<f64>() / 2.0;
+        let variation = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).sum::<f64>() / 2.0;
         // Half the sum of mean absolute deviations of binomials.
         let by_chance = expected
             .iter()
@@ -154,7 +153,10 @@ mod tests {
     fn the_ring_is_a_ring_and_the_grid_a_grid() {
         let ring = Layout::Ring.codes(8, 0);
         assert!(ring.iter().all(|[x, y]| (x.hypot(*y) - 1.5).abs() < 1e-6));
-        assert_eq!(Layout::Grid.codes(4, 0), [[-0.75, -0.75], [0.75, -0.75], [-0.75, 0.75], [0.75; 2]]);
+        assert_eq!(
+            Layout::Grid.codes(4, 0),
+            [[-0.75, -0.75], [0.75, -0.75], [-0.75, 0.75], [0.75; 2]]
+        );
     }
 
     #[test]

@@ -59,9 +59,7 @@ impl Oracle {
     fn logits(&self, x: &[f32], t: f64, allowed: impl Fn(usize) -> bool) -> Vec<f64> {
         let scale = 0.5 / (1.0 - t).powi(2);
         let logit = |k| self.log_prior[k] - scale * Self::distance(x, self.code(k), t);
-        (0..self.codes())
-            .map(|k| if allowed(k) { logit(k) } else { f64::NEG_INFINITY })
-            .collect()
+        (0..self.codes()).map(|k| if allowed(k) { logit(k) } else { f64::NEG_INFINITY }).collect()
     }
 
     fn belief(&self, logits: &[f64], tau: f64, top: usize) -> Belief {

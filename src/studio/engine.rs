@@ -586,7 +586,7 @@ fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

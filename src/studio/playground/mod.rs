@@ -10,8 +10,8 @@ use std::sync::Arc;
 use egui::Context;
 
 pub use self::plane::{Plane, Point, Prior};
-pub use self::runner::{Belief, Exact, Field, FieldQuestion, Flow, Moment, Question};
 use self::runner::{Answer, Runner};
+pub use self::runner::{Belief, Exact, Field, FieldQuestion, Flow, Moment, Question};
 use super::draft::Draft;
 use crate::flow::codebooks::Layout;
 use crate::flow::{SampleSettings, Solver};
@@ -178,7 +178,8 @@ impl Playground {
             match Runner::spawn(move || ctx.request_repaint()) {
                 Ok(runner) => self.runner = Some(runner),
                 Err(error) => {
-                    self.trouble = Some(format!("The system has no thread left for this: {error}."));
+                    self.trouble =
+                        Some(format!("The system has no thread left for this: {error}."));
                 }
             }
         }
@@ -347,10 +348,10 @@ mod tests {
         let mut playground = playground();
         let draft = Draft { steps: 8, ..Draft::default() };
         settle(&mut playground, &draft);
-        playground.edit(|plane| plane.put(0, [2.5, 2.5]));
+        playground.edit(|plane| plane.put(0, [2.25, 2.25]));
         settle(&mut playground, &draft);
         let flow = playground.flow().unwrap();
-        let there = |at: &&Point| (at[0] - 2.5).hypot(at[1] - 2.5) < 0.05;
+        let there = |at: &&Point| (at[0] - 2.25).hypot(at[1] - 2.25) < 0.05;
         let ended = flow.codes.iter().filter(|code| **code == 0).count();
         assert!(ended > 0 && flow.end.iter().filter(there).count() == ended);
         assert!(playground.edited);

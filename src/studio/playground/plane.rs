@@ -29,7 +29,7 @@ impl Plane {
     /// Most codes.
     pub const MOST: usize = 64;
     /// Largest coordinate of a code, in standard deviations of the noise.
-    pub const REACH: f32 = 3.0;
+    pub const REACH: f32 = 2.5;
     /// How many times more probable one code can be made than another.
     const SPAN: f64 = 64.0;
 
@@ -92,7 +92,8 @@ impl Plane {
 }
 
 fn within_reach([x, y]: Point) -> Point {
-    let within = |value: f32| if value.is_nan() { 0.0 } else { value.clamp(-Plane::REACH, Plane::REACH) };
+    let within =
+        |value: f32| if value.is_nan() { 0.0 } else { value.clamp(-Plane::REACH, Plane::REACH) };
     [within(x), within(y)]
 }
 
@@ -105,13 +106,13 @@ mod tests {
         let mut plane = Plane::new(Layout::Ring, 3, Prior::Skewed, 0);
         assert!((plane.probability(0) - 6.0 / 11.0).abs() < 1e-12);
         assert_eq!(plane.add([9.0, -0.5]), Some(3));
-        assert_eq!(plane.codes[3], [3.0, -0.5]);
+        assert_eq!(plane.codes[3], [2.5, -0.5]);
         plane.put(0, [f32::NAN, 0.25]);
         assert_eq!(plane.codes[0], [0.0, 0.25]);
         for _ in 0..9 {
             plane.remove(0);
         }
-        assert_eq!(plane.codes, [[3.0, -0.5]]);
+        assert_eq!(plane.codes, [[2.5, -0.5]]);
         assert!(plane.oracle().is_some());
     }
 

@@ -133,9 +133,10 @@ impl Exact {
     /// Root mean square distance of the particles of `flow` to these, at one of its grid points.
     pub fn error(&self, flow: &Flow, point: usize) -> Option<f64> {
         let (ours, theirs) = (self.states.get(point)?, flow.states(point));
-        let squares = ours.iter().zip(theirs).map(|(a, b)| {
-            f64::from(a[0] - b[0]).powi(2) + f64::from(a[1] - b[1]).powi(2)
-        });
+        let squares = ours
+            .iter()
+            .zip(theirs)
+            .map(|(a, b)| f64::from(a[0] - b[0]).powi(2) + f64::from(a[1] - b[1]).powi(2));
         Some((squares.sum::<f64>() / ours.len().max(1) as f64).sqrt())
     }
 
@@ -355,7 +356,9 @@ impl<W: Fn()> Worker<W> {
         let Some(oracle) = question.plane.oracle() else { return };
         let steps = question.settings.steps;
         // What is wrong with the settings was said of the flow itself.
-        let Ok(mut sampler) = Sampler::new(&oracle, question.settings.clone(), None) else { return };
+        let Ok(mut sampler) = Sampler::new(&oracle, question.settings.clone(), None) else {
+            return;
+        };
         let mut states = vec![points(&sampler.state().x)];
         for step in 1..=steps {
             if sampler.next().is_none() {

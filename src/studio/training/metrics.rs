@@ -46,7 +46,8 @@ impl Series {
             .map(|(steps, values)| Bin {
                 step: (steps[0] as f32 + steps[steps.len() - 1] as f32) / 2.0,
                 low: values.iter().copied().fold(f32::INFINITY, f32::min),
-                mean: values.iter().map(|v| f64::from(*v)).sum::<f64>() as f32 / values.len() as f32,
+                mean: values.iter().map(|v| f64::from(*v)).sum::<f64>() as f32
+                    / values.len() as f32,
                 high: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
             })
             .collect()
@@ -274,7 +275,8 @@ mod tests {
         let mut tail = Tail::new(&path);
         while tail.read().unwrap() != Reading::Nothing {}
         let series = tail.series();
-        for name in ["loss", "cross_entropy", "gradient_norm", "learning_rate", "images_per_second"] {
+        for name in ["loss", "cross_entropy", "gradient_norm", "learning_rate", "images_per_second"]
+        {
             assert!(series[name].values.len() > 100, "{name}");
         }
         let bins = series["loss"].bins(40);
@@ -283,7 +285,10 @@ mod tests {
 
     #[test]
     fn bins_keep_the_extremes() {
-        let series = Series { steps: (0..10).collect(), values: vec![1.0; 9].into_iter().chain([9.0]).collect() };
+        let series = Series {
+            steps: (0..10).collect(),
+            values: vec![1.0; 9].into_iter().chain([9.0]).collect(),
+        };
         let bins = series.bins(4);
         assert_eq!(bins.len(), 4);
         assert_eq!((bins[0].step, bins[0].low, bins[0].high), (1.0, 1.0, 1.0));

@@ -86,9 +86,21 @@ impl Plan {
             rate += &format!(", falling over the last {:.0} %", decay_share * 100.0);
         }
         vec![
-            ("trains", trains, "What is trained: the autoencoder between pictures and codes, or the network on its codes."),
-            ("on", format!("{}, at {image_size} pixels", self.short(data)), "The folder or shards of pictures, and the side that they are scaled to."),
-            ("for", format!("{steps} steps of {batch} pictures, seed {seed}"), "Steps of the whole run, pictures a step, and the seed of everything random."),
+            (
+                "trains",
+                trains,
+                "What is trained: the autoencoder between pictures and codes, or the network on its codes.",
+            ),
+            (
+                "on",
+                format!("{}, at {image_size} pixels", self.short(data)),
+                "The folder or shards of pictures, and the side that they are scaled to.",
+            ),
+            (
+                "for",
+                format!("{steps} steps of {batch} pictures, seed {seed}"),
+                "Steps of the whole run, pictures a step, and the seed of everything random.",
+            ),
             ("learning rate", rate, "How far a step moves the weights."),
             (
                 "saves",
@@ -98,7 +110,11 @@ impl Plan {
                 ),
                 "How often a checkpoint and the model file are written, and how often pictures are made to look at.",
             ),
-            ("into", self.short(out), "The run's folder: checkpoint, figures, samples and the model."),
+            (
+                "into",
+                self.short(out),
+                "The run's folder: checkpoint, figures, samples and the model.",
+            ),
         ]
     }
 

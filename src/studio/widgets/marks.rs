@@ -2,8 +2,8 @@
 //! thousands of them are smooth and cheap.
 
 use egui::{
-    Color32, ColorImage, Context, Id, Mesh, Pos2, Rect, TextureHandle, TextureOptions, Vec2, Visuals,
-    pos2, vec2,
+    Color32, ColorImage, Context, Id, Mesh, Pos2, Rect, TextureHandle, TextureOptions, Vec2,
+    Visuals, pos2, vec2,
 };
 
 /// A shape of a mark.
@@ -199,7 +199,8 @@ fn picture() -> ColorImage {
         for (column, mark) in Mark::ALL.into_iter().enumerate() {
             for (row, x) in (0..cell).flat_map(|row| (0..cell).map(move |x| (row, x))) {
                 let covered = coverage(mark, x, row, cell);
-                pixels[(top + row) * width + column * cell + x] = Color32::from_white_alpha(covered);
+                pixels[(top + row) * width + column * cell + x] =
+                    Color32::from_white_alpha(covered);
             }
         }
         top += cell;
@@ -252,7 +253,8 @@ mod tests {
             for mark in Mark::ALL {
                 let edge = (0..cell).flat_map(|i| [(i, 0), (0, i), (i, cell - 1), (cell - 1, i)]);
                 assert!(edge.into_iter().all(|(x, y)| coverage(mark, x, y, cell) == 0), "{mark:?}");
-                let covered = (0..cell * cell).any(|i| coverage(mark, i % cell, i / cell, cell) == 255);
+                let covered =
+                    (0..cell * cell).any(|i| coverage(mark, i % cell, i / cell, cell) == 255);
                 assert!(covered || mark == Mark::Circle, "{mark:?} covers nothing");
             }
         }

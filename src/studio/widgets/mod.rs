@@ -3,9 +3,11 @@
 mod chart;
 mod icon;
 mod marks;
+mod plot;
 mod row;
 
 pub use chart::{Chart, Curve, Dash};
 pub use icon::{Icon, icon_button};
 pub use marks::{Mark, Marks, code_colour};
+pub use plot::{Plot, PlotLine, Stroked, short};
 pub use row::{Row, choice, empty_state, legend_ramp};

@@ -14,9 +14,9 @@ pub fn show(ui: &mut Ui, playground: &mut Playground) {
     scroll_area().id_salt("facts").show(ui, |ui| {
         let Some(flow) = playground.flow() else { return };
         now(ui, playground, &flow);
+        end(ui, playground, &flow);
         curves(ui, playground, &flow);
         particle(ui, playground, &flow);
-        end(ui, playground, &flow);
     });
 }
 
@@ -33,7 +33,10 @@ fn fact(ui: &mut Ui, name: &str, value: String, hint: &str) {
 }
 
 fn grid(ui: &mut Ui, name: &str, add: impl FnOnce(&mut Ui)) {
-    Grid::new(name).num_columns(2).min_col_width(26.0 * GRID).spacing([2.0 * GRID, GRID]).show(ui, add);
+    // Lines of text alone need less height than widgets do.
+    let height = 4.5 * GRID;
+    let grid = Grid::new(name).num_columns(2).min_col_width(28.0 * GRID).min_row_height(height);
+    grid.spacing([2.0 * GRID, GRID / 2.0]).show(ui, add);
 }
 
 fn now(ui: &mut Ui, playground: &Playground, flow: &Flow) {
@@ -59,7 +62,7 @@ fn exact(ui: &mut Ui, playground: &Playground, flow: &Flow, point: usize) {
     let hint = "Root mean square distance of the particles from the exact flow of the same noise, at the nearest grid point.";
     let value = match (playground.exact(), playground.exact_so_far) {
         _ if flow.question.settings.eta > 0.0 => "paths are random".to_owned(),
-        (Some(exact), _) => exact.error(flow, point).map_or_else(String::new, |e| format!("{e:.2e}")),
+        (Some(exact), _) => exact.error(flow, point).map_or_else(String::new, distance),
         (None, Some(part)) => format!("computing {:.0} %", 100.0 * part),
         (None, None) => "computing".to_owned(),
     };
@@ -67,6 +70,15 @@ fn exact(ui: &mut Ui, playground: &Playground, flow: &Flow, point: usize) {
     if let Some(exact) = playground.exact() {
         let hint = "Particles that end on another code than the exact flow takes them to.";
         fact(ui, "other code", format!("{} of {}", exact.strayed(flow), flow.end.len()), hint);
+    }
+}
+
+/// A distance, in as many figures as matter.
+fn distance(value: f64) -> String {
+    match value {
+        0.0 => "0".to_owned(),
+        value if value < 1e-3 => format!("{value:.1e}"),
+        value => format!("{value:.4}"),
     }
 }
 
@@ -91,19 +103,35 @@ fn curves(ui: &mut Ui, playground: &mut Playground, flow: &Flow) {
                 colour: colours.second,
                 dash: Dash::Dashed,
             },
-            Curve { top: top(&entropy), points: entropy, colour: colours.accent, dash: Dash::Solid },
+            Curve {
+                top: top(&entropy),
+                points: entropy,
+                colour: colours.accent,
+                dash: Dash::Solid,
+            },
         ],
         cursor: Some(playground.t),
     };
     chart.paint(ui);
-    response.on_hover_text("Solid: mean entropy of the posteriors. Dashed: temperature. Each to its own largest value.");
-    ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing.x = 2.0 * GRID;
-        for (text, colour, value) in [
-            ("entropy, solid", colours.accent, format!("to {:.1}", chart.curves[1].top)),
-            ("temperature, dashed", colours.second, format!("to {:.1}", chart.curves[0].top)),
-        ] {
-            ui.label(egui::RichText::new(format!("{text} {value}")).small().color(colour));
+    response.on_hover_text(format!(
+        "Mean entropy of the posteriors, up to {:.2} nats, and temperature, up to {:.2}.",
+        chart.curves[1].top, chart.curves[0].top,
+    ));
+    ui.horizontal(|ui| {
+        for (curve, name) in chart.curves.iter().rev().zip(["entropy", "temperature"]) {
+            let (rect, _) = ui.allocate_exact_size(vec2(5.0 * GRID, 4.0 * GRID), Sense::hover());
+            let (ends, stroke) =
+                ([rect.left_center(), rect.right_center()], Stroke::new(2.0, curve.colour));
+            match curve.dash {
+                Dash::Solid => {
+                    ui.painter().line_segment(ends, stroke);
+                }
+                Dash::Dashed => {
+                    ui.painter().extend(egui::Shape::dashed_line(&ends, stroke, 5.0, 3.0));
+                }
+            }
+            ui.label(theme::section(ui, name));
+            ui.add_space(2.0 * GRID);
         }
     });
 }
@@ -115,7 +143,8 @@ fn particle(ui: &mut Ui, playground: &mut Playground, flow: &Flow) {
         let mut number = playground.chosen.map_or(0, |particle| particle + 1);
         let field = DragValue::new(&mut number).range(0..=flow.end.len()).speed(0.2);
         let size = vec2(14.0 * GRID, ui.spacing().interact_size.y);
-        let hint = "The particle whose posterior is drawn; a click on the plane chooses one. 0: none.";
+        let hint =
+            "The particle whose posterior is drawn; a click on the plane chooses one. 0: none.";
         if ui.add_sized(size, field).on_hover_text(hint).accessible_name("Particle").changed() {
             playground.chosen = number.checked_sub(1);
         }
@@ -132,7 +161,8 @@ fn particle(ui: &mut Ui, playground: &mut Playground, flow: &Flow) {
     let place = |[x, y]: [f32; 2]| format!("({x:.2}, {y:.2})");
     grid(ui, "particle", |ui| {
         fact(ui, "x", place(belief.x), "Where the particle is now.");
-        let hint = "Mean of the codes under its posterior: where it expects to end, and what it moves to.";
+        let hint =
+            "Mean of the codes under its posterior: where it expects to end, and what it moves to.";
         fact(ui, "mu", place(belief.mu), hint);
         let hint = "Entropy of its posterior: 0 is certain.";
         fact(ui, "entropy", format!("{:.2} nats", belief.entropy), hint);
@@ -158,7 +188,13 @@ fn bar(ui: &mut Ui, marks: &Marks, code: usize, probability: f32) {
     let painter = ui.painter();
     painter.add(egui::Shape::mesh(mesh));
     let font = FontId::monospace(11.0);
-    painter.text(rect.left_center() + vec2(16.0, 0.0), Align2::LEFT_CENTER, code, font.clone(), colours.weak);
+    painter.text(
+        rect.left_center() + vec2(16.0, 0.0),
+        Align2::LEFT_CENTER,
+        code,
+        font.clone(),
+        colours.weak,
+    );
     let track = Rect::from_min_max(
         pos2(rect.left() + 9.0 * GRID, rect.center().y - 3.0),
         pos2(rect.right() - 13.0 * GRID, rect.center().y + 3.0),
@@ -168,7 +204,8 @@ fn bar(ui: &mut Ui, marks: &Marks, code: usize, probability: f32) {
     painter.rect_filled(full, 2.0, colour);
     let value = format!("{:.1} %", 100.0 * probability);
     painter.text(rect.right_center(), Align2::RIGHT_CENTER, value, font, colours.strong);
-    response.on_hover_text("Probability that the particle ends on this code, given where it is now.");
+    response
+        .on_hover_text("Probability that the particle ends on this code, given where it is now.");
 }
 
 /// Where the particles end, against the prior.
@@ -178,7 +215,9 @@ fn end(ui: &mut Ui, playground: &Playground, flow: &Flow) {
     let size = vec2(ui.available_width(), 22.0 * GRID);
     let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
     let text = format!("Total variation {:.3}", frequencies.variation);
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("Code frequencies. {text}")));
+    response.widget_info(|| {
+        WidgetInfo::labeled(Role::Image, true, format!("Code frequencies. {text}"))
+    });
     let most = frequencies.found.iter().chain(&frequencies.expected).copied().fold(0.0, f64::max);
     let colours = palette(ui.visuals());
     let (painter, count) = (ui.painter(), frequencies.found.len().max(1));
@@ -188,7 +227,8 @@ fn end(ui: &mut Ui, playground: &Playground, flow: &Flow) {
     let height = |part: f64| bars.bottom() - (part / most.max(1e-9)) as f32 * (bars.height() - 2.0);
     let marks = Marks::of(ui.ctx());
     let mut mesh = marks.mesh();
-    for (code, (found, expected)) in frequencies.found.iter().zip(&frequencies.expected).enumerate() {
+    for (code, (found, expected)) in frequencies.found.iter().zip(&frequencies.expected).enumerate()
+    {
         let left = bars.left() + code as f32 * each;
         let colour = code_colour(ui.visuals(), code);
         let bar = Rect::from_min_max(
@@ -196,7 +236,11 @@ fn end(ui: &mut Ui, playground: &Playground, flow: &Flow) {
             pos2(left + each - gap / 2.0, bars.bottom()),
         );
         painter.rect_filled(bar, 1.0, colour.gamma_multiply(0.85));
-        painter.hline(bar.x_range().expand(gap / 2.0), height(*expected), Stroke::new(2.0, colours.strong));
+        painter.hline(
+            bar.x_range().expand(gap / 2.0),
+            height(*expected),
+            Stroke::new(2.0, colours.strong),
+        );
         if each >= 9.0 {
             let at = pos2(bar.center().x, feet.center().y + 1.0);
             marks.mark(&mut mesh, Mark::of_code(code), at, 4.5, colour);
@@ -216,7 +260,8 @@ fn end(ui: &mut Ui, playground: &Playground, flow: &Flow) {
     grid(ui, "end", |ui| {
         let hint = "Total variation distance between the frequencies of the codes and their prior: 0 is the same, 1 has nothing in common.";
         fact(ui, "distance to prior", format!("{:.3}", frequencies.variation), hint);
-        let hint = "The distance that drawing as many codes from the prior itself would give, about.";
+        let hint =
+            "The distance that drawing as many codes from the prior itself would give, about.";
         fact(ui, "by chance alone", format!("{:.3}", frequencies.by_chance), hint);
     });
     let tempered = flow.moments.iter().any(|moment| (moment.temperature - 1.0).abs() > 1e-3);

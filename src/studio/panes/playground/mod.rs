@@ -44,10 +44,9 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
             ui.available_width() - FACTS - 3.0 * GRID,
             (height - transport - settings - 2.0 * GRID).max(20.0 * GRID),
         ),
-        false => vec2(
-            ui.available_width(),
-            (0.62 * height - transport - settings).max(20.0 * GRID),
-        ),
+        false => {
+            vec2(ui.available_width(), (0.62 * height - transport - settings).max(20.0 * GRID))
+        }
     };
     let left = |ui: &mut Ui, playground: &mut Playground| {
         ui.set_width(plane.x);
@@ -189,7 +188,9 @@ fn transport_row(ui: &mut Ui, playground: &mut Playground, run: Option<&Run>) {
         if icon_button(ui, Icon::First, "To the noise", t > 0.0).clicked() {
             (playground.t, playground.playing, playground.follow) = (0.0, false, false);
         }
-        if icon_button(ui, Icon::Previous, "Back to the grid point before", there && t > 0.0).clicked() {
+        if icon_button(ui, Icon::Previous, "Back to the grid point before", there && t > 0.0)
+            .clicked()
+        {
             playground.step(false);
         }
         let (icon, name) = match playground.playing {

@@ -52,13 +52,15 @@ fn drag(stage: &mut Stage, from: egui::Pos2, by: Vec2) {
 #[test]
 fn another_codebook_is_computed_at_once() {
     let mut stage = ready();
-    click(&mut stage, "Codebook");
+    stage.get_by_role_and_label(Role::ComboBox, "Codebook").click();
+    stage.run_steps(3);
     click(&mut stage, "spiral");
     assert_eq!(stage.state().playground.layout, Layout::Spiral);
     wait_until(&mut stage, settled);
     let flow = stage.state().playground.flow().unwrap();
     assert_eq!(flow.question.plane.codes, Layout::Spiral.codes(8, 0));
-    click(&mut stage, "Prior");
+    stage.get_by_role_and_label(Role::ComboBox, "Prior").click();
+    stage.run_steps(3);
     click(&mut stage, "skewed prior");
     wait_until(&mut stage, settled);
     let plane = &stage.state().playground.plane;

@@ -10,7 +10,7 @@ use crate::studio::theme::{GRID, palette};
 use crate::studio::widgets::{Mark, Marks, code_colour};
 
 /// Half of the height of the plane that is in sight, in standard deviations of the noise.
-const REACH: f32 = 3.3;
+const REACH: f32 = 2.7;
 /// Distance of the arrows, in points.
 const ARROWS: f32 = 7.0 * GRID;
 /// Most paths that are drawn; more would be a blur.
@@ -50,8 +50,8 @@ impl View {
     fn lattice(&self) -> Vec<Point> {
         let count = |length: f32| (length / ARROWS).floor().max(1.0) as usize;
         let (columns, rows) = (count(self.rect.width()), count(self.rect.height()));
-        let first = self.rect.center()
-            - vec2((columns - 1) as f32, (rows - 1) as f32) * (ARROWS / 2.0);
+        let first =
+            self.rect.center() - vec2((columns - 1) as f32, (rows - 1) as f32) * (ARROWS / 2.0);
         (0..rows * columns)
             .map(|i| self.plane(first + vec2((i % columns) as f32, (i / columns) as f32) * ARROWS))
             .collect()
@@ -111,10 +111,14 @@ pub fn show(ui: &mut Ui, playground: &mut Playground, size: Vec2) {
         let galley = painter.layout(text.clone(), FontId::proportional(13.5), colours.error, width);
         painter.galley(at, galley, colours.error);
     }
-    if let Some(field) = &field {
-        belief(&painter, &marks, view, field, playground, ui.visuals());
-    }
+    let labels = field
+        .as_ref()
+        .filter(|_| playground.chosen.is_some())
+        .map_or(Vec::new(), |field| belief(&painter, &marks, view, field, ui.visuals()));
     let on_code = codes(ui, &painter, &marks, view, playground);
+    for Note { at, align, text } in labels {
+        note(ui, &painter, at, align, text);
+    }
     if !on_code {
         ground_clicks(ui, ground, view, playground, flow.as_deref());
     }
@@ -150,7 +154,7 @@ fn arrows(mesh: &mut Mesh, marks: &Marks, view: View, field: &Field, colour: Col
         let part = (v.length() / longest.max(f32::MIN_POSITIVE)).sqrt();
         let along = v * scale / part.max(0.05);
         let from = view.screen(x) - along / 2.0;
-        marks.arrow(mesh, from, along, 1.0, colour.gamma_multiply(0.3 + 0.5 * part));
+        marks.arrow(mesh, from, along, 1.0, colour.gamma_multiply(0.16 + 0.36 * part));
     }
     longest
 }
@@ -158,25 +162,25 @@ fn arrows(mesh: &mut Mesh, marks: &Marks, view: View, field: &Field, colour: Col
 /// What the longest arrow stands for.
 fn legend(ui: &Ui, painter: &Painter, rect: Rect, longest: f32) {
     let text = format!("longest arrow: {longest:.1} per unit of t");
-    let at = rect.right_bottom() - vec2(2.0, 1.5) * GRID;
-    let colour = palette(ui.visuals()).weak;
-    painter.text(at, Align2::RIGHT_BOTTOM, text, FontId::monospace(10.5), colour);
+    note(ui, painter, rect.right_bottom() - vec2(2.0, 2.0) * GRID, Align2::RIGHT_BOTTOM, text);
 }
 
 fn paths(mesh: &mut Mesh, marks: &Marks, view: View, flow: &Flow, t: f32, visuals: &egui::Visuals) {
     let (last, part) = flow.interval(t);
     let every = flow.moments.len().div_ceil(LINES).max(1);
     let count = flow.end.len().min(PATHS);
-    let strength = (0.75 - 0.45 * (count as f32 / PATHS as f32)).max(0.25);
+    let strength = 0.9 - 0.45 * (count as f32 / PATHS as f32);
     for particle in 0..count {
         let colour = code_colour(visuals, flow.codes[particle] as usize);
-        let grid = (0..=last).step_by(every).map(|point| (flow.time(point), flow.states(point)[particle]));
+        let grid =
+            (0..=last).step_by(every).map(|point| (flow.time(point), flow.states(point)[particle]));
         let now = flow.place(particle, t).filter(|_| part > 0.0 || last % every != 0);
         let mut before: Option<(f32, Point)> = None;
         for (at, place) in grid.chain(now.map(|place| (t, place))) {
             if let Some((from, start)) = before {
                 // Faint at the noise, stronger towards now.
-                let fade = |at: f32| colour.gamma_multiply(strength * (0.25 + 0.75 * at / t.max(1e-3)));
+                let fade =
+                    |at: f32| colour.gamma_multiply(strength * (0.25 + 0.75 * at / t.max(1e-3)));
                 let ends = [view.screen(start), view.screen(place)];
                 marks.line(mesh, ends, 1.0, [fade(from), fade(at)]);
             }
@@ -231,46 +235,65 @@ fn particles(
     }
 }
 
-/// The chosen particle: what it believes, and where that leads it.
+/// A few words on the plane.
+struct Note {
+    at: Pos2,
+    align: Align2,
+    text: String,
+}
+
+/// Writes a few words that can be read whatever is behind them.
+fn note(ui: &Ui, painter: &Painter, at: Pos2, align: Align2, text: String) {
+    let colours = palette(ui.visuals());
+    let galley = painter.layout_no_wrap(text, FontId::monospace(11.0), colours.strong);
+    let place = align.anchor_size(at, galley.size());
+    let ground = place.expand2(vec2(3.0, 1.0));
+    painter.rect_filled(ground, 3.0, colours.backdrop.gamma_multiply(0.85));
+    painter.galley(place.min, galley, colours.strong);
+}
+
+/// The chosen particle: what it believes, and where that leads it. Gives what is to be written over
+/// everything else.
 fn belief(
     painter: &Painter,
     marks: &Marks,
     view: View,
     field: &Field,
-    playground: &Playground,
     visuals: &egui::Visuals,
-) {
-    let (Some(belief), Some(_)) = (&field.belief, playground.chosen) else { return };
+) -> Vec<Note> {
+    let Some(belief) = &field.belief else { return Vec::new() };
     let colours = palette(visuals);
     let (x, mu) = (view.screen(belief.x), view.screen(belief.mu));
     let mut mesh = marks.mesh();
-    let mut labels = Vec::new();
+    let mut notes = Vec::new();
     for (code, probability) in belief.top.iter().filter(|(_, probability)| *probability > 0.005) {
         let Some(place) = field.question.plane.codes.get(*code as usize) else { continue };
         let (at, colour) = (view.screen(*place), code_colour(visuals, *code as usize));
-        let strength = 0.35 + 0.65 * probability.sqrt();
-        marks.line(&mut mesh, [mu, at], 1.0 + 4.0 * probability, [colour.gamma_multiply(strength); 2]);
+        let colour = colour.gamma_multiply(0.35 + 0.65 * probability.sqrt());
+        marks.line(&mut mesh, [mu, at], 1.0 + 4.0 * probability, [colour; 2]);
         if *probability >= 0.03 {
-            let beyond = code_radius(&field.question.plane, *code as usize) + 8.0;
             let out = (at - mu).normalized();
             let out = if out == Vec2::ZERO { vec2(0.0, -1.0) } else { out };
-            labels.push((at + out * beyond, out, format!("{:.0} %", 100.0 * probability)));
+            let beyond = code_radius(&field.question.plane, *code as usize) + 8.0;
+            notes.push(Note {
+                at: at + out * beyond,
+                align: Align2([side(out.x), side(out.y)]),
+                text: format!("{:.0} %", 100.0 * probability),
+            });
         }
     }
     marks.arrow(&mut mesh, x, mu - x, 2.0, colours.strong);
     painter.add(Shape::mesh(mesh));
     painter.circle_stroke(x, PARTICLE + 4.0, Stroke::new(2.0, colours.strong));
     painter.circle(mu, 4.5, colours.backdrop, Stroke::new(2.0, colours.strong));
-    let font = FontId::monospace(11.0);
-    for (at, out, text) in labels {
-        let align = Align2([side(out.x), side(out.y)]);
-        let galley = painter.layout_no_wrap(text, font.clone(), colours.strong);
-        let place = align.anchor_size(at, galley.size());
-        painter.rect_filled(place.expand2(vec2(3.0, 1.0)), 3.0, colours.backdrop.gamma_multiply(0.85));
-        painter.galley(place.min, galley, colours.strong);
-    }
-    let at = mu + vec2(8.0, -8.0);
-    painter.text(at, Align2::LEFT_BOTTOM, "mu", font, colours.strong);
+    // On the side that the particle is not on, where there is room.
+    let aside = if mu.y > x.y { 14.0 } else { -14.0 };
+    notes.push(Note {
+        at: mu + vec2(0.0, aside),
+        align: Align2::CENTER_CENTER,
+        text: "mu".to_owned(),
+    });
+    notes
 }
 
 /// On which side of its anchor a label lies that is to lead away from it.
@@ -283,7 +306,13 @@ fn side(out: f32) -> egui::Align {
 }
 
 /// The codes: shown, dragged, weighed and taken away. Says whether the pointer is on one.
-fn codes(ui: &mut Ui, painter: &Painter, marks: &Marks, view: View, playground: &mut Playground) -> bool {
+fn codes(
+    ui: &mut Ui,
+    painter: &Painter,
+    marks: &Marks,
+    view: View,
+    playground: &mut Playground,
+) -> bool {
     if !playground.drawn.codes {
         return false;
     }
@@ -377,7 +406,9 @@ fn code_hint(ui: &mut Ui, playground: &Playground, code: usize) {
         "Code {code} at ({x:.2}, {y:.2}), probable by {:.1} %.",
         100.0 * playground.plane.probability(code)
     );
-    if let Some(found) = playground.flow().and_then(|flow| flow.frequencies.found.get(code).copied()) {
+    if let Some(found) =
+        playground.flow().and_then(|flow| flow.frequencies.found.get(code).copied())
+    {
         text += &format!(" {:.1} % of the particles end here.", 100.0 * found);
     }
     ui.label(text);
@@ -385,7 +416,13 @@ fn code_hint(ui: &mut Ui, playground: &Playground, code: usize) {
 }
 
 /// Clicks beside the codes: a particle is chosen, and a double-click adds a code.
-fn ground_clicks(ui: &Ui, ground: Response, view: View, playground: &mut Playground, flow: Option<&Flow>) {
+fn ground_clicks(
+    ui: &Ui,
+    ground: Response,
+    view: View,
+    playground: &mut Playground,
+    flow: Option<&Flow>,
+) {
     let near = |at: Pos2| {
         let flow = flow?;
         (0..flow.end.len())
@@ -402,7 +439,8 @@ fn ground_clicks(ui: &Ui, ground: Response, view: View, playground: &mut Playgro
             let place = view.plane(at);
             playground.edit(|plane| plane.add(place));
         } else if ground.clicked() {
-            playground.chosen = near(at).or(playground.chosen.filter(|_| ui.input(|i| i.modifiers.any())));
+            playground.chosen =
+                near(at).or(playground.chosen.filter(|_| ui.input(|i| i.modifiers.any())));
         }
         return;
     }
