@@ -88,7 +88,8 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             move || ModelWorker::new(device, window.as_ref()),
             move || ctx.request_repaint(),
         )?;
-        let app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);
+        let mut app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);
+        app.state.training.device = device;
         Ok(Box::new(app) as Box<dyn eframe::App>)
     };
     Ok(eframe::run_native("purrscope", native, Box::new(create))?)

@@ -61,18 +61,21 @@ impl Series {
     }
 }
 
-/// Values smoothed along a curve: an exponential mean over about `over` bins, without the pull of its
-/// beginning.
+/// Values smoothed along a curve: the mean of an exponential mean over about `over` bins from the left
+/// and of one from the right, so that the curve does not lag behind what it smooths.
 pub fn smooth(bins: &[Bin], over: f32) -> Vec<[f32; 2]> {
     let keep = (1.0 - 1.0 / over.max(1.0)).clamp(0.0, 0.999_9);
-    let (mut sum, mut weight) = (0.0, 0.0);
-    bins.iter()
-        .map(|bin| {
-            sum = keep * sum + (1.0 - keep) * bin.mean;
-            weight = keep * weight + (1.0 - keep);
-            [bin.step, sum / weight]
-        })
-        .collect()
+    // Divided by its weight, a mean is not pulled towards 0 at its beginning.
+    let mean = |(sum, weight): &mut (f32, f32), bin: &Bin| {
+        *sum = keep * *sum + (1.0 - keep) * bin.mean;
+        *weight = keep * *weight + (1.0 - keep);
+        Some(*sum / *weight)
+    };
+    let from_left: Vec<f32> = bins.iter().scan((0.0, 0.0), mean).collect();
+    let mut from_right: Vec<f32> = bins.iter().rev().scan((0.0, 0.0), mean).collect();
+    from_right.reverse();
+    let both = from_left.iter().zip(&from_right).map(|(left, right)| (left + right) / 2.0);
+    bins.iter().zip(both).map(|(bin, value)| [bin.step, value]).collect()
 }
 
 /// A metrics file that may be growing.
@@ -298,10 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn smoothing_is_not_pulled_by_its_beginning() {
+    fn smoothing_neither_pulls_nor_lags() {
         let bins: Vec<Bin> =
             (0..20).map(|i| Bin { step: i as f32, low: 2.0, mean: 2.0, high: 2.0 }).collect();
         assert!(smooth(&bins, 8.0).iter().all(|[_, value]| (value - 2.0).abs() < 1e-5));
+        let slope: Vec<Bin> = (0..41).map(|i| Bin { mean: i as f32, ..bins[0] }).collect();
+        assert!((smooth(&slope, 4.0)[20][1] - 20.0).abs() < 0.01);
         let raw = [Bin { mean: 1.0, ..bins[0] }, Bin { mean: 3.0, ..bins[1] }];
         assert_eq!(smooth(&raw, 1.0), [[0.0, 1.0], [1.0, 3.0]]);
     }

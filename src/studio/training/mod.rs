@@ -99,7 +99,7 @@ impl Default for Training {
             folders: Vec::new(),
             chosen: 0,
             folder: String::new(),
-            curves: Curves { figure: "loss".to_owned(), smoothing: 12.0, log: false },
+            curves: Curves { figure: "loss".to_owned(), smoothing: 6.0, log: false },
             sample: None,
             runs: HashMap::new(),
             picture: None,

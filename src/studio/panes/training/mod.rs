@@ -31,13 +31,16 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = 3.0 * GRID;
             let height = ui.available_height();
-            ui.allocate_ui(vec2(COLUMN, height), |ui| {
+            let column = Layout::top_down(Align::Min);
+            ui.allocate_ui_with_layout(vec2(COLUMN, height), column, |ui| {
                 super::scroll_area().id_salt("run").show(ui, |ui| {
                     ui.set_width(COLUMN - super::PANE_MARGIN);
                     wanted = run_column(ui, training);
                 });
             });
-            super::scroll_area().id_salt("figures").show(ui, |ui| figures::show(ui, training));
+            ui.vertical(|ui| {
+                super::scroll_area().id_salt("figures").show(ui, |ui| figures::show(ui, training));
+            });
         });
     } else {
         super::scroll_area().show(ui, |ui| {
