@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::plan::Plan;
 use crate::device::{self, DeviceChoice};
-use crate::train::{self, Ending, Progress};
+use crate::train::{self, Ending, Progress, TrainError};
 
 /// What the thread tells.
 #[derive(Debug)]
@@ -69,8 +69,10 @@ impl Job {
                 let selected = device::select(choice).map_err(|error| error.to_string())?;
                 tell(News::Device(selected.description));
                 let mut watch = |progress: &Progress| tell(News::Progress(progress.clone()));
-                train::run(&config, resume, &selected.device, &asked, &mut watch)
-                    .map_err(|error| error.to_string())
+                match train::run(&config, resume, &selected.device, &asked, &mut watch) {
+                    Err(TrainError::Interrupted) => Ok((Ending::Stopped, config.out.clone())),
+                    ended => ended.map_err(|error| error.to_string()),
+                }
             };
             // What a panic leaves half done is dropped with this thread.
             let ended = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {

@@ -277,6 +277,11 @@ impl Training {
                 notices.tell(text.clone());
                 Outcome::Good(text)
             }
+            Ok((Ending::Stopped, _)) if steps.is_empty() => {
+                let text = "Stopped before the first step; nothing was trained.".to_owned();
+                notices.note(text.clone());
+                Outcome::Good(text)
+            }
             Ok((Ending::Stopped, _)) => {
                 let text = format!("Stopped and saved{steps}. Resume goes on from there.");
                 notices.note(text.clone());

@@ -219,3 +219,24 @@ fn of_too_many_runs_the_oldest_goes() {
     training.forget(0);
     assert_eq!((training.folders.len(), training.chosen), (2, 1));
 }
+
+#[test]
+fn a_run_that_is_stopped_before_its_first_step_trains_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (training, file) = prepared(folder.path(), &tokenizer_run("tok", 1));
+    let mut bench = Bench::new(training, &file);
+    let ctx = bench.ctx.clone();
+    bench.training.start(&ctx, false);
+    bench.until(|training| training.job.is_none());
+    fs::write(&file, flow_run("flow", 5)).unwrap();
+    bench.training.read(file);
+    bench.until(|training| training.plan.is_some());
+    bench.training.start(&ctx, false);
+    bench.training.job.as_ref().unwrap().stop();
+    bench.until(|training| training.job.is_none());
+    let Some(Outcome::Good(text)) = &bench.training.outcome else {
+        panic!("{:?}", bench.training.outcome)
+    };
+    assert!(text.contains("before the first step"), "{text}");
+    assert!(!folder.path().join("flow/checkpoint.safetensors").exists());
+}

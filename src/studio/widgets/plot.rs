@@ -272,7 +272,7 @@ fn axes(ui: &Ui, painter: &Painter, field: Rect, x_axis: Axis, y_axis: Axis, x_n
     let colours = palette(ui.visuals());
     let line = Stroke::new(1.0, colours.outline.gamma_multiply(0.6));
     let font = FontId::monospace(10.5);
-    let rows = (field.height() / 32.0).max(2.0) as usize;
+    let rows = (field.height() / 26.0).max(2.0) as usize;
     for value in y_axis.ticks(rows) {
         let y = field.bottom() - y_axis.part(value) * field.height();
         painter.hline(field.x_range(), y, line);

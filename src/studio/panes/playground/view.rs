@@ -116,6 +116,14 @@ pub fn show(ui: &mut Ui, playground: &mut Playground, size: Vec2) {
         .filter(|_| playground.chosen.is_some())
         .map_or(Vec::new(), |field| belief(&painter, &marks, view, field, ui.visuals()));
     let on_code = codes(ui, &painter, &marks, view, playground);
+    if let Some(belief) = field.as_ref().and_then(|field| field.belief.as_ref())
+        && playground.chosen.is_some()
+    {
+        // Over the codes, since mu comes to lie on one.
+        let (ring, line) = (colours.backdrop, Stroke::new(2.0, colours.strong));
+        painter.circle_stroke(view.screen(belief.x), PARTICLE + 4.0, line);
+        painter.circle(view.screen(belief.mu), 4.5, ring, line);
+    }
     for Note { at, align, text } in labels {
         note(ui, &painter, at, align, text);
     }
@@ -284,8 +292,6 @@ fn belief(
     }
     marks.arrow(&mut mesh, x, mu - x, 2.0, colours.strong);
     painter.add(Shape::mesh(mesh));
-    painter.circle_stroke(x, PARTICLE + 4.0, Stroke::new(2.0, colours.strong));
-    painter.circle(mu, 4.5, colours.backdrop, Stroke::new(2.0, colours.strong));
     // On the side that the particle is not on, where there is room.
     let aside = if mu.y > x.y { 14.0 } else { -14.0 };
     notes.push(Note {

@@ -15,9 +15,9 @@ const LARGE: f32 = 66.0 * GRID;
 const SMALL: f32 = 30.0 * GRID;
 /// Least width of a small plot, in points.
 const WIDTH: f32 = 52.0 * GRID;
-/// Figures that have a small plot before all others.
+/// Figures that have a small plot above the samples.
 const FIRST: [&str; 3] = ["gradient_norm", "learning_rate", "images_per_second"];
-/// Most small plots.
+/// Most small plots under the samples.
 const MOST: usize = 9;
 
 /// Shows curves and pictures.
@@ -37,8 +37,15 @@ pub fn show(ui: &mut Ui, training: &mut Training) {
     large
         .show(ui, size, &words(&training.curves.figure), "step")
         .on_hover_cursor(egui::CursorIcon::Crosshair);
-    small(ui, training, &runs, &names);
+    let (first, rest): (Vec<&str>, Vec<&str>) = names
+        .iter()
+        .map(|name| name.as_str())
+        .filter(|name| *name != training.curves.figure)
+        .partition(|name| FIRST.contains(name));
+    small(ui, training, &runs, &first);
     samples(ui, training);
+    ui.add_space(3.0 * GRID);
+    small(ui, training, &runs, &rest[..rest.len().min(MOST)]);
 }
 
 /// A figure's name, for people.
@@ -142,17 +149,8 @@ fn raw_band(bins: &[Bin]) -> Option<Vec<[f32; 3]>> {
     Some(band.collect())
 }
 
-/// The other figures, small.
-fn small(
-    ui: &mut Ui,
-    training: &Training,
-    runs: &[(usize, Arc<RunView>)],
-    names: &BTreeSet<&String>,
-) {
-    let first = FIRST.iter().filter(|name| names.iter().any(|known| known == *name)).copied();
-    let rest = names.iter().map(|name| name.as_str()).filter(|name| !FIRST.contains(name));
-    let list: Vec<&str> =
-        first.chain(rest).filter(|name| *name != training.curves.figure).take(MOST).collect();
+/// Some of the other figures, small.
+fn small(ui: &mut Ui, training: &Training, runs: &[(usize, Arc<RunView>)], list: &[&str]) {
     let gap = 3.0 * GRID;
     let columns = (((ui.available_width() + gap) / (WIDTH + gap)).floor() as usize).max(1);
     let width = (ui.available_width() - gap * (columns - 1) as f32) / columns as f32;

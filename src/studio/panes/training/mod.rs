@@ -112,7 +112,10 @@ fn file_row(ui: &mut Ui, training: &mut Training) {
                 .hint_text("run.toml")
                 .desired_width(f32::INFINITY)
                 .margin(egui::Margin::symmetric(8, 4));
-            let typed = ui.add(field).accessible_name("Run file");
+            let mut typed = ui.add(field).accessible_name("Run file");
+            if !training.file.is_empty() {
+                typed = typed.on_hover_text(&training.file);
+            }
             if typed.changed() {
                 training.plan = None;
             }
