@@ -120,6 +120,7 @@ impl StudioApp {
         for event in self.engine.events() {
             self.state.take(event);
         }
+        self.state.training.attend(ctx, &mut self.state.notices);
         for reply in self.dialogs.replies() {
             match reply {
                 Reply::Open(path) => self.state.open_file(path),

@@ -290,11 +290,11 @@ impl Playground {
     pub fn step(&mut self, forwards: bool) {
         let Some(flow) = &self.shown else { return };
         (self.playing, self.follow) = (false, false);
-        let times = (0..=flow.moments.len()).map(|point| flow.time(point));
+        let mut times = (0..=flow.moments.len()).map(|point| flow.time(point));
         const SAME: f32 = 1e-5;
         self.t = match forwards {
-            true => times.into_iter().find(|t| *t > self.t + SAME).unwrap_or(1.0),
-            false => times.filter(|t| *t < self.t - SAME).last().unwrap_or(0.0),
+            true => times.find(|t| *t > self.t + SAME).unwrap_or(1.0),
+            false => times.rfind(|t| *t < self.t - SAME).unwrap_or(0.0),
         };
     }
 }

@@ -334,7 +334,7 @@ impl<W: Fn()> Worker<W> {
         };
         let mut moments = Vec::with_capacity(question.settings.steps);
         let mut evaluations = 0;
-        while let Some(record) = sampler.next() {
+        for record in sampler.by_ref() {
             evaluations = record.evaluations;
             moments.push(moment(&record));
             self.answer_field();

@@ -146,6 +146,13 @@ impl Training {
         }
     }
 
+    /// Once a frame, whether the pane is shown or not: takes in what a run in progress tells.
+    pub fn attend(&mut self, ctx: &Context, notices: &mut Notices) {
+        if self.job.is_some() {
+            self.follow(ctx, notices);
+        }
+    }
+
     /// Starts the thread that looks after folders, and remembers run files of other sessions.
     fn begin(&mut self, ctx: &Context) {
         let woken = ctx.clone();
