@@ -1,6 +1,5 @@
 //! `purrscope oracle`: solvers on the exact posterior, where the truth is known.
 
-use std::f32::consts::TAU;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -8,6 +7,7 @@ use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use crate::flow::codebooks::{Frequencies, Layout, normal_codes, zipf};
 use crate::flow::trajectory::Trajectory;
 use crate::flow::{
     Grid, Latents, Oracle, Predictor, RunRecord, SampleSettings, Sampler, Solver, Temperature,
@@ -15,14 +15,13 @@ use crate::flow::{
 };
 use crate::io::atomic;
 use crate::model::{Model, params};
-use crate::rng::Stream;
 
 /// Intervals of the solution that others are compared with.
 const EXACT_STEPS: usize = 800;
 
 #[derive(Debug, Args)]
 pub struct OracleArgs {
-    /// Codes: random, ring or grid (of two numbers each), or those of a model file
+    /// Codes: random, ring, grid, moons or spiral (but for random of two numbers each), or those of a model file
     #[arg(long, default_value = "random")]
     codebook: String,
     /// Number of codes, where no model gives them
@@ -84,7 +83,7 @@ pub fn run(args: &OracleArgs) -> Result<()> {
     let count = codebook.len() / size;
     let prior: Vec<f64> = match args.prior {
         Prior::Uniform => vec![1.0; count],
-        Prior::Zipf => (1..=count).map(|rank| 1.0 / rank as f64).collect(),
+        Prior::Zipf => zipf(count),
     };
     let oracle = Oracle::new(codebook, size, &prior, args.side as usize)
         .context("these codes and this prior make no posterior")?;
@@ -123,22 +122,14 @@ pub fn run(args: &OracleArgs) -> Result<()> {
 /// The numbers of all codes, and how many a code has.
 fn codebook(args: &OracleArgs) -> Result<(Vec<f32>, usize)> {
     let count = args.codes as usize;
-    match args.codebook.as_str() {
-        "random" => {
+    match Layout::named(&args.codebook) {
+        Some(Layout::Random) => {
             let size = args.size as usize;
-            Ok((Stream::new(args.seed, 1 << 50).normals(count * size), size))
+            Ok((normal_codes(count, size, args.seed), size))
         }
-        "ring" => {
-            let angles = (0..count).map(|k| TAU * k as f32 / count as f32);
-            Ok((angles.flat_map(|angle| [1.5 * angle.cos(), 1.5 * angle.sin()]).collect(), 2))
-        }
-        "grid" => {
-            let side = (count as f64).sqrt().ceil() as usize;
-            let at = |i: usize| 3.0 * ((i as f32 + 0.5) / side as f32 - 0.5);
-            Ok(((0..count).flat_map(|k| [at(k % side), at(k / side)]).collect(), 2))
-        }
-        path => {
-            let model = Model::open(Path::new(path), &Device::flex())?;
+        Some(layout) => Ok((layout.codes(count, args.seed).into_flattened(), 2)),
+        None => {
+            let model = Model::open(Path::new(&args.codebook), &Device::flex())?;
             let size = model.card.tokenizer.code_size;
             Ok((params::host(model.codebook().clone()), size))
         }
@@ -147,19 +138,7 @@ fn codebook(args: &OracleArgs) -> Result<(Vec<f32>, usize)> {
 
 /// How often each code came up, against its prior.
 fn report(args: &OracleArgs, prior: &[f64], codes: &[u32], evaluations: usize) -> Result<()> {
-    let total: f64 = prior.iter().sum();
-    let drawn = codes.len() as f64;
-    let mut counts = vec![0usize; prior.len()];
-    codes.iter().for_each(|code| counts[*code as usize] += 1);
-    let expected: Vec<f64> = prior.iter().map(|p| p / total).collect();
-    let found: Vec<f64> = counts.iter().map(|count| *count as f64 / drawn).collect();
-    let pairs = || found.iter().zip(&expected);
-    let variation = pairs().map(|(f, e)| (f - e).abs()).sum::<f64>() / 2.0;
-    // What sampling alone would give: half the sum of mean absolute deviations of binomials.
-    let by_chance: f64 = expected
-        .iter()
-        .map(|e| (2.0 * e * (1.0 - e) / (std::f64::consts::PI * drawn)).sqrt() / 2.0)
-        .sum();
+    let Frequencies { expected, found, variation, by_chance } = Frequencies::of(codes, prior);
     if args.json {
         let report = json!({
             "tokens": codes.len(), "evaluations": evaluations, "prior": expected,
@@ -171,7 +150,7 @@ fn report(args: &OracleArgs, prior: &[f64], codes: &[u32], evaluations: usize) -
     let mut text =
         format!("{} tokens, {evaluations} evaluations\n\ncode     prior  frequency\n", codes.len());
     const SHOWN: usize = 16;
-    for (code, (found, expected)) in pairs().take(SHOWN).enumerate() {
+    for (code, (found, expected)) in found.iter().zip(&expected).take(SHOWN).enumerate() {
         text += &format!("{code:>4}  {expected:8.4}   {found:8.4}\n");
     }
     if prior.len() > SHOWN {

@@ -3,6 +3,7 @@
 //! Names follow the paper: `t` in `[0, 1]` runs from noise to data, `x` is the state, `mu` the
 //! posterior mean of the codebook `E`, `c` the code indices.
 
+pub mod codebooks;
 mod masked;
 mod objective;
 mod oracle;

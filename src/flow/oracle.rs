@@ -55,35 +55,26 @@ impl Oracle {
         x.iter().zip(code).map(|(x, e)| (f64::from(*x) - t * f64::from(*e)).powi(2)).sum()
     }
 
-    fn belief(
-        &self,
-        x: &[f32],
-        t: f64,
-        tau: f64,
-        top: usize,
-        allowed: impl Fn(usize) -> bool,
-    ) -> Belief {
+    /// Logits of every code, before the temperature; minus infinity where a code is not allowed.
+    fn logits(&self, x: &[f32], t: f64, allowed: impl Fn(usize) -> bool) -> Vec<f64> {
         let scale = 0.5 / (1.0 - t).powi(2);
-        let logit = |k| (self.log_prior[k] - scale * Self::distance(x, self.code(k), t)) / tau;
-        let logits: Vec<f64> = (0..self.codes())
-            .map(|k| if allowed(k) { logit(k) } else { f64::NEG_INFINITY })
-            .collect();
-        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let weights: Vec<f64> = logits.iter().map(|l| (l - largest).exp()).collect();
-        let z: f64 = weights.iter().sum();
-        let probs: Vec<f64> = weights.iter().map(|w| w / z).collect();
+        let logit = |k| self.log_prior[k] - scale * Self::distance(x, self.code(k), t);
+        (0..self.codes()).map(|k| if allowed(k) { logit(k) } else { f64::NEG_INFINITY }).collect()
+    }
+
+    fn belief(&self, logits: &[f64], tau: f64, top: usize) -> Belief {
+        let (probs, log_z) = softmax(logits, tau);
         let mean = (0..self.size)
             .map(|i| {
                 probs.iter().enumerate().map(|(k, p)| p * f64::from(self.code(k)[i])).sum::<f64>()
                     as f32
             })
             .collect();
-        let entropy = -probs.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f64>() as f32;
         let mut order: Vec<usize> = (0..self.codes()).collect();
         order.sort_by(|a, b| probs[*b].total_cmp(&probs[*a]).then(a.cmp(b)));
         order.truncate(top);
         let top = order.into_iter().map(|k| (k as u32, probs[k] as f32)).collect();
-        Belief { mean, entropy, log_z: (z.ln() + largest) as f32, top }
+        Belief { mean, entropy: entropy(&probs), log_z, top }
     }
 
     /// The numbers of every token, `[batch * tokens][size]`.
@@ -97,6 +88,20 @@ impl Oracle {
             })
             .collect()
     }
+}
+
+/// Probabilities `softmax(logits / tau)`, and the log of their partition function.
+fn softmax(logits: &[f64], tau: f64) -> (Vec<f64>, f32) {
+    let largest = logits.iter().map(|l| l / tau).fold(f64::NEG_INFINITY, f64::max);
+    let mut probs: Vec<f64> = logits.iter().map(|l| (l / tau - largest).exp()).collect();
+    let z: f64 = probs.iter().sum();
+    probs.iter_mut().for_each(|p| *p /= z);
+    (probs, (z.ln() + largest) as f32)
+}
+
+/// Shannon entropy in nats.
+fn entropy(probs: &[f64]) -> f32 {
+    -probs.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f64>() as f32
 }
 
 struct Belief {
@@ -125,26 +130,27 @@ impl Predictor for Oracle {
         let top = Posterior::TOP.min(self.codes());
         let tokens = Self::tokens(x);
         let mask = token_mask(settings, x.shape, self.codes());
-        let believe = |tau: f32| -> Vec<Belief> {
-            let tau = f64::from(tau.max(Temperature::FLOOR));
-            tokens
-                .par_iter()
-                .enumerate()
-                .map(|(i, token)| {
-                    let allowed = |code| mask.as_ref().is_none_or(|mask| mask.allows(i, code));
-                    self.belief(token, f64::from(t), tau, top, allowed)
-                })
-                .collect()
-        };
+        let logits: Vec<Vec<f64>> = tokens
+            .par_iter()
+            .enumerate()
+            .map(|(i, token)| {
+                let allowed = |code| mask.as_ref().is_none_or(|mask| mask.allows(i, code));
+                self.logits(token, f64::from(t), allowed)
+            })
+            .collect();
+        let tau_of = |temperature: f32| f64::from(temperature.max(Temperature::FLOOR));
         let temperature = match settings.temperature.warmth(t) {
             Warmth::Fixed(temperature) => temperature,
             Warmth::MeanEntropy(target) => temperature_for(f64::from(target), |tau| {
-                let beliefs = believe(tau);
-                beliefs.iter().map(|belief| f64::from(belief.entropy)).sum::<f64>()
-                    / beliefs.len().max(1) as f64
+                // Collected, so that the sum does not depend on the number of threads.
+                let each = |logits: &Vec<f64>| f64::from(entropy(&softmax(logits, tau_of(tau)).0));
+                let entropies: Vec<f64> = logits.par_iter().map(each).collect();
+                entropies.iter().sum::<f64>() / entropies.len().max(1) as f64
             }),
         };
-        let beliefs = believe(temperature);
+        let tau = tau_of(temperature);
+        let beliefs: Vec<Belief> =
+            logits.par_iter().map(|logits| self.belief(logits, tau, top)).collect();
         let LatentShape { batch, channels, .. } = x.shape;
         let tokens = x.shape.tokens();
         // From token-major to `[batch, part, height, width]`.

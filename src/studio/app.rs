@@ -135,6 +135,7 @@ impl StudioApp {
             self.state.take(event);
         }
         self.state.follow_others();
+        self.state.training.attend(ctx, &mut self.state.notices);
         for reply in self.dialogs.replies() {
             match reply {
                 Reply::Open(path) => self.state.open_file(path),

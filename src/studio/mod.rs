@@ -102,6 +102,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         if let Some(folder) = gallery::default_folder().filter(|_| measure.is_none()) {
             app.open_gallery(folder);
         }
+        app.state.training.device = device;
         app.measure = measure.map(Measurement::new);
         Ok(Box::new(app) as Box<dyn eframe::App>)
     };

@@ -1,6 +1,7 @@
 //! What a flow is trained on: codes and labels of a folder of pictures, or of shards of latents.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
@@ -140,6 +141,8 @@ pub(super) struct Source<'a> {
     /// The bytes of the tokenizer's file.
     pub file: &'a [u8],
     pub device: &'a Device,
+    /// Asks for an end before all pictures are encoded.
+    pub stop: &'a AtomicBool,
 }
 
 impl Source<'_> {
@@ -173,12 +176,47 @@ impl Source<'_> {
         let encoded = match cached(&cache, &origin, grid)? {
             Some(found) => found,
             None => {
-                let made = encode(path, &images, self.tokenizer, grid, self.device, watch)?;
+                let made = self.encode(path, &images, grid, watch)?;
                 made.write(&cache, origin, grid)?;
                 made
             }
         };
         Ok(Examples::Kept { encoded, class_names: images.class_names().to_vec() })
+    }
+
+    /// Codes and labels of every readable picture.
+    fn encode(
+        &self,
+        folder: &Path,
+        images: &ImageFolder,
+        grid: usize,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> Result<Encoded, TrainError> {
+        let all: Vec<(usize, usize)> = images.files().map(|(_, label)| label).enumerate().collect();
+        let mut encoded = Encoded { codes: Vec::new(), labels: Vec::new(), tokens: grid * grid };
+        let (tokenizer, device) = (self.tokenizer, self.device);
+        for (batch, some) in all.chunks(ENCODE_BATCH).enumerate() {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(TrainError::Interrupted);
+            }
+            watch(&Progress::Encoding { done: batch * ENCODE_BATCH, pictures: all.len() });
+            let readable: Vec<_> = some
+                .par_iter()
+                .filter_map(|(index, label)| Some((images.try_read(*index)?, *label)))
+                .collect();
+            if readable.is_empty() {
+                continue;
+            }
+            let (pictures, labels): (Vec<_>, Vec<_>) = readable.into_iter().unzip();
+            let codes = tokenizer.quantise(tokenizer.encode(from_pictures(&pictures, device)));
+            encoded.codes.extend(codes.into_data_as::<i64>().iter::<i64>());
+            encoded.labels.extend(labels);
+        }
+        if encoded.labels.is_empty() {
+            let path = folder.to_owned();
+            return Err(DataError::AllUnreadable { path, count: images.len() }.into());
+        }
+        Ok(encoded)
     }
 
     fn class_names(&self, shards: &Shards, path: &Path) -> Result<Vec<String>, TrainError> {
@@ -220,36 +258,4 @@ fn cached(cache: &Path, origin: &str, grid: usize) -> Result<Option<Encoded>, Tr
     let (_, labels) = file.integers("labels")?;
     let labels = labels.into_iter().map(|label| label as usize).collect();
     Ok(Some(Encoded { codes, labels, tokens: grid * grid }))
-}
-
-/// Codes and labels of every readable picture.
-fn encode(
-    folder: &Path,
-    images: &ImageFolder,
-    tokenizer: &Tokenizer,
-    grid: usize,
-    device: &Device,
-    watch: &mut dyn FnMut(&Progress),
-) -> Result<Encoded, TrainError> {
-    let all: Vec<(usize, usize)> = images.files().map(|(_, label)| label).enumerate().collect();
-    let mut encoded = Encoded { codes: Vec::new(), labels: Vec::new(), tokens: grid * grid };
-    for (batch, some) in all.chunks(ENCODE_BATCH).enumerate() {
-        watch(&Progress::Encoding { done: batch * ENCODE_BATCH, pictures: all.len() });
-        let readable: Vec<_> = some
-            .par_iter()
-            .filter_map(|(index, label)| Some((images.try_read(*index)?, *label)))
-            .collect();
-        if readable.is_empty() {
-            continue;
-        }
-        let (pictures, labels): (Vec<_>, Vec<_>) = readable.into_iter().unzip();
-        let codes = tokenizer.quantise(tokenizer.encode(from_pictures(&pictures, device)));
-        encoded.codes.extend(codes.into_data_as::<i64>().iter::<i64>());
-        encoded.labels.extend(labels);
-    }
-    if encoded.labels.is_empty() {
-        let path = folder.to_owned();
-        return Err(DataError::AllUnreadable { path, count: images.len() }.into());
-    }
-    Ok(encoded)
 }

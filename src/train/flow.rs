@@ -59,6 +59,7 @@ impl Training {
         config: &RunConfig,
         task: &FlowTask,
         device: &Device,
+        stop: &AtomicBool,
         watch: &mut dyn FnMut(&Progress),
     ) -> Result<(Self, Dit), TrainError> {
         let file = TensorFile::open(&task.tokenizer)?;
@@ -66,7 +67,8 @@ impl Training {
         let vq: TokenizerCard = serde_json::from_str(json)?;
         let tokenizer = read_tokenizer(&file, &vq.tokenizer, device)?;
         let mut open = |path: &Path, cache: &str| {
-            let source = Source { config, task, tokenizer: &tokenizer, file: file.bytes(), device };
+            let source =
+                Source { config, task, tokenizer: &tokenizer, file: file.bytes(), device, stop };
             source.open(path, cache, watch)
         };
         let data = open(&config.data, "latents.safetensors")?;

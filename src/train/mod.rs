@@ -83,6 +83,9 @@ pub enum TrainError {
         /// The run's folder.
         path: PathBuf,
     },
+    /// It was asked to stop before it had begun.
+    #[error("stopped while pictures were being turned into codes, before the first step")]
+    Interrupted,
     /// The loss is not a number any more.
     #[error(
         "the loss is not finite at step {step}: lower the learning rate, or resume from the last checkpoint with another seed"
@@ -180,7 +183,8 @@ pub(crate) trait Trainee {
 
 /// Trains as the run file says, or goes on where its checkpoint left off.
 ///
-/// `stop` ends the run after the step in hand, with a checkpoint. `watch` hears of all progress.
+/// `stop` ends the run after the step in hand, with a checkpoint, or with an error before the first
+/// step. `watch` hears of all progress.
 ///
 /// # Errors
 /// Anything from a bad run file to a full disk; the last checkpoint stays as it is.
@@ -203,7 +207,7 @@ pub fn run(
             train(config, trainee, net, resume, device, stop, watch)
         }
         Task::Flow(task) => {
-            let (trainee, net) = flow::Training::new(config, task, device, watch)?;
+            let (trainee, net) = flow::Training::new(config, task, device, stop, watch)?;
             train(config, trainee, net, resume, device, stop, watch)
         }
     }

@@ -247,6 +247,21 @@ impl Dialogs {
     }
 }
 
+/// Waits for a dialog on a thread of its own. `then` gets what was chosen or, in words, that no dialog
+/// could be shown; it is not called where a person closed the dialog.
+pub(super) fn ask_path(
+    dialog: impl Future<Output = Option<FileHandle>> + Send + 'static,
+    then: impl FnOnce(Result<PathBuf, String>) + Send + 'static,
+) -> io::Result<()> {
+    let opened = Instant::now();
+    let wait = move || match pollster::block_on(dialog) {
+        Some(file) => then(Ok(file.path().to_owned())),
+        None if opened.elapsed() > SEEN_AFTER => {}
+        None => then(Err(format!("{NO_DIALOG}."))),
+    };
+    thread::Builder::new().name("purrscope-files".to_owned()).spawn(wait).map(drop)
+}
+
 #[cfg(test)]
 mod tests;
 

@@ -8,6 +8,8 @@ pub mod log;
 pub mod model;
 pub mod playground;
 pub mod posterior;
+#[cfg(test)]
+mod stage;
 pub mod sweep;
 pub mod timeline;
 pub mod training;

@@ -1,0 +1,380 @@
+//! Training in the background: runs started, watched, compared, stopped and resumed.
+
+mod job;
+mod metrics;
+mod plan;
+#[cfg(test)]
+pub mod tests;
+mod watcher;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use egui::{Context, Id, TextureHandle, TextureOptions};
+use rfd::AsyncFileDialog;
+
+pub use self::job::Job;
+pub use self::metrics::{Bin, smooth};
+pub use self::plan::Plan;
+pub use self::watcher::{Figure, RunView};
+use self::watcher::{Told, Watcher};
+use super::export;
+use super::notices::Notices;
+use crate::device::DeviceChoice;
+use crate::train::Ending;
+
+/// What came of a dialog.
+#[derive(Debug)]
+enum Chosen {
+    File(PathBuf),
+    Folder(PathBuf),
+    Failed(String),
+}
+
+/// How the run before ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should; what happened, for people.
+    Good(String),
+    /// With trouble; what happened and what to do, for people.
+    Bad(String),
+}
+
+/// How curves are drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curves {
+    /// Name of the figure in the large plot.
+    pub figure: String,
+    /// Bins that are smoothed over; 1 for none.
+    pub smoothing: f32,
+    /// Whether the large plot is logarithmic.
+    pub log: bool,
+}
+
+/// State of the pane.
+pub struct Training {
+    /// Where runs compute.
+    pub device: DeviceChoice,
+    /// The run file, as typed.
+    pub file: String,
+    /// The run file as read, or what is wrong with it.
+    pub plan: Option<Result<Arc<Plan>, String>>,
+    /// Run files that were read before, newest first.
+    pub recent: Vec<PathBuf>,
+    /// The run in progress.
+    pub job: Option<Job>,
+    /// How the run before ended.
+    pub outcome: Option<Outcome>,
+    /// Folders of runs on show, at most [`Training::MOST`].
+    pub folders: Vec<PathBuf>,
+    /// Which of them is looked at closely.
+    pub chosen: usize,
+    /// A folder as typed.
+    pub folder: String,
+    /// How curves are drawn.
+    pub curves: Curves,
+    /// Which sample sheet is on show; the newest if none is chosen.
+    pub sample: Option<usize>,
+    runs: HashMap<PathBuf, Arc<RunView>>,
+    /// The sheet that is on show, or what is wrong with it.
+    picture: Option<(PathBuf, Result<TextureHandle, String>)>,
+    asked_picture: Option<PathBuf>,
+    watcher: Option<Watcher>,
+    chosen_sender: Sender<Chosen>,
+    chosen_receiver: Receiver<Chosen>,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        let (chosen_sender, chosen_receiver) = mpsc::channel();
+        Self {
+            device: DeviceChoice::default(),
+            file: String::new(),
+            plan: None,
+            recent: Vec::new(),
+            job: None,
+            outcome: None,
+            folders: Vec::new(),
+            chosen: 0,
+            folder: String::new(),
+            curves: Curves { figure: "loss".to_owned(), smoothing: 6.0, log: false },
+            sample: None,
+            runs: HashMap::new(),
+            picture: None,
+            asked_picture: None,
+            watcher: None,
+            chosen_sender,
+            chosen_receiver,
+        }
+    }
+}
+
+impl Training {
+    /// Most runs that are shown together.
+    pub const MOST: usize = 4;
+    /// Run files that are remembered.
+    const RECENT: usize = 8;
+
+    /// Once a frame: takes in what other threads have done.
+    pub fn follow(&mut self, ctx: &Context, notices: &mut Notices) {
+        if self.watcher.is_none() {
+            self.begin(ctx);
+        }
+        let told: Vec<Told> =
+            self.watcher.iter().flat_map(|watcher| watcher.told().collect::<Vec<_>>()).collect();
+        for what in told {
+            self.take(ctx, what);
+        }
+        let chosen: Vec<Chosen> = self.chosen_receiver.try_iter().collect();
+        for what in chosen {
+            match what {
+                Chosen::File(path) => {
+                    self.file = path.display().to_string();
+                    self.read(path);
+                }
+                Chosen::Folder(path) => self.watch(path),
+                Chosen::Failed(text) => {
+                    let text = format!("{text} The path can be typed as well.");
+                    self.outcome = Some(Outcome::Bad(text));
+                }
+            }
+        }
+        if let Some(ended) = self.job.as_mut().and_then(Job::receive) {
+            self.end(ended, notices);
+        }
+    }
+
+    /// Once a frame, whether the pane is shown or not: takes in what a run in progress tells.
+    pub fn attend(&mut self, ctx: &Context, notices: &mut Notices) {
+        if self.job.is_some() {
+            self.follow(ctx, notices);
+        }
+    }
+
+    /// Starts the thread that looks after folders, and remembers run files of other sessions.
+    fn begin(&mut self, ctx: &Context) {
+        let woken = ctx.clone();
+        match Watcher::spawn(move || woken.request_repaint()) {
+            Ok(watcher) => self.watcher = Some(watcher),
+            Err(error) => {
+                let text = format!("The system has no thread left for this: {error}.");
+                self.outcome = Some(Outcome::Bad(text));
+            }
+        }
+        let kept: Option<Vec<PathBuf>> = ctx.data_mut(|data| data.get_persisted(recent_id()));
+        self.recent.extend(kept.unwrap_or_default());
+    }
+
+    fn take(&mut self, ctx: &Context, what: Told) {
+        match what {
+            Told::Run(folder, view) => {
+                if self.folders.contains(&folder) {
+                    self.runs.insert(folder, view);
+                }
+            }
+            Told::Plan(file, plan) => {
+                if let Ok(plan) = &plan {
+                    self.remember(ctx, &plan.file);
+                }
+                // The answer to something that was typed over is of no use.
+                if self.typed() == file {
+                    self.plan = Some(plan);
+                }
+            }
+            Told::Picture(file, image) => {
+                let picture = image.map(|image| ctx.load_texture("sample sheet", image, SHEET));
+                self.picture = Some((file, picture));
+            }
+        }
+    }
+
+    fn remember(&mut self, ctx: &Context, file: &Path) {
+        self.recent.retain(|known| known != file);
+        self.recent.insert(0, file.to_owned());
+        self.recent.truncate(Self::RECENT);
+        ctx.data_mut(|data| data.insert_persisted(recent_id(), self.recent.clone()));
+    }
+
+    fn typed(&self) -> PathBuf {
+        PathBuf::from(self.file.trim())
+    }
+
+    /// Reads the run file at `path`.
+    pub fn read(&mut self, path: PathBuf) {
+        self.file = path.display().to_string();
+        self.plan = None;
+        self.outcome = None;
+        if let Some(watcher) = self.watcher.as_ref().filter(|_| !self.file.trim().is_empty()) {
+            watcher.read(self.typed());
+        }
+    }
+
+    /// Reads the run file whose path was typed.
+    pub fn read_typed(&mut self) {
+        self.read(self.typed());
+    }
+
+    /// Asks for a run file.
+    pub fn choose_file(&mut self, ctx: &Context) {
+        let dialog = AsyncFileDialog::new()
+            .set_title("Choose a run file")
+            .add_filter("Run file", &["toml"])
+            .pick_file();
+        self.choose(ctx, dialog, Chosen::File);
+    }
+
+    /// Asks for the folder of a run.
+    pub fn choose_folder(&mut self, ctx: &Context) {
+        let dialog = AsyncFileDialog::new().set_title("Choose the folder of a run").pick_folder();
+        self.choose(ctx, dialog, Chosen::Folder);
+    }
+
+    fn choose(
+        &mut self,
+        ctx: &Context,
+        dialog: impl Future<Output = Option<rfd::FileHandle>> + Send + 'static,
+        chosen: impl FnOnce(PathBuf) -> Chosen + Send + 'static,
+    ) {
+        let (sender, ctx) = (self.chosen_sender.clone(), ctx.clone());
+        let asked = export::ask_path(dialog, move |path| {
+            // A send fails only when the window has gone.
+            let _ = sender.send(path.map_or_else(Chosen::Failed, chosen));
+            ctx.request_repaint();
+        });
+        if let Err(error) = asked {
+            let text = format!("The system has no thread left for this: {error}.");
+            self.outcome = Some(Outcome::Bad(text));
+        }
+    }
+
+    /// The plan, where the run file could be read.
+    pub fn ready(&self) -> Option<Arc<Plan>> {
+        self.plan.as_ref()?.as_ref().ok().cloned()
+    }
+
+    /// Starts the planned run, or resumes it.
+    pub fn start(&mut self, ctx: &Context, resume: bool) {
+        let Some(plan) = self.ready().filter(|_| self.job.is_none()) else { return };
+        let woken = ctx.clone();
+        let wake = move || woken.request_repaint();
+        match Job::start(Arc::clone(&plan), resume, self.device, wake) {
+            Ok(job) => {
+                self.job = Some(job);
+                self.outcome = None;
+                self.watch(plan.config.out.clone());
+            }
+            Err(error) => {
+                let text = format!("The system has no thread left for this: {error}.");
+                self.outcome = Some(Outcome::Bad(text));
+            }
+        }
+    }
+
+    fn end(&mut self, ended: Result<(Ending, PathBuf), String>, notices: &mut Notices) {
+        let Some(job) = self.job.take() else { return };
+        let steps = match job.progress {
+            Some(crate::train::Progress::Step { step, .. }) => format!(" after step {step}"),
+            _ => String::new(),
+        };
+        self.outcome = Some(match ended {
+            Ok((Ending::Finished, product)) => {
+                let text = format!("Finished: {} is written.", product.display());
+                notices.tell(text.clone());
+                Outcome::Good(text)
+            }
+            Ok((Ending::Stopped, _)) if steps.is_empty() => {
+                let text = "Stopped before the first step; nothing was trained.".to_owned();
+                notices.note(text.clone());
+                Outcome::Good(text)
+            }
+            Ok((Ending::Stopped, _)) => {
+                let text = format!("Stopped and saved{steps}. Resume goes on from there.");
+                notices.note(text.clone());
+                Outcome::Good(text)
+            }
+            Err(text) => {
+                let text = format!("The training ended{steps}: {text}.");
+                notices.error(text.clone());
+                Outcome::Bad(text)
+            }
+        });
+        // There is a checkpoint now, or there is not.
+        if self.ready().is_some_and(|plan| plan.file == job.plan.file)
+            && let Some(watcher) = &self.watcher
+        {
+            watcher.read(self.typed());
+        }
+    }
+
+    /// Shows the run in `folder`, and looks at it closely; of too many the oldest goes.
+    pub fn watch(&mut self, folder: PathBuf) {
+        if let Some(at) = self.folders.iter().position(|known| *known == folder) {
+            self.choose_run(at);
+            return;
+        }
+        if self.folders.len() >= Self::MOST {
+            let gone = self.folders.remove(0);
+            self.runs.remove(&gone);
+        }
+        self.folders.push(folder);
+        self.choose_run(self.folders.len() - 1);
+        self.tell_watcher();
+    }
+
+    /// Shows a run no more.
+    pub fn forget(&mut self, at: usize) {
+        if at < self.folders.len() {
+            let gone = self.folders.remove(at);
+            self.runs.remove(&gone);
+            self.choose_run(self.chosen.min(self.folders.len().saturating_sub(1)));
+            self.tell_watcher();
+        }
+    }
+
+    /// Looks closely at one of the runs.
+    pub fn choose_run(&mut self, at: usize) {
+        if self.chosen != at {
+            self.sample = None;
+        }
+        self.chosen = at;
+    }
+
+    fn tell_watcher(&self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.watch(self.folders.clone());
+        }
+    }
+
+    /// The run in a folder, as far as it is known.
+    pub fn run(&self, folder: &Path) -> Option<Arc<RunView>> {
+        self.runs.get(folder).cloned()
+    }
+
+    /// The run that is looked at closely.
+    pub fn chosen_run(&self) -> Option<Arc<RunView>> {
+        self.run(self.folders.get(self.chosen)?)
+    }
+
+    /// The sheet at `path`, once it is read; asks for it where it was not.
+    pub fn sheet(&mut self, path: &Path) -> Option<Result<TextureHandle, String>> {
+        if self.asked_picture.as_deref() != Some(path)
+            && let Some(watcher) = &self.watcher
+        {
+            watcher.picture(path.to_owned());
+            self.asked_picture = Some(path.to_owned());
+        }
+        // Until another is read, the one before stays on show.
+        self.picture.as_ref().map(|(_, picture)| picture.clone())
+    }
+}
+
+/// Sharp where a sheet is enlarged, smooth where it is made smaller.
+const SHEET: TextureOptions =
+    TextureOptions { minification: egui::TextureFilter::Linear, ..TextureOptions::NEAREST };
+
+/// Where run files are remembered between sessions.
+fn recent_id() -> Id {
+    Id::unique("run files")
+}

@@ -1,0 +1,309 @@
+//! A thread that looks after run folders and reads run files and pictures, so that the window never
+//! waits for a disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use egui::ColorImage;
+
+use super::metrics::{Bin, Reading, Tail};
+use super::plan::Plan;
+
+/// Time between two looks at the folders.
+const PAUSE: Duration = Duration::from_millis(300);
+/// Most bins of a curve: more than a screen has columns to spare for.
+const BINS: usize = 1200;
+/// Most bytes of a picture that is read.
+const LARGEST: u64 = 64 << 20;
+
+/// A run as its folder shows it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunView {
+    /// Figures by name.
+    pub figures: BTreeMap<String, Figure>,
+    /// Steps that the figures speak of.
+    pub steps: usize,
+    /// Sample sheets by the step that they were made after, in order.
+    pub samples: Vec<(usize, PathBuf)>,
+    /// The model file, if it has one, and when it was written.
+    pub model: Option<(PathBuf, SystemTime)>,
+    /// Whether it trains a tokenizer, which is no model by itself.
+    pub tokenizer: bool,
+    /// Whether there is a checkpoint to go on from.
+    pub checkpoint: bool,
+    /// Why there is nothing to see, for people.
+    pub trouble: Option<String>,
+}
+
+/// A figure over the steps of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figure {
+    /// The curve.
+    pub bins: Vec<Bin>,
+    /// The newest value.
+    pub last: f32,
+}
+
+/// What is asked of the thread.
+#[derive(Debug)]
+enum Ask {
+    Watch(Vec<PathBuf>),
+    Read(PathBuf),
+    Picture(PathBuf),
+}
+
+/// What the thread tells.
+#[derive(Debug)]
+pub enum Told {
+    /// A folder has changed.
+    Run(PathBuf, Arc<RunView>),
+    /// A run file was read.
+    Plan(PathBuf, Result<Arc<Plan>, String>),
+    /// A picture was read.
+    Picture(PathBuf, Result<ColorImage, String>),
+}
+
+/// The window's end of the thread. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct Watcher {
+    asks: Sender<Ask>,
+    told: Receiver<Told>,
+}
+
+impl Watcher {
+    /// Starts the thread; `wake` is called on it whenever it tells something.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn spawn(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let (asks, inbox) = mpsc::channel();
+        let (sender, told) = mpsc::channel();
+        let work = move || {
+            let tell = |what| {
+                // A send fails only when the window has gone; the thread then ends by itself.
+                let _ = sender.send(what);
+                wake();
+            };
+            serve(&inbox, &tell);
+        };
+        thread::Builder::new().name("purrscope-runs".to_owned()).spawn(work)?;
+        Ok(Self { asks, told })
+    }
+
+    /// Looks after these folders, and no others.
+    pub fn watch(&self, folders: Vec<PathBuf>) {
+        self.ask(Ask::Watch(folders));
+    }
+
+    /// Reads a run file.
+    pub fn read(&self, file: PathBuf) {
+        self.ask(Ask::Read(file));
+    }
+
+    /// Reads a picture; of several, only the last is read.
+    pub fn picture(&self, file: PathBuf) {
+        self.ask(Ask::Picture(file));
+    }
+
+    fn ask(&self, ask: Ask) {
+        // A send fails only when the thread has ended, and it ends only with this handle.
+        let _ = self.asks.send(ask);
+    }
+
+    /// What has come, without waiting.
+    pub fn told(&self) -> impl Iterator<Item = Told> + '_ {
+        self.told.try_iter()
+    }
+}
+
+fn serve(inbox: &Receiver<Ask>, tell: &dyn Fn(Told)) {
+    let mut folders: Vec<Folder> = Vec::new();
+    let mut more = false;
+    loop {
+        let first = match (folders.is_empty(), more) {
+            (true, _) => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            (false, true) => inbox.recv_timeout(Duration::ZERO),
+            (false, false) => inbox.recv_timeout(PAUSE),
+        };
+        if let Err(RecvTimeoutError::Disconnected) = first {
+            return;
+        }
+        let mut picture = None;
+        for ask in first.into_iter().chain(inbox.try_iter()) {
+            match ask {
+                Ask::Watch(paths) => {
+                    folders.retain(|folder| paths.contains(&folder.path));
+                    for path in paths {
+                        if folders.iter().all(|folder| folder.path != path) {
+                            folders.push(Folder::new(path));
+                        }
+                    }
+                }
+                Ask::Read(file) => {
+                    let plan = Plan::read(&file).map(Arc::new);
+                    tell(Told::Plan(file, plan));
+                }
+                Ask::Picture(file) => picture = Some(file),
+            }
+        }
+        if let Some(file) = picture {
+            let image = read_picture(&file);
+            tell(Told::Picture(file, image));
+        }
+        more = false;
+        for folder in &mut folders {
+            more |= folder.look(tell);
+        }
+    }
+}
+
+fn read_picture(file: &Path) -> Result<ColorImage, String> {
+    let failed = |reason: &dyn std::fmt::Display| format!("{}: {reason}.", file.display());
+    let size = fs::metadata(file).map_err(|error| failed(&error))?.len();
+    if size > LARGEST {
+        return Err(failed(&"too large for a sample sheet"));
+    }
+    let bytes = fs::read(file).map_err(|error| failed(&error))?;
+    let image = image::load_from_memory(&bytes).map_err(|error| failed(&error))?.to_rgb8();
+    Ok(crate::studio::panes::canvas::colour_image(&image))
+}
+
+/// A folder that is looked after.
+struct Folder {
+    path: PathBuf,
+    tail: Tail,
+    view: Option<RunView>,
+}
+
+impl Folder {
+    fn new(path: PathBuf) -> Self {
+        let tail = Tail::new(&path.join("metrics.jsonl"));
+        Self { path, tail, view: None }
+    }
+
+    /// Tells what has changed; says whether there is more to be read at once.
+    fn look(&mut self, tell: &dyn Fn(Told)) -> bool {
+        let reading = self.tail.read();
+        let mut view = RunView {
+            steps: self.tail.steps(),
+            samples: samples(&self.path),
+            model: written(&self.path.join("model.safetensors")),
+            tokenizer: self.path.join("tokenizer.safetensors").exists(),
+            checkpoint: self.path.join("checkpoint.safetensors").exists(),
+            ..RunView::default()
+        };
+        match (&reading, self.view.take()) {
+            (Ok(Reading::Nothing), Some(before)) if before.steps == view.steps => {
+                view.figures = before.figures.clone();
+                if view == before {
+                    self.view = Some(before);
+                    return false;
+                }
+            }
+            (Err(error), before) => {
+                view.trouble = Some(trouble(&self.path, error));
+                if before.as_ref() == Some(&view) {
+                    self.view = before;
+                    return false;
+                }
+            }
+            _ => {
+                let series = self.tail.series().iter();
+                view.figures = series
+                    .filter_map(|(name, series)| {
+                        let figure = Figure { bins: series.bins(BINS), last: series.last()? };
+                        Some((name.clone(), figure))
+                    })
+                    .collect();
+            }
+        }
+        tell(Told::Run(self.path.clone(), Arc::new(view.clone())));
+        self.view = Some(view);
+        matches!(reading, Ok(Reading::More))
+    }
+}
+
+fn trouble(folder: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound if folder.is_dir() => {
+            "There are no figures yet: the first step writes them.".to_owned()
+        }
+        io::ErrorKind::NotFound => format!("{} is not there yet.", folder.display()),
+        _ => format!("The figures cannot be read: {error}."),
+    }
+}
+
+fn written(path: &Path) -> Option<(PathBuf, SystemTime)> {
+    let modified = fs::metadata(path).ok()?.modified().ok()?;
+    Some((path.to_owned(), modified))
+}
+
+/// The sample sheets of a run, in order of their steps.
+fn samples(folder: &Path) -> Vec<(usize, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut samples: Vec<(usize, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let step = name.to_str()?.strip_prefix("sample-")?.strip_suffix(".png")?;
+            Some((step.parse().ok()?, entry.path()))
+        })
+        .collect();
+    samples.sort_unstable();
+    samples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(watcher: &Watcher) -> Told {
+        watcher.told.recv_timeout(Duration::from_secs(20)).unwrap()
+    }
+
+    fn run_of(watcher: &Watcher) -> Arc<RunView> {
+        match wait(watcher) {
+            Told::Run(_, view) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_run_that_grows_is_seen_growing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("run");
+        let watcher = Watcher::spawn(|| {}).unwrap();
+        watcher.watch(vec![at.clone()]);
+        assert!(run_of(&watcher).trouble.as_ref().unwrap().contains("not there yet"));
+        fs::create_dir(&at).unwrap();
+        assert!(run_of(&watcher).trouble.as_ref().unwrap().contains("no figures yet"));
+        fs::write(at.join("metrics.jsonl"), "{\"step\":0,\"loss\":3}\n{\"st").unwrap();
+        let view = run_of(&watcher);
+        assert_eq!((view.steps, view.figures["loss"].last, &view.trouble), (1, 3.0, &None));
+        fs::write(at.join("sample-0000010.png"), b"").unwrap();
+        fs::write(at.join("sample-x.png"), b"").unwrap();
+        fs::write(at.join("model.safetensors"), b"").unwrap();
+        let mut view = run_of(&watcher);
+        while view.model.is_none() || view.samples.is_empty() {
+            view = run_of(&watcher);
+        }
+        assert_eq!(view.samples[0].0, 10);
+        assert_eq!(view.figures["loss"].bins.len(), 1);
+    }
+
+    #[test]
+    fn a_broken_picture_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sample-0000001.png");
+        fs::write(&path, b"no").unwrap();
+        let watcher = Watcher::spawn(|| {}).unwrap();
+        watcher.picture(path);
+        let Told::Picture(_, Err(text)) = wait(&watcher) else { panic!("it was read") };
+        assert!(text.contains("sample-0000001.png"), "{text}");
+    }
+}
