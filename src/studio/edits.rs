@@ -85,6 +85,25 @@ impl Edits {
         self.bans.binary_search(&spot(token, code)).is_ok() || self.is_banned_everywhere(code)
     }
 
+    /// Whether a token has a ban of its own.
+    pub fn has_bans(&self, token: Token) -> bool {
+        !self.bans_of(token).is_empty()
+    }
+
+    /// The bans of one token.
+    pub fn bans_of(&self, token: Token) -> &[Spot] {
+        let wanted = (token.image, token.row, token.column);
+        let from = self.bans.partition_point(|ban| place(ban) < wanted);
+        let to = self.bans.partition_point(|ban| place(ban) <= wanted);
+        &self.bans[from..to]
+    }
+
+    /// Lets go of one token, bans for all of them aside.
+    pub fn clear_token(&mut self, token: Token) {
+        self.unpin(token);
+        self.bans.retain(|ban| Token::of(ban) != token);
+    }
+
     /// Forbids a code to a token.
     pub fn ban(&mut self, token: Token, code: u32) {
         if let Err(at) = self.bans.binary_search(&spot(token, code)) {
