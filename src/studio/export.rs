@@ -32,6 +32,13 @@ pub enum Reply {
     Saved(PathBuf),
     /// Settings were read from a picture.
     Restore(Box<Restored>),
+    /// A picture was read.
+    Picture {
+        /// The name of its file.
+        name: String,
+        /// The picture.
+        picture: Box<RgbImage>,
+    },
     /// Something could not be done; what, for people.
     Failed(String),
 }
@@ -113,6 +120,15 @@ pub fn write_png(path: &Path, image: &RgbImage, settings: &str) -> io::Result<()
     atomic::write(path, &bytes)
 }
 
+/// Reads a picture of any size and format that is known.
+fn picture(path: &Path) -> Result<Reply, String> {
+    let picture = image::open(path).map_err(|error| {
+        format!("{} is not a picture that can be read: {error}.", path.display())
+    })?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(Reply::Picture { name, picture: Box::new(picture.to_rgb8()) })
+}
+
 /// Where pictures go without being asked.
 fn pictures_folder() -> PathBuf {
     let user = directories::UserDirs::new();
@@ -158,6 +174,25 @@ impl Dialogs {
                 Err(text) => Reply::Failed(text),
             })
         });
+    }
+
+    /// Reads a picture.
+    pub fn read_picture(&self, ctx: &egui::Context, path: PathBuf) {
+        self.work(ctx, move || Some(picture(&path).unwrap_or_else(Reply::Failed)));
+    }
+
+    /// Asks for a picture, and reads it.
+    pub fn open_picture(&self, ctx: &egui::Context) {
+        let dialog = AsyncFileDialog::new()
+            .set_title("Open a picture")
+            .add_filter("Picture", &["png", "jpg", "jpeg", "webp", "bmp", "gif"]);
+        let chosen = |path: Option<PathBuf>| match path {
+            Some(path) => picture(&path),
+            None => {
+                Err(format!("{NO_DIALOG}. With the region tool, pictures can also be dropped."))
+            }
+        };
+        self.ask(ctx, dialog.pick_file(), chosen);
     }
 
     /// Asks for a model file.

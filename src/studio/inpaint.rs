@@ -190,7 +190,8 @@ impl StudioState {
     /// Encodes a picture from outside, to make a part of it anew; `name` is what people call it.
     pub fn inpaint_picture(&mut self, picture: RgbImage, name: String) {
         if !self.can_edit() {
-            let text = "A part of a picture can be made anew with a model that has codes: open one.";
+            let text =
+                "A part of a picture can be made anew with a model that has codes: open one.";
             return self.notices.error(text);
         }
         let ticket = self.ask_encode(picture);
@@ -202,7 +203,11 @@ impl StudioState {
         let Some(run) = &self.run else { return };
         let (id, tokens) = (run.id, run.shape.tokens());
         let alike = self.model.as_ref().is_some_and(|model| {
-            self.draft.labels(&model.card).iter().cycle().take(run.settings.labels.len())
+            self.draft
+                .labels(&model.card)
+                .iter()
+                .cycle()
+                .take(run.settings.labels.len())
                 .eq(&run.settings.labels)
         });
         // Who has changed the class since means the new one.
@@ -300,6 +305,15 @@ impl StudioState {
             && let Some(subject) = &mut self.inpaint.subject
         {
             (subject.decoding, subject.picture) = (None, Some(pictures));
+        }
+    }
+
+    /// Puts down what is in hand, one thing at a time: the tool, the token, the code.
+    pub fn put_down(&mut self) {
+        if self.canvas.tool.paints() {
+            self.canvas.tool = Tool::Look;
+        } else if self.selected.take().is_none() {
+            self.codebook.light(None);
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod app;
 mod bar;
+pub mod codebook;
 pub mod colormap;
 pub mod dock;
 pub mod draft;
@@ -17,6 +18,7 @@ mod fake;
 pub mod frames;
 pub mod gallery;
 pub mod history;
+pub mod inpaint;
 pub mod notices;
 mod pages;
 pub mod panes;

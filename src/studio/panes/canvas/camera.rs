@@ -97,9 +97,8 @@ impl Placement {
     /// Where a picture is on the screen.
     pub(super) fn picture(&self, index: usize) -> Rect {
         let rect = self.sheet.place(index);
-        let place = |at: Pos2| {
-            self.view.center() + (at.to_vec2() - self.camera.centre) * self.camera.zoom
-        };
+        let place =
+            |at: Pos2| self.view.center() + (at.to_vec2() - self.camera.centre) * self.camera.zoom;
         Rect::from_min_max(place(rect.min), place(rect.max))
     }
 

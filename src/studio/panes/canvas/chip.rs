@@ -1,6 +1,8 @@
 //! Says when what is on show is not what was run.
 
-use egui::{Align, CornerRadius, Frame, Label, Layout, Margin, Rect, RichText, Stroke, Ui, UiBuilder, vec2};
+use egui::{
+    Align, CornerRadius, Frame, Label, Layout, Margin, Rect, RichText, Stroke, Ui, UiBuilder, vec2,
+};
 
 use crate::flow::SampleSettings;
 use crate::studio::state::{StudioState, count};

@@ -110,7 +110,8 @@ pub(super) fn region(ui: &Ui, region: &Region, image: usize, veiled: bool, place
                 (row, column.wrapping_sub(1), cell.left_top(), cell.left_bottom()),
                 (row, column + 1, cell.right_top(), cell.right_bottom()),
             ];
-            let open = sides.into_iter().filter(|(row, column, ..)| !region.contains(*row, *column));
+            let open =
+                sides.into_iter().filter(|(row, column, ..)| !region.contains(*row, *column));
             edges.extend(open.map(|(.., from, to)| [from, to]));
         }
     }

@@ -364,7 +364,8 @@ fn describe(state: &StudioState, run: &Run, token: Token) -> String {
         return String::new();
     };
     let Token { image, row, column } = token;
-    let mut parts = vec![format!("picture {} · token ({row}, {column}) · code {}", image + 1, codes[at])];
+    let mut parts =
+        vec![format!("picture {} · token ({row}, {column}) · code {}", image + 1, codes[at])];
     if let Some(entropy) = frame.entropy.get(at) {
         parts.push(format!("entropy {entropy:.2} nats"));
     }

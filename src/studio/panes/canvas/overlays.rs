@@ -62,7 +62,9 @@ impl Overlay {
             }
             Self::Changes => "Tokens whose most likely code is another than at the step before.",
             Self::TopProbability => "How much probability a token's most likely code has.",
-            Self::Unsettled => "Tokens whose most likely code here is not the one that they end on.",
+            Self::Unsettled => {
+                "Tokens whose most likely code here is not the one that they end on."
+            }
             Self::Edits => {
                 "Tokens held to a code: warm where this run held them, cool where the next one will; \
                  violet where codes are banned."
@@ -166,9 +168,8 @@ pub(super) fn legend(ui: &mut Ui, state: &StudioState, run: &Run) {
         Overlay::Unsettled => {
             let Some(shown) = state.shown() else { return };
             let tokens = shown.record.likeliest.len();
-            let unsettled = |at: &usize| {
-                run.is_unsettled(state.position, &shown.record.likeliest, *at)
-            };
+            let unsettled =
+                |at: &usize| run.is_unsettled(state.position, &shown.record.likeliest, *at);
             let text = match run.end {
                 Some(_) => {
                     let count = (0..tokens).filter(unsettled).count();

@@ -1,6 +1,9 @@
 //! The rows above the pictures: what is shown of them, and what the pointer does to them.
 
-use egui::{Align, Button, ComboBox, DragValue, Label, Layout, Rect, Sense, Slider, Ui, UiBuilder, Vec2, vec2};
+use egui::{
+    Align, Button, ComboBox, DragValue, Label, Layout, Rect, Sense, Slider, Ui, UiBuilder, Vec2,
+    vec2,
+};
 
 use super::tools::{Brush, Paint, Tool};
 use super::{CanvasState, Overlay};
@@ -103,7 +106,9 @@ fn tools(ui: &mut Ui, state: &mut StudioState) {
             let button = ui
                 .add_enabled(tool == Tool::Look || can_edit, button)
                 .on_hover_text(tool.hint())
-                .on_disabled_hover_text("This model has no belief about codes that could be edited.")
+                .on_disabled_hover_text(
+                    "This model has no belief about codes that could be edited.",
+                )
                 .accessible_name(format!("{} tool", tool.name()));
             if button.clicked() {
                 canvas.tool = tool;
@@ -120,10 +125,7 @@ fn tools(ui: &mut Ui, state: &mut StudioState) {
                     ui.selectable_value(&mut canvas.brush.size, size, name(size));
                 }
             });
-        combo
-            .response
-            .on_hover_text("Side of the brush, in tokens.")
-            .accessible_name("Brush size");
+        combo.response.on_hover_text("Side of the brush, in tokens.").accessible_name("Brush size");
     });
 }
 

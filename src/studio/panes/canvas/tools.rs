@@ -160,9 +160,8 @@ pub(super) fn paint(
     placement: &Placement,
     subject: bool,
 ) {
-    let (down, moves) = ui.input(|input| {
-        (input.pointer.primary_down(), input.key_down(Key::Space))
-    });
+    let (down, moves) =
+        ui.input(|input| (input.pointer.primary_down(), input.key_down(Key::Space)));
     let held = responses.iter().any(Response::is_pointer_button_down_on) && down && !moves;
     if !state.canvas.tool.paints() || !held {
         state.canvas.stroke = None;
