@@ -353,3 +353,116 @@ fn held_outside(
     }
     edits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::{ModelSource, Worker};
+    use super::super::worker::ModelWorker;
+    use super::*;
+    use crate::device::DeviceChoice;
+    use crate::flow::{LatentShape, SampleSettings};
+
+    #[test]
+    fn a_region_is_painted_inverted_and_cleared() {
+        let mut region = Region::new(2, 3);
+        region.set(1, 2, true);
+        region.set(0, 0, true);
+        region.set(0, 0, false);
+        region.set(5, 0, true);
+        region.set(0, 3, true);
+        assert!(region.contains(1, 2) && !region.contains(0, 0) && !region.contains(0, 3));
+        assert_eq!((region.count(), region.tokens()), (1, 6));
+        region.invert();
+        assert_eq!(region.count(), 5);
+        region.clear();
+        assert_eq!(region.count(), 0);
+    }
+
+    #[test]
+    fn everything_outside_is_held_and_earlier_edits_inside_stay() {
+        let mut region = Region::new(2, 2);
+        region.set(0, 1, true);
+        let at = |image, row, column| Token { image, row, column };
+        let mut before = Edits::default();
+        before.pin(at(1, 0, 1), 8);
+        before.pin(at(1, 1, 1), 9);
+        before.ban(at(0, 0, 1), 3);
+        before.ban_everywhere(5);
+        let edits = held_outside(&[10, 11, 12, 13], &region, 2, &before, Some(1));
+        for image in 0..2 {
+            let pins = [(0, 0), (0, 1), (1, 0), (1, 1)];
+            let pins = pins.map(|(row, column)| edits.pin_of(at(image, row, column)));
+            assert_eq!(pins, [Some(10), Some(8), Some(12), Some(13)]);
+        }
+        assert!(edits.bans().is_empty(), "another picture's bans are its own");
+        assert_eq!(edits.banned_codes(), [5]);
+        let free = held_outside(&[10, 11, 12, 13], &region, 1, &before, None);
+        assert_eq!(free.pins().len(), 3);
+    }
+
+    #[test]
+    fn codes_of_another_model_are_refused_in_words() {
+        let mut state = StudioState::default();
+        let mut worker = super::super::fake::FakeWorker::default();
+        state.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
+        for codes in [vec![0; 255], vec![1024; 256]] {
+            state.begin_inpaint(codes, "cat.png".to_owned(), None, None);
+            assert!(state.inpaint.subject().is_none());
+            let banner = state.notices.banner.take().unwrap();
+            assert!(banner.text.contains("cat.png") && banner.text.contains("16 x 16 of 1024"));
+        }
+        state.begin_inpaint(vec![1023; 256], "cat.png".to_owned(), None, None);
+        assert!(state.inpaint.subject().is_some());
+    }
+
+    /// The model inside the program: what is held, is held at every step and at the end.
+    #[test]
+    fn the_embedded_model_keeps_every_token_outside_of_the_region() {
+        let mut worker = ModelWorker::new(DeviceChoice::Cpu, None).unwrap();
+        let info = worker.load(&ModelSource::Embedded).unwrap();
+        let (side, size) = (info.card.backbone.input_size, info.card.tokenizer.code_size);
+        let ramp = |x: u32, y: u32| image::Rgb([(x * 4) as u8, (y * 4) as u8, 120]);
+        let codes = worker.encode(&RgbImage::from_fn(96, 64, ramp)).unwrap();
+        let mut region = Region::new(side, side);
+        (4..9).for_each(|row| (5..12).for_each(|column| region.set(row, column, true)));
+        let seeds = 2;
+        let mut before = Edits::default();
+        // A ban of a code that is held outside does not loosen it.
+        before.ban_everywhere(codes[0]);
+        let edits = held_outside(&codes, &region, seeds, &before, None);
+        let mut settings =
+            SampleSettings { labels: vec![4; seeds], steps: 3, ..SampleSettings::default() };
+        let shape = LatentShape { batch: seeds, channels: size, height: side, width: side };
+        edits.apply(&mut settings, shape, info.card.tokenizer.codes);
+        assert_eq!(settings.pins.len(), seeds * (side * side - 35));
+        let mut run = worker.begin(&settings, None).unwrap();
+        let outside = |at: usize| !region.contains(at % (side * side) / side, at % side);
+        let holds = |found: &[u32]| {
+            found
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| outside(*at))
+                .all(|(at, code)| *code == codes[at % (side * side)])
+        };
+        while let Some(record) = run.advance() {
+            assert!(holds(&record.likeliest), "step {}", record.step);
+            let posterior = record.posterior.as_ref().unwrap();
+            for at in (0..record.likeliest.len()).filter(|at| outside(*at)) {
+                let (image, token) = (at / (side * side), at % (side * side));
+                let (row, column) = (token / side, token % side);
+                assert_eq!(posterior.top_of(image, row, column)[0].1, 1.0);
+                assert_eq!(posterior.entropy[at], 0.0);
+                for channel in 0..size {
+                    let number = (image * size + channel) * side * side + token;
+                    let aim = info.codebook[codes[token] as usize * size + channel];
+                    assert_eq!(record.prediction.values[number], aim);
+                }
+            }
+        }
+        let end = run.codes();
+        assert!(holds(&end));
+        let (one, other) = end.split_at(side * side);
+        assert_ne!(one, other, "two seeds fill the region in two ways");
+        assert!((0..side * side).any(|at| !outside(at) && one[at] != codes[at]));
+    }
+}

@@ -5,6 +5,8 @@ mod camera;
 mod chip;
 mod marks;
 mod overlays;
+#[cfg(test)]
+mod tests;
 mod textures;
 mod toolbar;
 mod tools;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use egui::{Context, Key, Modifiers, PointerButton, Response, Ui, Vec2, vec2};
+use egui::{Context, Key, Modifiers, PointerButton, Response, Ui, Vec2};
 
 use super::camera::Placement;
 use crate::studio::state::{StudioState, Token};
@@ -244,15 +244,16 @@ pub(super) fn preview(
     Some((first, under.last().unwrap_or(first)))
 }
 
-/// The middle of a token, in tokens.
-#[cfg(test)]
-fn middle(row: usize, column: usize) -> Vec2 {
-    vec2(column as f32 + 0.5, row as f32 + 0.5)
-}
-
 #[cfg(test)]
 mod tests {
+    use egui::vec2;
+
     use super::*;
+
+    /// The middle of a token, in tokens.
+    fn middle(row: usize, column: usize) -> Vec2 {
+        vec2(column as f32 + 0.5, row as f32 + 0.5)
+    }
 
     fn tokens(size: usize, at: Vec2) -> Vec<(usize, usize)> {
         Brush { size, ..Brush::default() }.footprint(at, 4, 6).collect()

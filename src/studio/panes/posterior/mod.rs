@@ -2,6 +2,8 @@
 
 mod edits;
 mod preview;
+#[cfg(test)]
+mod tests;
 
 use egui::{
     Align, Align2, Button, CornerRadius, Layout, Rect, Response, RichText, Sense, Stroke,
