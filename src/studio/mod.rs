@@ -18,7 +18,12 @@ mod fake;
 pub mod frames;
 pub mod gallery;
 pub mod history;
+<<<<<<< HEAD
 pub mod inpaint;
+=======
+pub mod importer;
+pub mod measure;
+>>>>>>> main
 pub mod notices;
 mod pages;
 pub mod panes;
@@ -36,6 +41,7 @@ pub mod widgets;
 mod worker;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use eframe::egui_wgpu::WgpuConfiguration;
 use egui::{IconData, ViewportBuilder};
@@ -43,6 +49,7 @@ use thiserror::Error;
 
 use self::app::StudioApp;
 use self::engine::{Engine, ModelSource};
+use self::measure::Measurement;
 use self::worker::ModelWorker;
 use crate::device::{self, DeviceChoice};
 
@@ -53,6 +60,8 @@ pub struct StudioOptions {
     pub model: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// How long to measure frames, generating all the while; then the window closes.
+    pub measure: Option<Duration>,
 }
 
 /// A window that cannot be opened.
@@ -82,7 +91,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         },
         ..eframe::NativeOptions::default()
     };
-    let StudioOptions { model, device } = options;
+    let StudioOptions { model, device, measure } = options;
     let source = model.map_or(ModelSource::Embedded, ModelSource::File);
     let create = move |creation: &eframe::CreationContext<'_>| {
         let (window, ctx) = (creation.wgpu_render_state.clone(), creation.egui_ctx.clone());
@@ -90,7 +99,8 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             move || ModelWorker::new(device, window.as_ref()),
             move || ctx.request_repaint(),
         )?;
-        let app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);
+        let mut app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);
+        app.measure = measure.map(Measurement::new);
         Ok(Box::new(app) as Box<dyn eframe::App>)
     };
     Ok(eframe::run_native("purrscope", native, Box::new(create))?)

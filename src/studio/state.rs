@@ -18,7 +18,11 @@ use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, V
 use super::export::Restored;
 use super::gallery::Gallery;
 use super::history::History;
+<<<<<<< HEAD
 use super::inpaint::Inpaint;
+=======
+use super::importer::Importer;
+>>>>>>> main
 use super::notices::Notices;
 use super::panes::Pane;
 use super::panes::canvas::CanvasState;
@@ -204,6 +208,10 @@ pub struct StudioState {
     pub recent: Vec<PathBuf>,
     /// Scale of the interface, 1 as the desktop has it.
     pub scale: f32,
+    /// A checkpoint that is to become a model file.
+    pub importer: Importer,
+    /// Whether a file is to be asked for.
+    pub wants_file: bool,
     /// A pane that is to be brought into view.
     pub wanted_pane: Option<Pane>,
     outbox: Vec<Command>,
@@ -246,6 +254,8 @@ impl Default for StudioState {
             notices: Notices::default(),
             recent: Vec::new(),
             scale: 1.0,
+            importer: Importer::default(),
+            wants_file: false,
             wanted_pane: None,
             outbox: Vec::new(),
             next_run: 1,
@@ -274,8 +284,12 @@ impl StudioState {
 
     /// Opens a model file that was chosen or dropped.
     pub fn open_file(&mut self, path: PathBuf) {
-        if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("safetensors")) {
+        let ends = |end: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(end));
+        if ends("safetensors") {
             self.load_model(ModelSource::File(path));
+        } else if ends("pth") {
+            self.importer.offer(&path);
+            self.wanted_pane = Some(Pane::Model);
         } else {
             self.notices.error(format!(
                 "{} was not opened: a model is a .safetensors file.",

@@ -6,6 +6,8 @@ mod chip;
 mod marks;
 mod overlays;
 #[cfg(test)]
+mod shots;
+#[cfg(test)]
 mod tests;
 mod textures;
 mod toolbar;

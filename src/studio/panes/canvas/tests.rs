@@ -130,6 +130,8 @@ fn a_region_is_made_anew_and_the_rest_stays() {
     let mut window = window();
     let before = codes(&window);
     let own = window.state().state.draft.clone();
+    // The first words of the program lie over the third picture.
+    click(&mut window, "Got it");
     window.key_press(Key::R);
     window.run_steps(2);
     window.state_mut().state.canvas.brush.size = 5;

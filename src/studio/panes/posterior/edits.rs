@@ -30,7 +30,7 @@ pub(super) fn by_number(ui: &mut Ui, state: &mut StudioState, token: Token) {
             .desired_width(16.0 * GRID);
         let field =
             ui.add(field).on_hover_text("The number of any code, to pin it or ban it here.");
-        field.accessible_name("Other code");
+        field.accessible_name("Code by number");
         let exact = meant(&state.posterior.typed, codes).first().copied();
         let (pinned, banned) = match exact {
             Some(code) => (
@@ -133,7 +133,7 @@ pub(super) fn list(ui: &mut Ui, state: &mut StudioState) {
         .chain(edits.bans().iter().copied().map(Edit::Ban))
         .collect();
     clear_buttons(ui, state);
-    let title = format!("{}, {}", count(pins, "pin"), count(bans, "ban"));
+    let title = format!("All edits: {}, {}", count(pins, "pin"), count(bans, "ban"));
     CollapsingHeader::new(title).id_salt("all edits").show(ui, |ui| {
         let height = ui.spacing().interact_size.y;
         ScrollArea::vertical()

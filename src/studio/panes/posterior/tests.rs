@@ -80,9 +80,9 @@ fn a_code_is_banned_everywhere_from_the_menu_of_its_row() {
 #[test]
 fn any_code_is_pinned_by_its_number() {
     let (mut window, _) = asked();
-    window.get_by_label("Other code").focus();
+    window.get_by_label("Code by number").focus();
     window.run_steps(2);
-    window.get_by_label("Other code").type_text("51");
+    window.get_by_label("Code by number").type_text("51");
     window.run_steps(3);
     assert!(window.query_by_label("Take code 510").is_some(), "numbers that begin so are offered");
     click(&mut window, "Take code 512");
@@ -127,7 +127,7 @@ fn edits_are_listed_and_cleared_by_token_by_picture_and_all() {
     edits.ban(AT, 9);
     edits.ban_everywhere(11);
     window.run_steps(3);
-    click(&mut window, "3 pins, 2 bans");
+    click(&mut window, "All edits: 3 pins, 2 bans");
     window.run_steps(10);
     window.get_by_label("Remove nowhere #11").click_accesskit();
     window.run_steps(3);
