@@ -18,12 +18,9 @@ mod fake;
 pub mod frames;
 pub mod gallery;
 pub mod history;
-<<<<<<< HEAD
-pub mod inpaint;
-=======
 pub mod importer;
+pub mod inpaint;
 pub mod measure;
->>>>>>> main
 pub mod notices;
 mod pages;
 pub mod panes;

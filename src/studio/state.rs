@@ -18,11 +18,8 @@ use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, V
 use super::export::Restored;
 use super::gallery::Gallery;
 use super::history::History;
-<<<<<<< HEAD
-use super::inpaint::Inpaint;
-=======
 use super::importer::Importer;
->>>>>>> main
+use super::inpaint::Inpaint;
 use super::notices::Notices;
 use super::panes::Pane;
 use super::panes::canvas::CanvasState;
