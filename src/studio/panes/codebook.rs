@@ -141,9 +141,8 @@ fn choose(state: &mut StudioState, code: Option<u32>) {
 /// What there is to say about the chosen code, in lines that keep their place.
 fn detail(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo, counts: &Counts) {
     let size = vec2(ui.available_width(), 14.0 * GRID);
-    let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
-    let lines = egui::UiBuilder::new().max_rect(rect).layout(Layout::top_down(Align::Min));
-    ui.scope_builder(lines, |ui| {
+    ui.allocate_ui_with_layout(size, Layout::top_down(Align::Min), |ui| {
+        ui.set_min_size(size);
         ui.spacing_mut().item_spacing.y = GRID;
         let Some(code) = state.codebook.lit() else {
             let text = "Choose a code to paint with it and to see on the canvas where it is used.";
@@ -229,11 +228,14 @@ fn histogram(ui: &mut Ui, counts: &Counts) {
     sorted.sort_unstable_by(|a, b| b.cmp(a));
     let text = match sorted.len() {
         0 => "No run yet: usage will be counted here".to_owned(),
-        used => format!(
-            "{used} of {} used · perplexity {:.0}",
-            count(counts.run.len(), "code"),
-            perplexity(&counts.run),
-        ),
+        used => {
+            let perplexity = perplexity(&counts.run);
+            format!(
+                "{used} of {} used · perplexity {perplexity:.0}: as varied as {} used equally often",
+                count(counts.run.len(), "code"),
+                count(perplexity.round() as usize, "code"),
+            )
+        }
     };
     ui.add(Label::new(theme::section(ui, &text)).truncate()).on_hover_text(PERPLEXITY_HINT);
     let size = vec2(ui.available_width() - 2.0 * GRID, 10.0 * GRID);
@@ -242,7 +244,7 @@ fn histogram(ui: &mut Ui, counts: &Counts) {
     let top = sorted.first().copied().unwrap_or(1);
     ui.painter().hline(rect.x_range(), rect.bottom(), Stroke::new(1.0, colours.outline));
     let mut bars = Mesh::default();
-    let across = rect.width() / sorted.len().max(1) as f32;
+    let across = (rect.width() / sorted.len().max(1) as f32).min(6.0 * GRID);
     for (rank, used) in sorted.iter().enumerate() {
         let left = rect.left() + rank as f32 * across;
         let height = *used as f32 / top as f32 * rect.height();

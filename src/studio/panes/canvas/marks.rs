@@ -23,12 +23,19 @@ pub(super) fn outline(ui: &Ui, rect: Rect, colour: Color32, width: f32) {
 }
 
 /// A corner of every pinned token filled, orange where `run` held it too and white where it is for the
-/// next one; a small cross on every token with bans.
-pub(super) fn edits(ui: &Ui, edits: &Edits, run: &Run, placement: &Placement) {
+/// next one; a small cross on every token with bans. Of all tokens, those that are `wanted`.
+pub(super) fn edits(
+    ui: &Ui,
+    edits: &Edits,
+    run: &Run,
+    placement: &Placement,
+    wanted: impl Fn(Token) -> bool,
+) {
     let painter = ui.painter();
     let clip = painter.clip_rect();
     let shown = |token: Token| {
-        let cell = (token.image < placement.shape.batch).then(|| placement.cell(token))?;
+        let cell = (token.image < placement.shape.batch && wanted(token))
+            .then(|| placement.cell(token))?;
         (cell.width() >= SMALLEST && clip.intersects(cell)).then_some(cell)
     };
     let mut mesh = Mesh::default();

@@ -271,7 +271,11 @@ fn mark(ui: &Ui, state: &StudioState, scene: &Scene, placement: &Placement) {
     let run = state.run.as_ref().filter(|_| !scene.subject);
     let lit = state.codebook.lit();
     if let Some(run) = run {
-        marks::edits(ui, &state.draft.edits, run, placement);
+        // What holds the rest while a region is made anew would cover every picture.
+        let inpaint = &state.inpaint;
+        let all = !inpaint.is_result(run.id);
+        let wanted = |token: Token| all || inpaint.region.contains(token.row, token.column);
+        marks::edits(ui, &state.draft.edits, run, placement, wanted);
         if let (Some(code), Some(codes)) = (lit, state.shown_codes()) {
             marks::uses(ui, &codes, code, placement);
         }

@@ -195,4 +195,5 @@ fn entry(ui: &mut Ui, colour: Color32, text: &str, overlay: Overlay) {
     ui.label(theme::weak(ui, text)).on_hover_text(overlay.hint());
     let (rect, _) = ui.allocate_exact_size(Vec2::splat(2.5 * GRID), Sense::hover());
     ui.painter().rect_filled(rect, 1.0, colour);
+    ui.add_space(GRID);
 }

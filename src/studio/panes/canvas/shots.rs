@@ -97,6 +97,8 @@ fn tool_screenshots() {
         state.codebook.light(Some(716));
         state.draft.edits.ban_everywhere(716);
         state.draft.edits.ban_everywhere(3);
+        state.codebook.search = "716".to_owned();
+        state.codebook.reveal = true;
         shoot(&mut window, "codebook-used");
         let cell = window.get_by_label("Code 716").rect().center();
         window.hover_at(cell);

@@ -44,6 +44,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut StudioState, rect: Rect) {
     };
     ui.scope_builder(row(0.0, VIEW_ROW), |ui| views(ui, &mut state.canvas));
     ui.scope_builder(row(VIEW_ROW - GRID, TOOL_ROW), |ui| {
+        tighten(ui);
         tools(ui, state);
         if rect.width() >= NARROW {
             ui.separator();
@@ -52,8 +53,17 @@ pub(super) fn show(ui: &mut Ui, state: &mut StudioState, rect: Rect) {
     });
     if rect.width() < NARROW {
         let below = row(VIEW_ROW - GRID + TOOL_ROW, TOOL_ROW);
-        ui.scope_builder(below, |ui| options(ui, state));
+        ui.scope_builder(below, |ui| {
+            tighten(ui);
+            options(ui, state);
+        });
     }
+}
+
+/// Makes room for many short words beside one another.
+fn tighten(ui: &mut Ui) {
+    ui.spacing_mut().item_spacing.x = GRID;
+    ui.spacing_mut().button_padding.x = 2.0 * GRID;
 }
 
 fn views(ui: &mut Ui, canvas: &mut CanvasState) {
@@ -218,11 +228,8 @@ fn region(ui: &mut Ui, state: &mut StudioState) {
         return;
     };
     let name = subject.name.clone();
-    let kinds = [
-        (false, "Grow", "Painting adds tokens to the region."),
-        (true, "Shrink", "Painting takes tokens out of the region."),
-    ];
-    choice(ui, &mut state.canvas.brush.takes_away, &kinds);
+    ui.toggle_value(&mut state.canvas.brush.takes_away, "Shrink")
+        .on_hover_text("Painting takes tokens out of the region instead of adding them.");
     if ui.button("Invert").on_hover_text("Swap the region with the rest of the picture.").clicked()
     {
         inpaint.region.invert();
@@ -273,8 +280,10 @@ fn region(ui: &mut Ui, state: &mut StudioState) {
         .on_hover_text("Keep what is on show, let go of the rest, and set the controls back.")
         .accessible_name("Done with the region")
         .clicked();
-    let text = format!("{chosen} of {} tokens of {name}", inpaint.region.tokens());
-    ui.add(Label::new(theme::weak(ui, text)).truncate());
+    if ui.available_width() > 16.0 * GRID {
+        let text = format!("{chosen} of {} tokens of {name}", inpaint.region.tokens());
+        ui.add(Label::new(theme::weak(ui, text)).truncate());
+    }
     if again {
         state.regenerate_region();
     } else if done {

@@ -24,10 +24,9 @@ fn meant(typed: &str, codes: usize) -> Vec<u32> {
 pub(super) fn by_number(ui: &mut Ui, state: &mut StudioState, token: Token) {
     let codes = state.model.as_ref().map_or(0, |model| model.card.tokenizer.codes);
     ui.horizontal(|ui| {
-        ui.label(theme::weak(ui, "Other code"));
         let field = TextEdit::singleline(&mut state.posterior.typed)
-            .hint_text("number")
-            .desired_width(16.0 * GRID);
+            .hint_text("Other code, by number")
+            .desired_width(36.0 * GRID);
         let field =
             ui.add(field).on_hover_text("The number of any code, to pin it or ban it here.");
         field.accessible_name("Code by number");

@@ -75,6 +75,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
     super::scroll_area().show(ui, |ui| {
         title(ui, state, &belief);
         figures(ui, &belief);
+        ui.add_space(GRID);
         let mut pointed = None;
         ui.scope(|ui| {
             ui.spacing_mut().item_spacing.y = GRID;
@@ -89,7 +90,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
             let hint = "Probability of all the other codes together.";
             ui.label(theme::weak(ui, "all other codes")).on_hover_text(hint);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                ui.add_space(BUTTONS + GRID);
+                ui.add_space(BUTTONS + 2.0 * GRID);
                 ui.label(theme::number(ui, percent(rest))).on_hover_text(hint);
             });
         });
@@ -107,7 +108,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
 }
 
 /// Width of the buttons of a row, in points.
-const BUTTONS: f32 = 14.0 * GRID;
+const BUTTONS: f32 = 16.0 * GRID;
 
 /// What there is to say about a token at a step.
 struct Belief {
@@ -295,8 +296,11 @@ fn row_buttons(ui: &mut Ui, state: &mut StudioState, token: Token, code: u32, re
     let (upper, lower) = rect.split_top_bottom_at_y(rect.center().y);
     let button = |ui: &mut Ui, rect: Rect, on: bool, text: &str, name: String, hint: &str| {
         let text = RichText::new(text).text_style(egui::TextStyle::Small);
-        let button = Button::selectable(on, text).small().min_size(rect.size() - vec2(0.0, 2.0));
-        let button = button.frame_when_inactive(true);
+        let button = Button::selectable(on, text)
+            .small()
+            .min_size(rect.size() - vec2(0.0, 2.0))
+            .wrap_mode(egui::TextWrapMode::Extend)
+            .frame_when_inactive(true);
         ui.put(rect.shrink2(vec2(0.0, 1.0)), button).on_hover_text(hint).accessible_name(name)
     };
     let text = if pinned { "Pinned" } else { "Pin" };
