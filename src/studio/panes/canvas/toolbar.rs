@@ -18,7 +18,7 @@ const VIEW_ROW: f32 = 10.0 * GRID;
 /// Height of a row of tools, in points.
 const TOOL_ROW: f32 = 8.0 * GRID;
 /// A canvas narrower than this has what belongs to a tool on a row of its own, in points.
-const NARROW: f32 = 200.0 * GRID;
+const NARROW: f32 = 188.0 * GRID;
 
 const VIEWS: [(View, &str, &str); 3] = [
     (
@@ -228,8 +228,14 @@ fn region(ui: &mut Ui, state: &mut StudioState) {
         return;
     };
     let name = subject.name.clone();
-    ui.toggle_value(&mut state.canvas.brush.takes_away, "Shrink")
-        .on_hover_text("Painting takes tokens out of the region instead of adding them.");
+    let shrink = &mut state.canvas.brush.takes_away;
+    if ui
+        .add(Button::selectable(*shrink, "Shrink").frame_when_inactive(true))
+        .on_hover_text("Painting takes tokens out of the region instead of adding them.")
+        .clicked()
+    {
+        *shrink = !*shrink;
+    }
     if ui.button("Invert").on_hover_text("Swap the region with the rest of the picture.").clicked()
     {
         inpaint.region.invert();

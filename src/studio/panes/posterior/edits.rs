@@ -25,7 +25,7 @@ pub(super) fn by_number(ui: &mut Ui, state: &mut StudioState, token: Token) {
     let codes = state.model.as_ref().map_or(0, |model| model.card.tokenizer.codes);
     ui.horizontal(|ui| {
         let field = TextEdit::singleline(&mut state.posterior.typed)
-            .hint_text("Other code, by number")
+            .hint_text("Code by number")
             .desired_width(36.0 * GRID);
         let field =
             ui.add(field).on_hover_text("The number of any code, to pin it or ban it here.");

@@ -79,6 +79,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
         let mut pointed = None;
         ui.scope(|ui| {
             ui.spacing_mut().item_spacing.y = GRID;
+            ui.spacing_mut().button_padding.x = GRID;
             for (rank, &(code, probability)) in belief.top.iter().enumerate() {
                 if code_row(ui, state, belief.token, rank, code, probability) {
                     pointed = Some(code);
@@ -172,7 +173,7 @@ fn title(ui: &mut Ui, state: &mut StudioState, belief: &Belief) {
     });
     let when = match (belief.what_if, belief.is_end, belief.chosen) {
         (true, ..) => "Under the changed settings, not yet run".to_owned(),
-        (false, true, Some(code)) => format!("Became code {code}; the belief of the last step"),
+        (false, true, Some(code)) => format!("Became {code}; belief of the last step"),
         _ => format!("Belief at step {} of {}", belief.position + 1, belief.steps),
     };
     let when = match belief.what_if {

@@ -127,7 +127,7 @@ fn edits_are_listed_and_cleared_by_token_by_picture_and_all() {
     edits.ban(AT, 9);
     edits.ban_everywhere(11);
     window.run_steps(3);
-    click(&mut window, "All edits: 3 pins, 2 bans");
+    window.get_by_label("All edits: 3 pins, 2 bans").click_accesskit();
     window.run_steps(10);
     window.get_by_label("Remove nowhere #11").click_accesskit();
     window.run_steps(3);
