@@ -166,8 +166,8 @@ impl Inpaint {
             || self.is_result(run)
     }
 
-    /// Whether the canvas shows the picture as it was, rather than `run`.
-    pub fn shows_original(&self, run: Option<RunId>) -> bool {
+    /// Whether the picture as it was is to be shown, rather than `run`.
+    fn shows_original(&self, run: Option<RunId>) -> bool {
         let Some(subject) = &self.subject else { return false };
         let related = run.is_some_and(|run| {
             self.is_result(run) || subject.place.is_some_and(|(of, _)| of == run)
@@ -177,6 +177,12 @@ impl Inpaint {
 }
 
 impl StudioState {
+    /// Whether the canvas shows the picture of which a part is made anew, rather than the run.
+    pub fn shows_original(&self) -> bool {
+        self.canvas.tool == Tool::Region
+            && self.inpaint.shows_original(self.run.as_ref().map(|run| run.id))
+    }
+
     /// The codes on show, `[batch, height, width]`: those of the position, or the likeliest under the
     /// settings on the controls where these were asked.
     pub fn shown_codes(&self) -> Option<Vec<u32>> {

@@ -210,12 +210,16 @@ fn chosen(ui: &mut Ui, state: &mut StudioState, code: u32) {
 /// A swatch by itself.
 fn swatch(ui: &mut Ui, state: &mut StudioState, code: u32, side: f32) -> Response {
     state.want_swatches(std::iter::once(code));
+    fill_atlas(ui, state, &[code]);
+    let codes = state.model.as_ref().map_or(0, |model| model.card.tokenizer.codes);
     let (rect, response) = ui.allocate_exact_size(Vec2::splat(side), Sense::hover());
-    match state.swatches.texture(ui.ctx(), code) {
-        Some(texture) => {
-            egui::Image::new((texture, rect.size())).corner_radius(2.0).paint_at(ui, rect);
-        }
-        None => {
+    let atlas = state.codebook.atlas(ui.ctx(), codes);
+    match atlas.has(code) {
+        true => egui::Image::new((atlas.texture(), rect.size()))
+            .uv(atlas.uv(code))
+            .corner_radius(2.0)
+            .paint_at(ui, rect),
+        false => {
             ui.painter().rect_filled(rect, 2.0, ui.visuals().extreme_bg_color);
         }
     }

@@ -124,7 +124,7 @@ struct Scene {
 
 impl Scene {
     fn of(state: &mut StudioState) -> Option<Self> {
-        if state.inpaint.shows_original(state.run.as_ref().map(|run| run.id)) {
+        if state.shows_original() {
             let card = &state.model.as_ref()?.card;
             let grid = card.backbone.input_size;
             let channels = card.tokenizer.code_size;
@@ -282,7 +282,8 @@ fn mark(ui: &Ui, state: &StudioState, scene: &Scene, placement: &Placement) {
     } else if let (Some(code), Some(subject)) = (lit, state.inpaint.subject()) {
         marks::uses(ui, subject.codes(), code, placement);
     }
-    for image in 0..scene.shape.batch {
+    let regions = if canvas.tool == Tool::Region { scene.shape.batch } else { 0 };
+    for image in 0..regions {
         if scene.subject || run.is_some_and(|run| state.inpaint.lies_on(run.id, image)) {
             let veiled = run.is_none_or(|run| !state.inpaint.is_result(run.id));
             marks::region(ui, &state.inpaint.region, image, veiled, placement);
@@ -331,7 +332,7 @@ fn waiting(ui: &mut Ui, state: &StudioState) {
 }
 
 fn footer(ui: &mut Ui, state: &StudioState) {
-    if state.inpaint.shows_original(state.run.as_ref().map(|run| run.id)) {
+    if state.shows_original() {
         return subject_line(ui, state);
     }
     let Some(run) = &state.run else { return };
