@@ -98,17 +98,16 @@ pub(super) fn uses(ui: &Ui, codes: &[u32], code: u32, placement: &Placement) {
     }
 }
 
-/// The region on one picture: its edge and, while nothing was made of it, a veil over it.
-pub(super) fn region(ui: &Ui, region: &Region, image: usize, veiled: bool, placement: &Placement) {
+/// The region on one picture: its edge and, while nothing was made of it, a hatch over it.
+pub(super) fn region(ui: &Ui, region: &Region, image: usize, hatched: bool, placement: &Placement) {
     let shape = placement.shape;
-    let colour = palette(ui.visuals()).mark;
-    let mut veil = Mesh::default();
+    let mut hatch = Vec::new();
     let mut edges = Vec::new();
     for row in 0..shape.height {
         for column in (0..shape.width).filter(|column| region.contains(row, *column)) {
             let cell = placement.cell(Token { image, row, column });
-            if veiled {
-                veil.add_colored_rect(cell, colour.gamma_multiply(0.35));
+            if hatched {
+                hatch.push([cell.left_bottom(), cell.right_top()]);
             }
             // Beyond the grid nothing is inside: subtraction wraps to a row that is not there.
             let sides = [
@@ -122,10 +121,16 @@ pub(super) fn region(ui: &Ui, region: &Region, image: usize, veiled: bool, place
             edges.extend(open.map(|(.., from, to)| [from, to]));
         }
     }
-    ui.painter().add(Shape::mesh(veil));
-    for (width, colour) in [(4.0, DARK), (2.0, colour)] {
-        for edge in &edges {
-            ui.painter().line_segment(*edge, Stroke::new(width, colour));
+    // Bright beside dark, so that it reads on any picture.
+    let pairs = [
+        (&hatch, 3.0, Color32::from_black_alpha(110)),
+        (&hatch, 1.0, Color32::from_white_alpha(220)),
+        (&edges, 4.0, DARK),
+        (&edges, 2.0, Color32::WHITE),
+    ];
+    for (lines, width, colour) in pairs {
+        for line in lines {
+            ui.painter().line_segment(*line, Stroke::new(width, colour));
         }
     }
 }

@@ -291,7 +291,9 @@ fn mark(ui: &Ui, state: &StudioState, scene: &Scene, placement: &Placement) {
     }
     if let (Some(token), Some(pointer)) = (canvas.hovered, ui.input(|i| i.pointer.hover_pos())) {
         let at = placement.on(token.image, pointer);
-        let under = tools::preview(canvas.brush, at, placement).filter(|_| canvas.tool.paints());
+        let (mut brush, tool) = (canvas.brush, canvas.tool);
+        let size = *brush.side(tool);
+        let under = tools::preview(size, at, placement).filter(|_| tool.paints());
         match under {
             Some((first, last)) => {
                 let rect = marks::span(placement, token.image, first, last);

@@ -137,7 +137,7 @@ fn a_region_is_made_anew_and_the_rest_stays() {
     click(&mut window, "Got it");
     window.key_press(Key::R);
     window.run_steps(2);
-    window.state_mut().state.canvas.brush.size = 5;
+    window.state_mut().state.canvas.brush.region_size = 5;
     stroke(&mut window, "Picture 3", (8, 4), (8, 11));
     let state = &window.state().state;
     assert_eq!(state.inpaint.region.count(), 5 * 12);
@@ -186,6 +186,7 @@ fn a_picture_from_outside_is_shown_as_its_codes_first_and_then_painted() {
     });
     assert!(window.query_by_label_contains("Holiday.png as the model's codes have it").is_some());
     assert!(window.query_by_label("Picture 1").is_none());
+    window.state_mut().state.canvas.brush.region_size = 1;
     click(&mut window, "Picture to change");
     assert_eq!(window.state().state.inpaint.region.count(), 1);
     click(&mut window, "Invert");

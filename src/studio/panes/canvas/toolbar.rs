@@ -126,13 +126,14 @@ fn tools(ui: &mut Ui, state: &mut StudioState) {
         }
     });
     ui.add_enabled_ui(canvas.tool.paints(), |ui| {
+        let side = canvas.brush.side(canvas.tool);
         let name = |size: usize| format!("{size} x {size}");
         let combo = ComboBox::from_id_salt("brush size")
-            .selected_text(name(canvas.brush.size))
+            .selected_text(name(*side))
             .width(14.0 * GRID)
             .show_ui(ui, |ui| {
                 for size in Brush::SIZES {
-                    ui.selectable_value(&mut canvas.brush.size, size, name(size));
+                    ui.selectable_value(side, size, name(size));
                 }
             });
         combo.response.on_hover_text("Side of the brush, in tokens.").accessible_name("Brush size");
@@ -287,7 +288,7 @@ fn region(ui: &mut Ui, state: &mut StudioState) {
         .accessible_name("Done with the region")
         .clicked();
     if ui.available_width() > 16.0 * GRID {
-        let text = format!("{chosen} of {} tokens of {name}", inpaint.region.tokens());
+        let text = format!("{chosen} of {} tokens", inpaint.region.tokens());
         ui.add(Label::new(theme::weak(ui, text)).truncate());
     }
     if again {

@@ -69,8 +69,10 @@ pub enum Paint {
 /// The brush of the tools that paint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Brush {
-    /// Its side, in tokens.
+    /// Its side, in tokens, for pins.
     pub size: usize,
+    /// Its side, in tokens, for the region.
+    pub region_size: usize,
     /// What it pins to.
     pub paint: Paint,
     /// The code of [`Paint::Code`].
@@ -81,7 +83,7 @@ pub struct Brush {
 
 impl Default for Brush {
     fn default() -> Self {
-        Self { size: 1, paint: Paint::default(), code: 0, takes_away: false }
+        Self { size: 1, region_size: 3, paint: Paint::default(), code: 0, takes_away: false }
     }
 }
 
@@ -89,17 +91,22 @@ impl Brush {
     /// The sizes on offer, in tokens.
     pub const SIZES: [usize; 4] = [1, 2, 3, 5];
 
-    /// The `(row, column)`s under the brush with its middle at `at`, in tokens from the upper left
+    /// Its side in the hand of `tool`, in tokens.
+    pub fn side(&mut self, tool: Tool) -> &mut usize {
+        if tool == Tool::Region { &mut self.region_size } else { &mut self.size }
+    }
+
+    /// The `(row, column)`s under the brush of `size` tokens with its middle at `at`, in tokens from the upper left
     /// corner of a grid of `height` by `width`: the square that lies nearest.
     pub fn footprint(
-        self,
+        size: usize,
         at: Vec2,
         height: usize,
         width: usize,
     ) -> impl Iterator<Item = (usize, usize)> {
         let span = move |middle: f32, count: usize| {
-            let first = (middle - self.size as f32 / 2.0).round() as isize;
-            let last = first + self.size as isize;
+            let first = (middle - size as f32 / 2.0).round() as isize;
+            let last = first + size as isize;
             first.clamp(0, count as isize) as usize..last.clamp(0, count as isize) as usize
         };
         let columns = span(at.x, width);
@@ -210,9 +217,10 @@ fn begin(state: &mut StudioState, image: usize, subject: bool) -> bool {
 /// Does once, at one place of the stroke, what the tool does.
 fn stamp(state: &mut StudioState, placement: &Placement, at: Vec2) {
     let Some(Stroke { image, codes, .. }) = &state.canvas.stroke else { return };
-    let (image, shape, brush) = (*image, placement.shape, state.canvas.brush);
+    let (image, shape, mut brush) = (*image, placement.shape, state.canvas.brush);
     let shrink = brush.takes_away;
-    for (row, column) in brush.footprint(at, shape.height, shape.width) {
+    let size = *brush.side(state.canvas.tool);
+    for (row, column) in Brush::footprint(size, at, shape.height, shape.width) {
         let token = Token { image, row, column };
         match state.canvas.tool {
             Tool::Look => {}
@@ -232,14 +240,14 @@ fn stamp(state: &mut StudioState, placement: &Placement, at: Vec2) {
     }
 }
 
-/// The tokens that the brush would paint with the pointer at `at`, in tokens, as one rectangle of
+/// The tokens that a brush of `size` tokens would paint with the pointer at `at`, in tokens, as one rectangle of
 /// `(row, column)` from the first to the last.
 pub(super) fn preview(
-    brush: Brush,
+    size: usize,
     at: Vec2,
     placement: &Placement,
 ) -> Option<((usize, usize), (usize, usize))> {
-    let mut under = brush.footprint(at, placement.shape.height, placement.shape.width);
+    let mut under = Brush::footprint(size, at, placement.shape.height, placement.shape.width);
     let first = under.next()?;
     Some((first, under.last().unwrap_or(first)))
 }
@@ -256,7 +264,7 @@ mod tests {
     }
 
     fn tokens(size: usize, at: Vec2) -> Vec<(usize, usize)> {
-        Brush { size, ..Brush::default() }.footprint(at, 4, 6).collect()
+        Brush::footprint(size, at, 4, 6).collect()
     }
 
     #[test]
