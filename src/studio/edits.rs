@@ -207,6 +207,23 @@ mod tests {
     }
 
     #[test]
+    fn the_edits_of_one_token_are_found_and_cleared() {
+        let mut edits = Edits::default();
+        let other = Token { column: 3, ..AT };
+        for (token, code) in [(AT, 4), (AT, 2), (other, 1)] {
+            edits.ban(token, code);
+        }
+        edits.pin(AT, 9);
+        edits.pin(other, 9);
+        assert_eq!(edits.bans_of(AT), [spot(AT, 2), spot(AT, 4)]);
+        edits.clear_token(AT);
+        assert!(!edits.has_bans(AT) && edits.has_bans(other));
+        assert_eq!(edits.pins(), [spot(other, 9)]);
+        edits.clear_picture(0);
+        assert!(edits.is_empty());
+    }
+
+    #[test]
     fn only_what_fits_reaches_the_settings_and_every_token_keeps_a_code() {
         let shape = LatentShape { batch: 1, channels: 2, height: 4, width: 4 };
         let mut edits = Edits::default();

@@ -301,6 +301,17 @@ mod tests {
     }
 
     #[test]
+    fn any_picture_is_read_and_what_is_none_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("holiday.png");
+        RgbImage::new(5, 3).save(&path).unwrap();
+        let Ok(Reply::Picture { name, picture }) = picture(&path) else { panic!("not read") };
+        assert_eq!((name.as_str(), picture.dimensions()), ("holiday.png", (5, 3)));
+        std::fs::write(&path, b"no picture").unwrap();
+        assert!(super::picture(&path).unwrap_err().contains("holiday.png"));
+    }
+
+    #[test]
     fn a_picture_carries_its_settings() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cat.png");

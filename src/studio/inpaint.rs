@@ -314,6 +314,12 @@ impl StudioState {
         }
     }
 
+    /// Waits no longer for pictures and codes that were asked for: something went wrong.
+    pub(super) fn drop_questions(&mut self) {
+        self.inpaint.encoding = None;
+        self.posterior.drop_question();
+    }
+
     /// Puts down what is in hand, one thing at a time: the tool, the token, the code.
     pub fn put_down(&mut self) {
         if self.canvas.tool.paints() {
@@ -419,6 +425,18 @@ mod tests {
         }
         state.begin_inpaint(vec![1023; 256], "cat.png".to_owned(), None, None);
         assert!(state.inpaint.subject().is_some());
+    }
+
+    #[test]
+    fn a_picture_that_could_not_be_encoded_is_not_waited_for() {
+        let mut state = StudioState::default();
+        let mut worker = super::super::fake::FakeWorker::default();
+        state.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
+        state.inpaint_picture(RgbImage::new(8, 8), "cat.png".to_owned());
+        assert_eq!(state.inpaint.encoding(), Some("cat.png"));
+        let text = "out of memory".to_owned();
+        state.take(super::super::engine::Event::Failed { run: None, text });
+        assert_eq!(state.inpaint.encoding(), None);
     }
 
     /// The model inside the program: what is held, is held at every step and at the end.

@@ -539,7 +539,10 @@ impl StudioState {
                     Some(run) => {
                         self.end_active(run);
                     }
-                    None => self.loading = None,
+                    None => {
+                        self.loading = None;
+                        self.drop_questions();
+                    }
                 }
                 self.notices.error(text);
             }

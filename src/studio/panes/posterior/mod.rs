@@ -35,6 +35,13 @@ pub struct PosteriorState {
     previews: Previews,
 }
 
+impl PosteriorState {
+    /// Waits no longer for the picture that was asked for.
+    pub fn drop_question(&mut self) {
+        self.previews.drop_question();
+    }
+}
+
 /// Shows the pane.
 pub fn show(ui: &mut Ui, state: &mut StudioState) {
     if let Some(run) = &state.run

@@ -68,6 +68,10 @@ fn difference(a: &RgbImage, b: &RgbImage) -> (f32, f32) {
 impl Previews {
     const KEPT: usize = 64;
 
+    pub(super) fn drop_question(&mut self) {
+        self.pending = None;
+    }
+
     fn find(&self, key: Key) -> Option<&Pair> {
         self.known.iter().find(|(known, _)| *known == key).map(|(_, pair)| pair)
     }
