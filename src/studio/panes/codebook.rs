@@ -159,6 +159,10 @@ fn detail(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo, counts: &Coun
 }
 
 fn chosen(ui: &mut Ui, state: &mut StudioState, code: u32) {
+    // What a narrow pane has no room for is left out, the least needed first.
+    let room = ui.available_width();
+    ui.spacing_mut().item_spacing.x = GRID;
+    ui.spacing_mut().button_padding.x = 2.0 * GRID;
     swatch(ui, state, code, 7.0 * GRID);
     ui.label(theme::number(ui, format!("#{code}")));
     if state.can_edit() {
@@ -174,9 +178,9 @@ fn chosen(ui: &mut Ui, state: &mut StudioState, code: u32) {
                 false => state.draft.edits.allow_everywhere(code),
             }
         }
-        if let Some(token) = state.selected {
+        if let Some(token) = state.selected.filter(|_| room > 76.0 * GRID) {
             let pinned = state.draft.edits.pin_of(token) == Some(code);
-            let text = format!("Pin on token ({}, {})", token.row, token.column);
+            let text = format!("Pin on ({}, {})", token.row, token.column);
             if ui
                 .add(Button::selectable(pinned, text))
                 .on_hover_text("Hold the chosen token to this code in the next run.")
@@ -190,18 +194,23 @@ fn chosen(ui: &mut Ui, state: &mut StudioState, code: u32) {
             }
         }
     }
-    if ui
-        .button("Show on canvas")
-        .on_hover_text("Bring the canvas into view, where the tokens of this code are outlined.")
-        .clicked()
+    if room > 104.0 * GRID
+        && ui
+            .button("Canvas")
+            .on_hover_text(
+                "Bring the canvas into view, where the tokens of this code are outlined.",
+            )
+            .accessible_name("Show on canvas")
+            .clicked()
     {
         state.wanted_pane = Some(Pane::Canvas);
     }
-    if ui
-        .button("None")
-        .on_hover_text("Choose no code.")
-        .accessible_name("Choose no code")
-        .clicked()
+    if room > 62.0 * GRID
+        && ui
+            .button("None")
+            .on_hover_text("Choose no code.")
+            .accessible_name("Choose no code")
+            .clicked()
     {
         choose(state, None);
     }
