@@ -16,10 +16,11 @@ use super::frames::FrameTimes;
 use super::jobs::Wake;
 use super::measure::Measurement;
 use super::pages::Page;
-use super::panes::canvas::{CanvasState, Overlay};
+use super::panes::canvas::{self, CanvasState, Overlay};
 use super::state::{Playback, StudioState, Token};
 use super::theme::{self, PANE_MARGIN};
 use super::{bar, pages};
+use crate::data::is_picture;
 
 /// Where the layout and the settings are kept between sessions; a new format takes a new key.
 const STORAGE_KEY: &str = "purrscope-studio-2";
@@ -140,14 +141,21 @@ impl StudioApp {
             match reply {
                 Reply::Open(path) => self.state.open_file(path),
                 Reply::Saved(path) => self.state.notices.tell(format!("Saved {}.", path.display())),
+                Reply::Picture { name, picture } => self.state.inpaint_picture(*picture, name),
                 Reply::Failed(text) => self.state.notices.error(text),
             }
         }
         let dropped = ctx.input(|input| {
             input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect::<Vec<_>>()
         });
-        if let Some(path) = dropped.into_iter().next() {
-            self.state.open_file(path);
+        if std::mem::take(&mut self.state.inpaint.wants_file) {
+            self.dialogs.open_picture(ctx);
+        }
+        let inpainting = self.state.canvas.tool == canvas::Tool::Region;
+        match dropped.into_iter().next() {
+            Some(path) if inpainting && is_picture(&path) => self.dialogs.read_picture(ctx, path),
+            Some(path) => self.state.open_file(path),
+            None => {}
         }
         if let Some(pane) = self.state.wanted_pane.take() {
             self.dock.reveal(pane);
@@ -185,6 +193,7 @@ impl StudioApp {
         if pressed(Modifiers::COMMAND, Key::O) {
             self.dialogs.open_model(ctx);
         }
+        canvas::shortcuts(ctx, &mut self.state);
         let state = &mut self.state;
         if plain(Key::G) {
             state.generate();
@@ -237,7 +246,7 @@ impl StudioApp {
     /// Takes away the topmost of what can be taken away.
     fn escape(&mut self) {
         if self.page.take().is_none() && self.state.notices.banner.take().is_none() {
-            self.state.selected = None;
+            self.state.put_down();
         }
     }
 }

@@ -85,6 +85,25 @@ impl Edits {
         self.bans.binary_search(&spot(token, code)).is_ok() || self.is_banned_everywhere(code)
     }
 
+    /// Whether a token has a ban of its own.
+    pub fn has_bans(&self, token: Token) -> bool {
+        !self.bans_of(token).is_empty()
+    }
+
+    /// The bans of one token.
+    pub fn bans_of(&self, token: Token) -> &[Spot] {
+        let wanted = (token.image, token.row, token.column);
+        let from = self.bans.partition_point(|ban| place(ban) < wanted);
+        let to = self.bans.partition_point(|ban| place(ban) <= wanted);
+        &self.bans[from..to]
+    }
+
+    /// Lets go of one token, bans for all of them aside.
+    pub fn clear_token(&mut self, token: Token) {
+        self.unpin(token);
+        self.bans.retain(|ban| Token::of(ban) != token);
+    }
+
     /// Forbids a code to a token.
     pub fn ban(&mut self, token: Token, code: u32) {
         if let Err(at) = self.bans.binary_search(&spot(token, code)) {
@@ -184,6 +203,23 @@ mod tests {
         assert!(edits.is_banned(AT, 3) && edits.is_banned(AT, 4) && !edits.is_banned(AT, 5));
         edits.allow(AT, 3);
         edits.allow_everywhere(4);
+        assert!(edits.is_empty());
+    }
+
+    #[test]
+    fn the_edits_of_one_token_are_found_and_cleared() {
+        let mut edits = Edits::default();
+        let other = Token { column: 3, ..AT };
+        for (token, code) in [(AT, 4), (AT, 2), (other, 1)] {
+            edits.ban(token, code);
+        }
+        edits.pin(AT, 9);
+        edits.pin(other, 9);
+        assert_eq!(edits.bans_of(AT), [spot(AT, 2), spot(AT, 4)]);
+        edits.clear_token(AT);
+        assert!(!edits.has_bans(AT) && edits.has_bans(other));
+        assert_eq!(edits.pins(), [spot(other, 9)]);
+        edits.clear_picture(0);
         assert!(edits.is_empty());
     }
 

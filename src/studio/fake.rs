@@ -6,7 +6,9 @@ use std::time::Duration;
 use image::{Rgb, RgbImage};
 
 use super::engine::{ModelInfo, ModelSource, Trajectory, Worker};
-use crate::flow::{Domain, LatentShape, Latents, Posterior, SampleSettings, State, StepRecord};
+use crate::flow::{
+    Domain, LatentShape, Latents, Posterior, SampleSettings, Spot, State, StepRecord,
+};
 use crate::model::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 use crate::rng::Stream;
 
@@ -29,6 +31,8 @@ pub struct FakeWorker {
     pub pace: Duration,
     /// Where its steps wait, if they do.
     pub gate: Option<Gate>,
+    /// What its models are trained for.
+    pub objective: Objective,
 }
 
 /// Lets a gated worker's steps pass, a number at a time.
@@ -142,7 +146,7 @@ impl Worker for FakeWorker {
                 Err(format!("{}: not a model file", path.display()))
             }
             _ => Ok(ModelInfo {
-                card: card(),
+                card: ModelCard { objective: self.objective, ..card() },
                 hash: "0123abcd".to_owned(),
                 device: "cpu: 2 cores (the only GPU adapter is software)".to_owned(),
                 source: source.clone(),
@@ -283,17 +287,29 @@ impl FakeRun<'_> {
                 if let Some(pin) = held {
                     best = pin.code;
                     entropy[image * tokens + token] = 0.0;
-                    for (channel, value) in colour_of(pin.code).into_iter().enumerate() {
-                        mean[((image * 3 + channel) * height + row) * width + column] = value;
+                }
+                let banned = |code: u32| {
+                    held.is_none()
+                        && (self.settings.banned_codes.contains(&code)
+                            || self.settings.bans.contains(&Spot { image, row, column, code }))
+                };
+                let candidates = (0..CODES as u32).map(|nth| (best + 7 * nth) % CODES as u32);
+                let allowed: Vec<u32> =
+                    candidates.filter(|code| !banned(*code)).take(top).collect();
+                let place = |channel| ((image * 3 + channel) * height + row) * width + column;
+                let ends_on = code_of(std::array::from_fn(|channel| mean[place(channel)]));
+                if held.is_some() || banned(ends_on) {
+                    for (channel, value) in colour_of(allowed[0]).into_iter().enumerate() {
+                        mean[place(channel)] = value;
                     }
                 }
                 let mut left = 1.0;
-                for rank in 0..top {
+                for (rank, code) in allowed.into_iter().enumerate() {
                     let at = (image * top + rank) * tokens + token;
                     let share = if held.is_some() { left } else { left * (1.0 - 0.85 * doubt) };
                     left -= share;
                     top_probs[at] = share;
-                    top_codes[at] = (best + 7 * rank as u32) % CODES as u32;
+                    top_codes[at] = code;
                 }
             }
         }
@@ -324,7 +340,7 @@ impl Trajectory for FakeRun<'_> {
             x: std::mem::replace(&mut self.x, x_next.clone()),
             prediction,
             likeliest: posterior.best_codes(),
-            posterior: Some(posterior),
+            posterior: self.worker.objective.has_posterior().then_some(posterior),
             x_next,
             codes: None,
             evaluations: 2 * (self.step + 1),

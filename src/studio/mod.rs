@@ -8,6 +8,7 @@ pub mod app;
 mod bar;
 #[cfg(test)]
 mod bench;
+pub mod codebook;
 pub mod colormap;
 pub mod dock;
 pub mod draft;
@@ -21,6 +22,7 @@ pub mod gallery;
 pub mod history;
 pub mod importer;
 pub mod jobs;
+pub mod inpaint;
 pub mod measure;
 pub mod notices;
 mod pages;

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::edits::Edits;
 use super::engine::{ModelInfo, RunId, View};
 use super::pictures::Pictures;
+use super::state::Token;
 use super::vault::{Drawer, Vault};
 use crate::flow::{LatentShape, SampleSettings, StepRecord};
 use crate::model::ModelCard;
@@ -57,6 +59,8 @@ pub struct Run {
     pub id: RunId,
     /// What it was asked to do.
     pub settings: SampleSettings,
+    /// The pins and bans in its settings.
+    pub edits: Edits,
     /// The model that made it.
     pub model: Arc<ModelInfo>,
     /// Extent of its latents.
@@ -102,6 +106,7 @@ impl Run {
         Self {
             id,
             times: settings.times(),
+            edits: Edits::of(&settings),
             settings,
             model,
             shape,
@@ -245,6 +250,18 @@ impl Run {
             Some(end) if self.is_end(position) => Some(&end.codes),
             _ => self.frame(position).map(|frame| frame.best.as_slice()),
         }
+    }
+
+    /// Whether the run held a token to a code.
+    pub fn holds(&self, token: Token, code: u32) -> bool {
+        self.edits.pin_of(token) == Some(code)
+    }
+
+    /// Whether token `at` of `[batch, height, width]`, likeliest to be what `likeliest` says at
+    /// `position`, ends on another code; not before the run has ended, and not at its end.
+    pub fn is_unsettled(&self, position: usize, likeliest: &[u32], at: usize) -> bool {
+        let end = self.end.as_ref().filter(|_| !self.is_end(position));
+        end.is_some_and(|end| end.codes.get(at) != likeliest.get(at))
     }
 
     /// Network evaluations up to `position`.

@@ -12,6 +12,7 @@ use egui::TextureHandle;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use super::codebook::Codebook;
 use super::draft::{Draft, FIRST_CLASS};
 use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, View};
 use super::export::{Exports, Kind, Restored, is_trajectory};
@@ -19,9 +20,11 @@ use super::gallery::Gallery;
 use super::history::History;
 use super::importer::Importer;
 use super::jobs::{Jobs, Outcome};
+use super::inpaint::Inpaint;
 use super::notices::Notices;
 use super::panes::Pane;
 use super::panes::canvas::CanvasState;
+use super::panes::posterior::PosteriorState;
 use super::pictures::Pictures;
 use super::playground::Playground;
 use super::run::{Run, class_name};
@@ -133,6 +136,11 @@ pub struct Swatches {
 }
 
 impl Swatches {
+    /// A code's swatch, if it has come.
+    pub fn picture(&self, code: u32) -> Option<&RgbImage> {
+        self.known.get(&code)
+    }
+
     /// The texture of a code's swatch, if it has come.
     pub fn texture(&mut self, ctx: &egui::Context, code: u32) -> Option<egui::TextureId> {
         if let Some(texture) = self.textures.get(&code) {
@@ -176,6 +184,12 @@ pub struct StudioState {
     pub canvas: CanvasState,
     /// The token being looked at.
     pub selected: Option<Token>,
+    /// The posterior pane's own.
+    pub posterior: PosteriorState,
+    /// The codebook's own.
+    pub codebook: Codebook,
+    /// Making a part of a picture anew.
+    pub inpaint: Inpaint,
     /// Swatches of codes.
     pub swatches: Swatches,
     /// Pictures that were made.
@@ -231,6 +245,9 @@ impl Default for StudioState {
             playback: Playback::default(),
             canvas: CanvasState::default(),
             selected: None,
+            posterior: PosteriorState::default(),
+            codebook: Codebook::default(),
+            inpaint: Inpaint::default(),
             swatches: Swatches::default(),
             gallery: Gallery::default(),
             sweep: Sweep::default(),
@@ -410,6 +427,7 @@ impl StudioState {
     pub fn follow_draft(&mut self, busy: bool) {
         self.draft.tidy();
         self.history.settle(&self.draft, busy);
+        self.follow_inpaint();
         self.follow_changes();
         self.follow_what_if();
     }
@@ -544,7 +562,10 @@ impl StudioState {
                     Some(run) => {
                         self.end_active(run);
                     }
-                    None => self.loading = None,
+                    None => {
+                        self.loading = None;
+                        self.drop_questions();
+                    }
                 }
                 self.exports.fail_waiting("the computation broke off");
                 self.notices.error(text);
@@ -571,7 +592,10 @@ impl StudioState {
         if let ModelSource::File(path) = &model.source {
             self.remember(path.clone());
         }
+        self.end_inpaint();
         self.swatches = Swatches::default();
+        self.posterior = PosteriorState::default();
+        self.codebook = Codebook::default();
         self.decoded.clear();
         self.encoded.clear();
         self.notices.note(format!("{} is ready on {}", model.card.name, model.device));
@@ -776,6 +800,17 @@ impl StudioState {
         if !new.is_empty() {
             self.outbox.push(Command::Swatches(new));
         }
+    }
+
+    /// Asks for the next few swatches of many `codes`, once those asked for before have come.
+    pub fn want_swatches_in_turn(&mut self, codes: impl Iterator<Item = u32>) {
+        const AT_ONCE: usize = 32;
+        let Swatches { known, asked, .. } = &self.swatches;
+        if asked.len() > known.len() {
+            return;
+        }
+        let next: Vec<u32> = codes.filter(|code| !asked.contains(code)).take(AT_ONCE).collect();
+        self.want_swatches(next.into_iter());
     }
 }
 

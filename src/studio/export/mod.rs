@@ -40,6 +40,13 @@ pub enum Reply {
     Open(PathBuf),
     /// A picture was written.
     Saved(PathBuf),
+    /// A picture was read.
+    Picture {
+        /// The name of its file.
+        name: String,
+        /// The picture.
+        picture: Box<RgbImage>,
+    },
     /// Something could not be done; what, for people.
     Failed(String),
 }
@@ -142,6 +149,15 @@ pub fn write_png(path: &Path, image: &RgbImage, settings: &str) -> io::Result<()
     atomic::write(path, &bytes)
 }
 
+/// Reads a picture of any size and format that is known.
+fn picture(path: &Path) -> Result<Reply, String> {
+    let picture = image::open(path).map_err(|error| {
+        format!("{} is not a picture that can be read: {error}.", path.display())
+    })?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(Reply::Picture { name, picture: Box::new(picture.to_rgb8()) })
+}
+
 /// Where pictures go without being asked.
 fn pictures_folder() -> PathBuf {
     let user = directories::UserDirs::new();
@@ -177,6 +193,25 @@ impl Dialogs {
     /// What has come, without waiting.
     pub fn replies(&self) -> impl Iterator<Item = Reply> + '_ {
         self.replies.try_iter()
+    }
+
+    /// Reads a picture.
+    pub fn read_picture(&self, ctx: &egui::Context, path: PathBuf) {
+        self.work(ctx, move || Some(picture(&path).unwrap_or_else(Reply::Failed)));
+    }
+
+    /// Asks for a picture, and reads it.
+    pub fn open_picture(&self, ctx: &egui::Context) {
+        let dialog = AsyncFileDialog::new()
+            .set_title("Open a picture")
+            .add_filter("Picture", &["png", "jpg", "jpeg", "webp", "bmp", "gif"]);
+        let chosen = |path: Option<PathBuf>| match path {
+            Some(path) => picture(&path),
+            None => {
+                Err(format!("{NO_DIALOG}. With the region tool, pictures can also be dropped."))
+            }
+        };
+        self.ask(ctx, dialog.pick_file(), chosen);
     }
 
     /// Asks for a model file.
@@ -285,6 +320,17 @@ mod name_tests {
         assert_eq!(plain(".."), "picture");
         assert_eq!(plain("chat-05.é"), "chat-05.é");
         assert_eq!(plain(&"x".repeat(99)).len(), 40);
+    }
+
+    #[test]
+    fn any_picture_is_read_and_what_is_none_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("holiday.png");
+        RgbImage::new(5, 3).save(&path).unwrap();
+        let Ok(Reply::Picture { name, picture }) = picture(&path) else { panic!("not read") };
+        assert_eq!((name.as_str(), picture.dimensions()), ("holiday.png", (5, 3)));
+        std::fs::write(&path, b"no picture").unwrap();
+        assert!(super::picture(&path).unwrap_err().contains("holiday.png"));
     }
 
     #[test]
