@@ -201,9 +201,9 @@ fn actions(ui: &mut Ui, state: &mut StudioState) {
             if ui.button("Stop sweep").on_hover_text(hint).clicked() {
                 state.stop_sweep();
             }
-        } else if state.sweep.has_failed() {
-            let hint = "Make the cells again whose runs failed.";
-            if ui.button("Try failed again").on_hover_text(hint).clicked() {
+        } else if has_rest(state) {
+            let hint = "Make the cells that a stop left out, and those whose runs failed.";
+            if ui.button("Make the rest").on_hover_text(hint).clicked() {
                 state.sweep.retry();
             }
         }
@@ -215,6 +215,15 @@ fn actions(ui: &mut Ui, state: &mut StudioState) {
     if state.sweep.phase() != Phase::Idle {
         progress(ui, &state.sweep);
     }
+}
+
+/// Whether cells of the last sweep can still be made, by the model that made the others.
+fn has_rest(state: &StudioState) -> bool {
+    let study = state.sweep.study.as_ref();
+    study.is_some_and(|study| {
+        let same = state.model.as_ref().is_some_and(|model| model.hash == study.hash);
+        same && (study.waiting().is_some() || state.sweep.has_failed())
+    })
 }
 
 /// How far it is, in words.
@@ -436,7 +445,11 @@ fn show_cell(
             vec!["left out".to_owned()]
         }
         Cell::Waiting => {
-            let text = if running.is_some() { "" } else { "waiting" };
+            let text = match running {
+                Some(_) => "",
+                None if sweep.phase() == Phase::Idle => "not made",
+                None => "waiting",
+            };
             note(&painter, field, text, ui.visuals().extreme_bg_color, colours.weak);
             if let Some(part) = running {
                 let bar = Rect::from_center_size(field.center(), vec2(field.width() * 0.6, GRID));
@@ -461,6 +474,7 @@ fn show_cell(
         Cell::Done(_) => lines.join(", "),
         Cell::Refused(reason) => format!("left out: {reason}"),
         Cell::Waiting if running.is_some() => "being made".to_owned(),
+        Cell::Waiting if sweep.phase() == Phase::Idle => "not made".to_owned(),
         Cell::Waiting => "waiting".to_owned(),
     };
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{name}: {what}")));
@@ -649,8 +663,11 @@ mod tests {
         click(&mut window, "Stop sweep");
         gate.let_pass(1000);
         assert_eq!(settled(&window), 2);
-        assert!(window.query_by_label_contains("solver euler, eta 0.5: waiting").is_some());
+        assert!(window.query_by_label_contains("solver euler, eta 0.5: not made").is_some());
         assert!(window.query_by_label("Export sheet").is_some());
+        click(&mut window, "Make the rest");
+        wait_until(&mut window, |app| app.state.sweep.phase() == Phase::Idle);
+        assert!(window.query_by_label_contains("solver euler, eta 0.5: 48 NFE").is_some());
     }
 
     #[test]
