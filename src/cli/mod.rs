@@ -6,6 +6,8 @@ mod import;
 mod inspect;
 mod oracle;
 mod sample;
+mod settings;
+mod sweep;
 mod train;
 
 use std::io::Write;
@@ -64,6 +66,8 @@ impl DeviceArg {
 enum Command {
     /// Makes pictures without a window
     Sample(Box<sample::SampleArgs>),
+    /// Makes pictures over two settings, side by side on one sheet
+    Sweep(Box<sweep::SweepArgs>),
     /// Makes a model file of a checkpoint of the reference implementation
     Import(import::ImportArgs),
     /// Turns pictures into codes
@@ -125,6 +129,18 @@ fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
+/// What `purrscope sample` makes of a command line, for tests of programs that spell one.
+#[cfg(test)]
+pub(crate) fn parse_sample(
+    words: &[String],
+    card: &crate::model::ModelCard,
+) -> crate::flow::SampleSettings {
+    match Cli::try_parse_from(words).unwrap().command {
+        Some(Command::Sample(args)) => args.settings.settings(card).unwrap(),
+        _ => panic!("not a command that samples: {words:?}"),
+    }
+}
+
 /// Starts the program again without Mesa's device-selection layer, where there is no session for it
 /// to ask: it would write error messages of its own among ours.
 #[cfg(target_os = "linux")]
@@ -147,6 +163,7 @@ fn without_device_selection() {
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Some(Command::Sample(args)) => sample::run(&args),
+        Some(Command::Sweep(args)) => sweep::run(&args),
         Some(Command::Import(args)) => import::run(&args),
         Some(Command::Encode(args)) => codes::encode(&args),
         Some(Command::Decode(args)) => codes::decode(&args),

@@ -10,10 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
 use super::DeviceArg;
+use super::settings::SettingsArgs;
 use crate::flow::trajectory::Trajectory;
-use crate::flow::{
-    Grid, LatentShape, Latents, RunRecord, SampleSettings, Sampler, Solver, Spot, Temperature,
-};
+use crate::flow::{LatentShape, Latents, RunRecord, SampleSettings, Sampler, Solver};
 use crate::io::animation::{self, Format};
 use crate::io::tensors::TensorFile;
 use crate::io::{atomic, png};
@@ -26,55 +25,14 @@ pub struct SampleArgs {
     /// Makes the picture of an exported PNG again; all settings are taken from it
     #[arg(long, value_name = "PICTURE.png", conflicts_with_all = [
         "labels", "class", "count", "seed", "noise", "solver", "grid", "steps", "temperature", "cfg",
-        "eta", "atol", "rtol", "pins", "bans",
+        "eta", "atol", "rtol", "pins", "bans", "banned_codes",
     ])]
     restore: Option<PathBuf>,
-    /// Class labels, one an image, such as 3,3,7
-    #[arg(long, value_delimiter = ',', conflicts_with_all = ["class", "count"])]
-    labels: Option<Vec<usize>>,
-    /// Class by name, or the beginning of several names, which then take turns
-    #[arg(long)]
-    class: Option<String>,
-    /// Images of the class
-    #[arg(long, requires = "class")]
-    count: Option<usize>,
-    /// Seed of the starting noise
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
     /// Starting noise from a file: `noise` f32 [batch, channels, height, width]
     #[arg(long, value_name = "FILE")]
     noise: Option<PathBuf>,
-    /// Solver: euler, midpoint, heun, rk4, dopri5 or exp2m
-    #[arg(long, default_value_t = Solver::Euler)]
-    solver: Solver,
-    /// Grid of times: uniform, cosine or shifted:S
-    #[arg(long, default_value_t = Grid::Uniform)]
-    grid: Grid,
-    /// Intervals of the grid
-    #[arg(long, default_value_t = 24)]
-    steps: usize,
-    /// Temperature: a number (0 is the most likely code), linear:A:B, cosine:A:B, points:T=V,...,
-    /// or entropy:A:B for whatever gives the posterior a mean entropy of A to B nats
-    #[arg(long, default_value_t = Temperature::default(), allow_hyphen_values = true)]
-    temperature: Temperature,
-    /// Guidance scale: 1 conditional only, 0 unconditional only
-    #[arg(long, default_value_t = 1.5, allow_hyphen_values = true)]
-    cfg: f32,
-    /// Stochasticity from 0 to 1, with the euler solver; for dfm the rate of masking again
-    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
-    eta: f32,
-    /// Absolute tolerance of dopri5
-    #[arg(long, default_value_t = 1e-4)]
-    atol: f32,
-    /// Relative tolerance of dopri5
-    #[arg(long, default_value_t = 1e-4)]
-    rtol: f32,
-    /// Holds a token to a code through every step: IMAGE,ROW,COLUMN=CODE; may be repeated
-    #[arg(long = "pin", value_name = "TOKEN=CODE")]
-    pins: Vec<Spot>,
-    /// Forbids a code to a token: IMAGE,ROW,COLUMN=CODE; may be repeated
-    #[arg(long = "ban", value_name = "TOKEN=CODE")]
-    bans: Vec<Spot>,
     /// Folder for the PNG files
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -117,7 +75,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     let restored = args.restore.as_deref().map(|path| Restored::read(path, &model)).transpose()?;
     let settings = match &restored {
         Some(restored) => restored.settings.clone(),
-        None => settings(args, &model)?,
+        None => args.settings.settings(&model.card)?,
     };
     let noise_file = match &restored {
         Some(restored) => restored.noise.as_ref(),
@@ -185,35 +143,6 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         begun.elapsed().as_secs_f64()
     ))?;
     Ok(())
-}
-
-fn settings(args: &SampleArgs, model: &Model) -> Result<SampleSettings> {
-    let labels = match (&args.labels, &args.class) {
-        (Some(labels), _) => labels.clone(),
-        (None, Some(class)) => {
-            let fitting = model.labels(class)?;
-            fitting.into_iter().cycle().take(args.count.unwrap_or(1)).collect()
-        }
-        (None, None) => bail!(
-            "name what to make: --class NAME --count N, or --labels 0,1,2 (classes: {})",
-            model.card.class_names.join(", ")
-        ),
-    };
-    Ok(SampleSettings {
-        labels,
-        seed: args.seed,
-        solver: args.solver,
-        grid: args.grid,
-        steps: args.steps,
-        temperature: args.temperature.clone(),
-        guidance: args.cfg,
-        eta: args.eta,
-        atol: args.atol,
-        rtol: args.rtol,
-        pins: args.pins.clone(),
-        bans: args.bans.clone(),
-        ..SampleSettings::default()
-    })
 }
 
 /// What an exported picture says of its run.

@@ -82,14 +82,7 @@ pub trait Predictor {
 
 impl Predictor for Model {
     fn domain(&self) -> Domain {
-        let side = self.card.backbone.input_size;
-        Domain {
-            objective: self.card.objective,
-            classes: self.card.backbone.num_classes,
-            codes: self.card.tokenizer.codes,
-            height: side,
-            width: side,
-        }
+        Domain::of(&self.card)
     }
 
     fn latent_shape(&self, batch: usize) -> LatentShape {

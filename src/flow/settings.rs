@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::spot::Spot;
 use super::temperature::Temperature;
-use crate::model::Objective;
+use crate::model::{ModelCard, Objective};
 
 /// A setting that cannot be used, with the range that can.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -304,6 +304,20 @@ pub struct Domain {
     pub width: usize,
 }
 
+impl Domain {
+    /// What a model asks of settings.
+    pub fn of(card: &ModelCard) -> Self {
+        let side = card.backbone.input_size;
+        Self {
+            objective: card.objective,
+            classes: card.backbone.num_classes,
+            codes: card.tokenizer.codes,
+            height: side,
+            width: side,
+        }
+    }
+}
+
 impl Default for SampleSettings {
     fn default() -> Self {
         Self {
@@ -397,6 +411,13 @@ impl SampleSettings {
         let start = branch.parent.times().get(branch.step).copied().unwrap_or(0.0);
         let after = points.into_iter().filter(|t| *t > start + SLIVER || *t >= 1.0);
         std::iter::once(start).chain(after).collect()
+    }
+
+    /// Network evaluations of the run, guidance counting twice; unknown beforehand for the adaptive
+    /// solver.
+    pub fn evaluations(&self, objective: Objective) -> Option<usize> {
+        let steps = self.times().len().saturating_sub(1);
+        Some(self.solver.evaluations(steps, objective)? * guidance_evaluations(self.guidance))
     }
 
     /// How many runs this one goes on from.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ModelError;
+
 /// What the network predicts and how it was trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -198,6 +200,26 @@ impl ModelCard {
     /// Side of the pictures in pixels.
     pub fn image_size(&self) -> usize {
         self.backbone.input_size * self.tokenizer.downsampling()
+    }
+
+    /// The labels that a class name means: the class of that name, or all whose names begin with it.
+    ///
+    /// # Errors
+    /// No class is meant.
+    pub fn labels(&self, class: &str) -> Result<Vec<usize>, ModelError> {
+        let names = &self.class_names;
+        if let Some(label) = names.iter().position(|name| name == class) {
+            return Ok(vec![label]);
+        }
+        let fitting: Vec<usize> =
+            (0..names.len()).filter(|label| names[*label].starts_with(class)).collect();
+        if class.is_empty() || fitting.is_empty() {
+            return Err(ModelError::UnknownClass {
+                given: class.to_owned(),
+                known: names.join(", "),
+            });
+        }
+        Ok(fitting)
     }
 }
 

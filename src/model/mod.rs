@@ -194,19 +194,7 @@ impl Model {
     /// # Errors
     /// No class is meant.
     pub fn labels(&self, class: &str) -> Result<Vec<usize>, ModelError> {
-        let names = &self.card.class_names;
-        if let Some(label) = names.iter().position(|name| name == class) {
-            return Ok(vec![label]);
-        }
-        let fitting: Vec<usize> =
-            (0..names.len()).filter(|label| names[*label].starts_with(class)).collect();
-        if class.is_empty() || fitting.is_empty() {
-            return Err(ModelError::UnknownClass {
-                given: class.to_owned(),
-                known: names.join(", "),
-            });
-        }
-        Ok(fitting)
+        self.card.labels(class)
     }
 
     /// What the network gives for every token: logits, end or velocity, as the objective has it.

@@ -17,6 +17,7 @@ use super::jobs::Wake;
 use super::measure::Measurement;
 use super::pages::Page;
 use super::panes::canvas::{self, CanvasState, Overlay};
+use super::presets::Presets;
 use super::state::{Playback, StudioState, Token};
 use super::theme::{self, PANE_MARGIN};
 use super::{bar, pages};
@@ -30,6 +31,7 @@ const STORAGE_KEY: &str = "purrscope-studio-2";
 #[serde(default)]
 struct Saved {
     draft: Draft,
+    presets: Presets,
     canvas: CanvasState,
     playback: Playback,
     light: bool,
@@ -44,6 +46,7 @@ impl Default for Saved {
     fn default() -> Self {
         Self {
             draft: Draft::default(),
+            presets: Presets::default(),
             canvas: CanvasState::default(),
             playback: Playback::default(),
             light: false,
@@ -85,7 +88,7 @@ impl StudioApp {
     ) -> Self {
         theme::apply(ctx);
         let saved: Option<Saved> = storage.and_then(|from| eframe::get_value(from, STORAGE_KEY));
-        let Saved { draft, canvas, playback, light, dock, recent, greeted, scale } =
+        let Saved { draft, presets, canvas, playback, light, dock, recent, greeted, scale } =
             saved.unwrap_or_default();
         let theme = if light { Theme::Light } else { Theme::Dark };
         ctx.set_theme(theme);
@@ -95,6 +98,8 @@ impl StudioApp {
         ctx.set_zoom_factor(state.scale);
         let window = ctx.clone();
         state.jobs.set_wake(Wake::new(move || window.request_repaint()));
+        state.presets = presets;
+        state.presets.tidy();
         state.load_model(source);
         let mut app = Self {
             state,
@@ -298,6 +303,7 @@ impl eframe::App for StudioApp {
         #[derive(Serialize)]
         struct Kept<'a> {
             draft: &'a Draft,
+            presets: &'a Presets,
             canvas: &'a CanvasState,
             playback: &'a Playback,
             light: bool,
@@ -308,6 +314,7 @@ impl eframe::App for StudioApp {
         }
         let kept = Kept {
             draft: &self.state.draft,
+            presets: &self.state.presets,
             canvas: &self.state.canvas,
             playback: &self.state.playback,
             light: self.theme == Theme::Light,

@@ -225,6 +225,12 @@ impl Draft {
     pub fn settings(&self, card: &ModelCard) -> SampleSettings {
         let masked = card.objective == Objective::Dfm;
         let solver = if masked { Solver::Euler } else { self.solver };
+        // A share of the noise, but for masked codes a rate.
+        let eta = match solver {
+            Solver::Euler if masked => self.eta,
+            Solver::Euler => self.eta.min(1.0),
+            _ => 0.0,
+        };
         let mut settings = SampleSettings {
             labels: self.labels(card),
             seed: self.seed,
@@ -233,7 +239,7 @@ impl Draft {
             steps: self.steps.clamp(1, SampleSettings::MAX_STEPS),
             temperature: self.temperature(),
             guidance: self.guidance,
-            eta: if solver == Solver::Euler { self.eta } else { 0.0 },
+            eta,
             atol: self.tolerances.0,
             rtol: self.tolerances.1,
             ..SampleSettings::default()

@@ -29,6 +29,7 @@ mod pages;
 pub mod panes;
 pub mod pictures;
 pub mod playground;
+pub mod presets;
 pub mod run;
 pub mod state;
 pub mod sweep;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::codebook::Codebook;
 use super::draft::{Draft, FIRST_CLASS};
 use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, View};
-use super::export::{Exports, Kind, Restored, is_trajectory};
+use super::export::{Exports, Kind, Reply, Restored, is_trajectory};
 use super::gallery::Gallery;
 use super::history::History;
 use super::importer::Importer;
@@ -27,6 +27,7 @@ use super::panes::canvas::CanvasState;
 use super::panes::posterior::PosteriorState;
 use super::pictures::Pictures;
 use super::playground::Playground;
+use super::presets::Presets;
 use super::run::{Run, class_name};
 use super::sweep::Sweep;
 use super::training::Training;
@@ -90,6 +91,8 @@ pub struct Playback {
     pub looping: bool,
     /// Positions a second.
     pub rate: f32,
+    /// Whether the temperature is drawn beside the other curves.
+    pub temperature: bool,
     /// When it last moved, in seconds on the window's clock.
     #[serde(skip)]
     moved: Option<f64>,
@@ -97,7 +100,7 @@ pub struct Playback {
 
 impl Default for Playback {
     fn default() -> Self {
-        Self { playing: false, looping: true, rate: 8.0, moved: None }
+        Self { playing: false, looping: true, rate: 8.0, temperature: false, moved: None }
     }
 }
 
@@ -164,6 +167,8 @@ pub struct StudioState {
     pub draft: Draft,
     /// Undo and redo of the settings.
     pub history: History,
+    /// Named ways of making pictures.
+    pub presets: Presets,
     /// Where new runs begin, if not with noise.
     pub branch: Option<BranchPoint>,
     /// What is typed in the class search.
@@ -235,6 +240,7 @@ impl Default for StudioState {
             loading: None,
             draft: Draft::default(),
             history: History::default(),
+            presets: Presets::default(),
             branch: None,
             class_search: String::new(),
             reveal_class: true,
@@ -277,6 +283,7 @@ impl Default for StudioState {
 impl StudioState {
     /// What is to be sent to the compute thread.
     pub fn take_commands(&mut self) -> Vec<Command> {
+        self.follow_sweep();
         std::mem::take(&mut self.outbox)
     }
 
@@ -399,6 +406,67 @@ impl StudioState {
     pub fn stop(&mut self) {
         if self.active.is_some() {
             self.outbox.push(Command::Stop);
+        }
+    }
+
+    /// Begins the sweep that is typed over the settings on the controls.
+    pub fn begin_sweep(&mut self) {
+        let (Some(model), Some(base)) = (self.model.clone(), self.settings()) else { return };
+        if let Ok(plan) = self.sweep.plan(base, &model) {
+            self.stop_sweep();
+            let start = self.branch.as_ref().and_then(|point| point.start.clone());
+            self.sweep.begin(plan, &model, start);
+        }
+    }
+
+    /// Lets the sweep wait; the cell being run is made again later.
+    pub fn pause_sweep(&mut self) {
+        // Where a run of one's own was sent since, that one has ended it already.
+        if self.sweep.pause() && self.active.is_none() {
+            self.outbox.push(Command::Stop);
+        }
+    }
+
+    /// Ends the sweep with what it has.
+    pub fn stop_sweep(&mut self) {
+        if self.sweep.stop() && self.active.is_none() {
+            self.outbox.push(Command::Stop);
+        }
+    }
+
+    /// Puts the settings of a run on the controls, and makes nothing yet.
+    pub fn adopt(&mut self, settings: &SampleSettings) {
+        let Some(model) = self.model.clone() else { return };
+        let restored = Restored { class: None, model_hash: None, settings: settings.clone() };
+        self.draft.adopt(&restored, &model.card);
+        let known = self.branch.take();
+        self.branch = settings.branch.as_deref().map(|branch| {
+            known
+                .filter(|known| known.branch == *branch)
+                .unwrap_or_else(|| BranchPoint { branch: branch.clone(), start: None })
+        });
+        self.reveal_class = true;
+    }
+
+    /// Sends the next run of the sweep where nothing else is computed.
+    fn follow_sweep(&mut self) {
+        if let Some(text) = self.sweep.take_trouble() {
+            self.notices.error(text);
+        }
+        for reply in self.sweep.dialogs.replies() {
+            match reply {
+                Reply::Saved(path) => self.notices.tell(format!("Saved {}.", path.display())),
+                Reply::Failed(text) => self.notices.error(text),
+                _ => {}
+            }
+        }
+        if self.active.is_some() || self.loading.is_some() {
+            return;
+        }
+        if let Some((settings, start)) = self.sweep.next() {
+            let run = self.number_run();
+            self.sweep.sent(run);
+            self.outbox.push(Command::Generate { run, settings, start, watched: false });
         }
     }
 
@@ -547,6 +615,7 @@ impl StudioState {
 
     /// Takes in what the compute thread reports.
     pub fn take(&mut self, event: Event) {
+        let Some(event) = self.sweep.absorb(event) else { return };
         match event {
             Event::ModelReady(model) => self.welcome(model),
             Event::Started { .. } => {}

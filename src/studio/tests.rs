@@ -12,9 +12,9 @@ use super::fake::FakeWorker;
 use super::notices::{Entry, Level};
 use super::panes::canvas::Overlay;
 
-pub(super) type Window = Harness<'static, StudioApp>;
+pub(crate) type Window = Harness<'static, StudioApp>;
 
-pub(super) fn window_with(worker: FakeWorker) -> Window {
+pub(crate) fn window_with(worker: FakeWorker) -> Window {
     Harness::builder()
         .with_size(vec2(1440.0, 900.0))
         .with_step_dt(1.0 / 30.0)
@@ -28,7 +28,7 @@ pub(super) fn window_with(worker: FakeWorker) -> Window {
 }
 
 /// Shows frames until `done` holds.
-pub(super) fn wait_until(window: &mut Window, done: impl Fn(&StudioApp) -> bool) {
+pub(crate) fn wait_until(window: &mut Window, done: impl Fn(&StudioApp) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !done(window.state()) {
         assert!(Instant::now() < deadline, "it never came");
@@ -38,18 +38,18 @@ pub(super) fn wait_until(window: &mut Window, done: impl Fn(&StudioApp) -> bool)
     window.run_steps(2);
 }
 
-pub(super) fn finished(app: &StudioApp) -> bool {
+pub(crate) fn finished(app: &StudioApp) -> bool {
     app.state.active.is_none() && app.state.run.as_ref().is_some_and(|run| run.end.is_some())
 }
 
 /// A window whose first run has come to its end.
-pub(super) fn window() -> Window {
+pub(crate) fn window() -> Window {
     let mut window = window_with(FakeWorker::default());
     wait_until(&mut window, finished);
     window
 }
 
-pub(super) fn click(window: &mut Window, label: &str) {
+pub(crate) fn click(window: &mut Window, label: &str) {
     window.get_by_label(label).click();
     window.run_steps(3);
 }

@@ -354,3 +354,82 @@ fn the_oracle_gives_back_its_prior_and_measures_solvers() {
     assert!(fs::read_to_string(at.join("p.svg")).unwrap().contains("exp2m at 10"));
     fail(at, &["oracle", "--codebook", "nowhere.safetensors"], 1, "nowhere.safetensors");
 }
+
+#[test]
+fn a_sweep_fills_a_sheet_and_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let base = ["sweep", "--class", "cat-05", "--seed", "7", "--device", "cpu"];
+    let sweep = |more: &[&'static str]| [&base[..], more].concat();
+    let said = succeed(
+        at,
+        &sweep(&[
+            "--x",
+            "eta=0,0.5",
+            "--y",
+            "solver=euler,heun",
+            "--steps",
+            "2",
+            "--cfg",
+            "1",
+            "--out",
+            "sheets/s.png",
+            "--csv",
+            "s.csv",
+        ]),
+    );
+    assert!(said.contains("2 x 2 cells in sheets/s.png, 1 left out (eta must be"), "{said}");
+    let bytes = fs::read(at.join("sheets/s.png")).unwrap();
+    let sheet = image::load_from_memory(&bytes).unwrap().to_rgb8();
+    // Two pictures of 64 pixels side by side, enlarged three times, with names beside them.
+    assert!(sheet.width() > 2 * 192 && sheet.height() > 2 * 192, "{:?}", sheet.dimensions());
+    let settings: Value = serde_json::from_str(&png::settings(&bytes).unwrap()).unwrap();
+    assert_eq!(
+        (&settings["seed"], &settings["sweep"]["x"]["parameter"]),
+        (&7.into(), &"eta".into())
+    );
+    let table = fs::read_to_string(at.join("s.csv")).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "eta,solver,pictures,evaluations,milliseconds,final_entropy_nats,refused");
+    let fields: Vec<&str> = lines[1].split(',').collect();
+    assert_eq!(fields[..4], ["0", "euler", "1", "2"]);
+    assert!(fields[5].parse::<f32>().unwrap() > 0.0, "{}", lines[1]);
+    assert!(lines[3].starts_with("0,heun,1,3,") && lines[4].contains("0.5 with heun"), "{table}");
+    assert_eq!(lines.len(), 5);
+
+    // One axis, of classes, needs no other class; a part of a name means all that begin so.
+    let classes = ["sweep", "--x", "class=monster, droid-b", "--steps", "1", "--device", "cpu"];
+    let said = succeed(at, &[&classes[..], &["--all", "--out", "c.png"]].concat());
+    assert!(said.starts_with("2 x 1 cells in c.png"), "{said}");
+
+    for (x, code, expected) in [
+        ("hue=1", 1, "unknown parameter 'hue'"),
+        ("steps", 1, "is not PARAMETER=VALUES"),
+        ("steps=4, many", 1, "'many' is no steps"),
+        ("solver=heun", 1, "no cell of the sweep can be run"),
+        ("tolerance=0.1,0.01", 1, "only the solver dopri5 has one"),
+    ] {
+        let arguments = sweep(&["--eta", "0.5", "--steps", "1", "--out", "no.png", "--x"]);
+        fail(at, &[&arguments[..], &[x]].concat(), code, expected);
+    }
+    fail(at, &["sweep", "--x", "steps=1", "--out", "no.png"], 1, "name what to make");
+    fail(at, &sweep(&["--x", "steps=1"]), 2, "--out");
+    fs::write(at.join("file"), b"x").unwrap();
+    fail(at, &sweep(&["--x", "steps=1", "--out", "file/s.png"]), 1, "cannot write to file");
+    assert!(!at.join("no.png").exists());
+}
+
+#[test]
+fn a_code_can_be_banned_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let sample = ["sample", "--labels", "4", "--steps", "2", "--device", "cpu", "--out", "o"];
+    let codes = |more: &[&str]| {
+        succeed(at, &[&sample[..], &["--trajectory", "t.safetensors"], more].concat());
+        TensorFile::open(&at.join("t.safetensors")).unwrap().integers("codes").unwrap().1
+    };
+    let common = codes(&[])[0];
+    let banned = codes(&["--ban-code", &common.to_string()]);
+    assert!(!banned.contains(&common));
+    fail(at, &[&sample[..], &["--ban-code", "1024"]].concat(), 1, "a banned code must be");
+}

@@ -167,7 +167,7 @@ fn pictures_folder() -> PathBuf {
 
 /// `name` in `folder`, with a number where such a file is there already.
 fn unused_name(folder: &Path, name: &str) -> PathBuf {
-    let (stem, end) = name.rsplit_once('.').unwrap_or((name, ""));
+    let (stem, end) = name.rsplit_once('.').unwrap_or((name, "png"));
     let numbered = (2..).map(|number| folder.join(format!("{stem} ({number}).{end}")));
     std::iter::once(folder.join(name))
         .chain(numbered)
@@ -246,6 +246,31 @@ impl Dialogs {
         self.ask(ctx, dialog.save_file(), write);
     }
 
+    /// Asks where a file called `name` is to go, and writes what `make` gives: whole or not at all.
+    /// Without a dialog it goes to the pictures folder.
+    pub fn save_made(
+        &self,
+        ctx: &egui::Context,
+        name: String,
+        make: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
+    ) {
+        let dialog = AsyncFileDialog::new().set_file_name(&name).save_file();
+        self.ask(ctx, dialog, move |chosen| {
+            let path = match chosen {
+                Some(path) if path.extension().is_none() => match name.rsplit_once('.') {
+                    Some((_, end)) => path.with_extension(end),
+                    None => path,
+                },
+                Some(path) => path,
+                None => unused_name(&pictures_folder(), &name),
+            };
+            let bytes = make()?;
+            atomic::write(&path, &bytes)
+                .map_err(|error| format!("{} was not written: {error}.", path.display()))?;
+            Ok(Reply::Saved(path))
+        });
+    }
+
     /// Waits for a dialog on a thread of its own, since a dialog may stay open for minutes; `then`
     /// gets what was chosen, or nothing where no dialog could be shown.
     fn ask(
@@ -311,6 +336,8 @@ mod name_tests {
         assert_eq!(path, folder.path().join("cat.png"));
         std::fs::write(&path, b"").unwrap();
         assert_eq!(unused_name(folder.path(), "cat.png"), folder.path().join("cat (2).png"));
+        std::fs::write(folder.path().join("a.csv"), b"").unwrap();
+        assert_eq!(unused_name(folder.path(), "a.csv"), folder.path().join("a (2).csv"));
     }
 
     #[test]

@@ -11,6 +11,21 @@ pub enum Dash {
     Solid,
     /// A broken line.
     Dashed,
+    /// A line of dots.
+    Dotted,
+}
+
+impl Dash {
+    /// Paints a line through points.
+    pub fn paint(self, painter: &Painter, points: Vec<Pos2>, stroke: Stroke) {
+        match self {
+            Self::Solid => {
+                painter.add(Shape::line(points, stroke));
+            }
+            Self::Dashed => painter.extend(Shape::dashed_line(&points, stroke, 5.0, 3.0)),
+            Self::Dotted => painter.extend(Shape::dotted_line(&points, stroke.color, 4.0, 1.2)),
+        }
+    }
 }
 
 /// A curve through `(t, value)` points.
@@ -87,15 +102,12 @@ impl Chart {
     fn paint_curve(&self, painter: &Painter, curve: &Curve) {
         let points: Vec<_> = curve.points.iter().map(|point| self.place(curve, *point)).collect();
         let stroke = Stroke::new(1.5, curve.colour);
-        match (curve.dash, points.as_slice()) {
-            (_, []) => {}
-            (_, [point]) => {
+        match points.as_slice() {
+            [] => {}
+            [point] => {
                 painter.circle_filled(*point, 1.5, curve.colour);
             }
-            (Dash::Solid, _) => {
-                painter.add(Shape::line(points, stroke));
-            }
-            (Dash::Dashed, _) => painter.extend(Shape::dashed_line(&points, stroke, 5.0, 3.0)),
+            _ => curve.dash.paint(painter, points, stroke),
         }
     }
 }

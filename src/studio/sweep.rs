@@ -1,5 +1,0 @@
-//! Runs over two settings.
-
-/// State of the pane.
-#[derive(Debug, Default)]
-pub struct Sweep {}
