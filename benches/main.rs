@@ -171,8 +171,9 @@ fn bench_codes(device: &Device) {
     line("code_loss, forward and backward", of(kernels::code_loss), of(plain::code_loss));
 
     let make = |i: u64| (random(i, [TOKENS, SIZE], device), random(i + 100, [CODES, SIZE], device));
-    type Nearest = fn(Tensor<2>, Tensor<2>) -> (Tensor<2, Int>, Tensor<2>);
-    let of = |f: Nearest| median(make, |(x, codebook)| read(f(x.clone(), codebook.clone()).1));
+    type Nearest = fn(Tensor<2>, Tensor<2>, bool) -> (Tensor<2, Int>, Tensor<2>);
+    let of =
+        |f: Nearest| median(make, |(x, codebook)| read(f(x.clone(), codebook.clone(), false).1));
     let (kernel, twin) = (of(kernels::nearest_codes), of(kernels::plain_nearest_codes));
     line("nearest_codes", kernel, twin);
 }

@@ -144,11 +144,11 @@ impl StepRecord {
 
     /// Bytes that the numbers of the record take.
     pub fn bytes(&self) -> usize {
-        let latents =
-            self.x.values.len() + self.prediction.values.len() + self.x_next.values.len();
-        let posterior = self.posterior.as_ref().map_or(0, |p| {
-            p.entropy.len() + p.log_z.len() + p.top_codes.len() + p.top_probs.len()
-        });
+        let latents = self.x.values.len() + self.prediction.values.len() + self.x_next.values.len();
+        let posterior = self
+            .posterior
+            .as_ref()
+            .map_or(0, |p| p.entropy.len() + p.log_z.len() + p.top_codes.len() + p.top_probs.len());
         let codes = self.codes.as_ref().map_or(0, |codes| codes.before.len() + codes.after.len());
         4 * (latents + posterior + codes + self.likeliest.len())
     }

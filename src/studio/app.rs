@@ -11,12 +11,12 @@ use egui_tiles::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::draft::Draft;
 use super::engine::{Engine, ModelSource};
 use super::export::{self, Dialogs, Reply};
+use super::notices::{Entry, Level};
 use super::panes::Pane;
 use super::panes::canvas::{self, CanvasState};
-use super::draft::Draft;
-use super::notices::{Entry, Level};
 use super::state::{Playback, StudioState, Token};
 use super::theme::{self, GRID, PANE_MARGIN, palette};
 

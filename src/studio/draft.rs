@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::edits::Edits;
 use super::export::Restored;
 use crate::flow::{
-    Grid, LatentShape, SampleSettings, Solver, SettingsError, Temperature, guidance_evaluations,
+    Grid, LatentShape, SampleSettings, SettingsError, Solver, Temperature, guidance_evaluations,
 };
 use crate::model::{ModelCard, Objective};
 

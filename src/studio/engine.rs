@@ -563,15 +563,13 @@ fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
             };
             report(Event::Rendered { key, pictures: pictures.into() });
         }
-        Command::Rethink { ticket, record, settings } => {
-            match worker.rethink(&record, &settings) {
-                Ok(record) => {
-                    let predicted = worker.decode(&record.prediction).into();
-                    report(Event::Rethought { ticket, record: Arc::new(record), predicted });
-                }
-                Err(text) => report(Event::Failed { run: None, text }),
+        Command::Rethink { ticket, record, settings } => match worker.rethink(&record, &settings) {
+            Ok(record) => {
+                let predicted = worker.decode(&record.prediction).into();
+                report(Event::Rethought { ticket, record: Arc::new(record), predicted });
             }
-        }
+            Err(text) => report(Event::Failed { run: None, text }),
+        },
         Command::Decode { ticket, codes, batch } => {
             let pictures = worker.decode_codes(&codes, batch).into();
             report(Event::Decoded { ticket, pictures });

@@ -266,9 +266,11 @@ impl FakeRun<'_> {
                 let edge = target(self.settings.labels[image], row, (column + 1) % width) != aim;
                 let doubt = (1.0 - t).powf(if edge { 1.0 } else { 2.5 });
                 let doubt = (doubt * warmth / 0.9).min(1.0);
-                let held = self.settings.pins.iter().find(|pin| {
-                    (pin.image, pin.row, pin.column) == (image, row, column)
-                });
+                let held = self
+                    .settings
+                    .pins
+                    .iter()
+                    .find(|pin| (pin.image, pin.row, pin.column) == (image, row, column));
                 let mut colour = [0.0; 3];
                 for channel in 0..3 {
                     let at = ((image * 3 + channel) * height + row) * width + column;
@@ -288,8 +290,7 @@ impl FakeRun<'_> {
                 let mut left = 1.0;
                 for rank in 0..top {
                     let at = (image * top + rank) * tokens + token;
-                    let share =
-                        if held.is_some() { left } else { left * (1.0 - 0.85 * doubt) };
+                    let share = if held.is_some() { left } else { left * (1.0 - 0.85 * doubt) };
                     left -= share;
                     top_probs[at] = share;
                     top_codes[at] = (best + 7 * rank as u32) % CODES as u32;

@@ -424,8 +424,14 @@ impl StudioState {
             .filter(|old| (old.run, old.position) == (id, position))
             .and_then(|old| old.answer);
         let rendered = HashMap::new();
-        self.what_if =
-            Some(WhatIf { ticket, run: id, position, settings: settings.clone(), answer, rendered });
+        self.what_if = Some(WhatIf {
+            ticket,
+            run: id,
+            position,
+            settings: settings.clone(),
+            answer,
+            rendered,
+        });
         self.outbox.push(Command::Rethink { ticket, record, settings: Box::new(settings) });
     }
 
@@ -950,7 +956,8 @@ mod tests {
         state.draft.temperature = TemperatureKind::Linear;
         state.draft.count = 9;
         state.generate();
-        let Some(Command::Generate { settings, start: Some(start), .. }) = state.outbox.last() else {
+        let Some(Command::Generate { settings, start: Some(start), .. }) = state.outbox.last()
+        else {
             panic!("no branch was sent")
         };
         assert_eq!((settings.labels.len(), &start.x), (4, &x));

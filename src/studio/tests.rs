@@ -9,8 +9,8 @@ use egui_kittest::kittest::Queryable as _;
 use super::app::StudioApp;
 use super::engine::{Engine, ModelSource};
 use super::fake::FakeWorker;
-use super::panes::canvas::Overlay;
 use super::notices::{Entry, Level};
+use super::panes::canvas::Overlay;
 
 type Window = Harness<'static, StudioApp>;
 

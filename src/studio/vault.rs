@@ -38,14 +38,7 @@ pub struct Vault {
 impl Vault {
     /// A vault that holds so many bytes in memory.
     pub fn new(budget: usize) -> Self {
-        Self {
-            budget,
-            held: 0,
-            file: None,
-            written: 0,
-            refused: false,
-            recent: RefCell::new(None),
-        }
+        Self { budget, held: 0, file: None, written: 0, refused: false, recent: RefCell::new(None) }
     }
 
     /// Changes how much it holds in memory.

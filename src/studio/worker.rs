@@ -1,8 +1,8 @@
 //! The real model on the compute thread.
 
 use eframe::egui_wgpu::RenderState;
-use image::imageops::{self, FilterType};
 use image::RgbImage;
+use image::imageops::{self, FilterType};
 
 use super::engine::{ModelInfo, ModelSource, Trajectory, Worker};
 use crate::device::{self, DeviceChoice, Selected};

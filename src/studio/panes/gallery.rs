@@ -7,5 +7,9 @@ use crate::studio::widgets::empty_state;
 
 /// Shows the pane.
 pub fn show(ui: &mut Ui, _state: &mut StudioState) {
-    empty_state(ui, "Pictures that were made will be here", "Press Generate: every finished picture is kept with its settings.");
+    empty_state(
+        ui,
+        "Pictures that were made will be here",
+        "Press Generate: every finished picture is kept with its settings.",
+    );
 }

@@ -11,7 +11,11 @@ use crate::studio::widgets::empty_state;
 pub fn show(ui: &mut Ui, state: &mut StudioState) {
     let log = &mut state.notices.log;
     if log.is_empty() {
-        return empty_state(ui, "Nothing has happened yet", "Runs, files and troubles are noted here.");
+        return empty_state(
+            ui,
+            "Nothing has happened yet",
+            "Runs, files and troubles are noted here.",
+        );
     }
     ui.horizontal(|ui| {
         ui.label(theme::weak(ui, count(log.len(), "entry").replace("entrys", "entries")));

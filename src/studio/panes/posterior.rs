@@ -73,8 +73,7 @@ impl Belief {
     fn of(run: &Run, shown: &Shown, position: usize, token: Token) -> Option<Self> {
         let at = token.index(run.shape)?;
         let posterior = shown.record.posterior.as_ref()?;
-        let course =
-            run.frames.iter().filter_map(|frame| Some((frame.t, *frame.entropy.get(at)?)));
+        let course = run.frames.iter().filter_map(|frame| Some((frame.t, *frame.entropy.get(at)?)));
         let is_end = run.is_end(position);
         Some(Self {
             token,

@@ -7,5 +7,9 @@ use crate::studio::widgets::empty_state;
 
 /// Shows the pane.
 pub fn show(ui: &mut Ui, _state: &mut StudioState) {
-    empty_state(ui, "A grid of pictures will fill in here", "Choose two settings and start the sweep.");
+    empty_state(
+        ui,
+        "A grid of pictures will fill in here",
+        "Choose two settings and start the sweep.",
+    );
 }
