@@ -21,7 +21,8 @@ impl History {
             return;
         };
         // Whether runs start by themselves is no setting of a run.
-        if busy || Draft { live: settled.live, ..draft.clone() } == *settled {
+        let lively = Draft { live: settled.live, ..draft.clone() };
+        if busy || lively == *settled {
             return;
         }
         if self.past.len() == Self::KEPT {

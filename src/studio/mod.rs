@@ -5,16 +5,20 @@
 //! [`app`] puts them into a window.
 
 pub mod app;
+mod bar;
 pub mod colormap;
+pub mod dock;
 pub mod draft;
 pub mod edits;
 pub mod engine;
 mod export;
 #[cfg(test)]
 mod fake;
+pub mod frames;
 pub mod gallery;
 pub mod history;
 pub mod notices;
+mod pages;
 pub mod panes;
 pub mod pictures;
 pub mod playground;

@@ -18,6 +18,7 @@ use super::export::Restored;
 use super::gallery::Gallery;
 use super::history::History;
 use super::notices::Notices;
+use super::panes::Pane;
 use super::panes::canvas::CanvasState;
 use super::pictures::Pictures;
 use super::playground::Playground;
@@ -185,6 +186,12 @@ pub struct StudioState {
     pub training: Training,
     /// What happened.
     pub notices: Notices,
+    /// Files that were opened, newest first.
+    pub recent: Vec<PathBuf>,
+    /// Scale of the interface, 1 as the desktop has it.
+    pub scale: f32,
+    /// A pane that is to be brought into view.
+    pub wanted_pane: Option<Pane>,
     outbox: Vec<Command>,
     next_run: RunId,
     next_ticket: u64,
@@ -220,6 +227,9 @@ impl Default for StudioState {
             playground: Playground::default(),
             training: Training::default(),
             notices: Notices::default(),
+            recent: Vec::new(),
+            scale: 1.0,
+            wanted_pane: None,
             outbox: Vec::new(),
             next_run: 1,
             next_ticket: 1,
@@ -523,6 +533,9 @@ impl StudioState {
 
     fn welcome(&mut self, model: Arc<ModelInfo>) {
         self.loading = None;
+        if let ModelSource::File(path) = &model.source {
+            self.remember(path.clone());
+        }
         self.swatches = Swatches::default();
         self.decoded.clear();
         self.encoded.clear();
@@ -543,6 +556,14 @@ impl StudioState {
         self.model = Some(model);
         self.reveal_class = true;
         self.begin(false);
+    }
+
+    /// Puts a file first among those that were opened.
+    fn remember(&mut self, path: PathBuf) {
+        const KEPT: usize = 10;
+        self.recent.retain(|known| *known != path);
+        self.recent.insert(0, path);
+        self.recent.truncate(KEPT);
     }
 
     fn take_step(&mut self, id: RunId, record: Arc<StepRecord>, predicted: Option<Pictures>) {

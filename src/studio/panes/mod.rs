@@ -78,6 +78,16 @@ impl Pane {
         }
     }
 
+    /// Size of a window of its own at first, in points.
+    pub fn window_size(self) -> egui::Vec2 {
+        match self {
+            Self::Controls | Self::Posterior | Self::Model | Self::Log => egui::vec2(360.0, 720.0),
+            Self::Timeline => egui::vec2(900.0, 260.0),
+            Self::Training => egui::vec2(640.0, 720.0),
+            _ => egui::vec2(900.0, 720.0),
+        }
+    }
+
     /// Shows it in the whole of `ui`.
     pub fn show(self, ui: &mut Ui, state: &mut StudioState) {
         let fill = ui.visuals().panel_fill;

@@ -1,0 +1,303 @@
+//! The bar: menus, the model, and what starts and stops a run.
+
+use std::path::PathBuf;
+
+use egui::{
+    Align, Button, Key, KeyboardShortcut, Layout, Modifiers, Rect, RichText, Role, Sense, Theme,
+    Ui, WidgetInfo, vec2,
+};
+
+use super::app::StudioApp;
+use super::export;
+use super::pages::Page;
+use super::panes::{Pane, canvas};
+use super::theme::{self, GRID, PANE_MARGIN, palette};
+
+/// Height of the bar, in points.
+pub const HEIGHT: f32 = 12.0 * GRID;
+
+/// A bar narrower than this has no room for the device.
+const NARROW: f32 = 300.0 * GRID;
+
+/// Scales of the interface on offer.
+const SCALES: [f32; 6] = [0.75, 1.0, 1.25, 1.5, 2.0, 2.5];
+
+/// Shows the bar in the whole of `ui`.
+pub fn show(ui: &mut Ui, app: &mut StudioApp) {
+    let rect = ui.max_rect();
+    ui.horizontal_centered(|ui| {
+        let accent = palette(ui.visuals()).accent;
+        ui.label(RichText::new("Purrscope").text_style(egui::TextStyle::Heading).color(accent));
+        ui.add_space(GRID);
+        ui.scope(|ui| {
+            ui.spacing_mut().item_spacing.x = 0.0;
+            menus(ui, app);
+        });
+        ui.add_space(2.0 * GRID);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            run_buttons(ui, app);
+            ui.add_space(2.0 * GRID);
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| model_name(ui, app, rect));
+        });
+    });
+    progress(ui, app, rect);
+}
+
+fn menus(ui: &mut Ui, app: &mut StudioApp) {
+    let flat = |ui: &mut Ui| {
+        ui.visuals_mut().widgets.inactive.weak_bg_fill = egui::Color32::TRANSPARENT;
+        ui.spacing_mut().button_padding.x = 2.0 * GRID;
+    };
+    flat(ui);
+    ui.menu_button("File", |ui| file_menu(ui, app));
+    ui.menu_button("Edit", |ui| edit_menu(ui, app));
+    ui.menu_button("View", |ui| view_menu(ui, app));
+    ui.menu_button("Help", |ui| help_menu(ui, app));
+}
+
+/// A line of a menu with its keys.
+fn item(ui: &mut Ui, name: &str, keys: Option<KeyboardShortcut>, enabled: bool) -> bool {
+    let mut button = Button::new(name);
+    if let Some(keys) = keys {
+        button = button.shortcut_text(ui.ctx().format_shortcut(&keys));
+    }
+    ui.add_enabled(enabled, button).accessible_name(name).clicked()
+}
+
+fn command(key: Key) -> Option<KeyboardShortcut> {
+    Some(KeyboardShortcut::new(Modifiers::COMMAND, key))
+}
+
+fn plain(key: Key) -> Option<KeyboardShortcut> {
+    Some(KeyboardShortcut::new(Modifiers::NONE, key))
+}
+
+fn file_menu(ui: &mut Ui, app: &mut StudioApp) {
+    ui.set_min_width(56.0 * GRID);
+    if item(ui, "Open...", command(Key::O), true) {
+        app.dialogs.open_model(ui.ctx());
+    }
+    let recent = app.state.recent.clone();
+    ui.add_enabled_ui(!recent.is_empty(), |ui| {
+        ui.menu_button("Open recent", |ui| recent_menu(ui, app, &recent));
+    });
+    if item(ui, "Open the embedded model", None, true) {
+        app.state.load_model(super::engine::ModelSource::Embedded);
+    }
+    ui.separator();
+    save_menu(ui, app);
+    ui.separator();
+    if item(ui, "Quit", command(Key::Q), true) {
+        ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+    }
+}
+
+fn recent_menu(ui: &mut Ui, app: &mut StudioApp, recent: &[PathBuf]) {
+    for path in recent {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        if ui.button(name).on_hover_text(path.display().to_string()).clicked() {
+            app.state.open_file(path.clone());
+        }
+    }
+    ui.separator();
+    if ui.button("Forget these").clicked() {
+        app.state.recent.clear();
+    }
+}
+
+fn save_menu(ui: &mut Ui, app: &mut StudioApp) {
+    ui.add_enabled_ui(app.state.has_pictures(), |ui| {
+        ui.menu_button("Save PNG", |ui| {
+            let count = app.state.run.as_ref().map_or(0, |run| run.settings.labels.len());
+            for index in 0..count {
+                let name = format!("Picture {}", index + 1);
+                let button = ui.button(name).accessible_name(format!("Save picture {}", index + 1));
+                if button.clicked() {
+                    save(ui, app, Some(index));
+                }
+            }
+            if count > 1 && ui.button("All on one sheet").clicked() {
+                save(ui, app, None);
+            }
+        });
+    });
+}
+
+/// Saves a picture of the shown step, or all on a sheet.
+fn save(ui: &Ui, app: &mut StudioApp, picture: Option<usize>) {
+    let Some((_, pictures)) = app.state.pictures() else { return };
+    let Some(run) = &app.state.run else { return };
+    let image = match picture {
+        Some(index) => pictures.host().and_then(|pictures| pictures.get(index)).cloned(),
+        None => canvas::contact_sheet(&pictures),
+    };
+    match (image, export::settings_json(run, app.state.position, picture)) {
+        (Some(image), Ok(settings)) => {
+            let name = export::file_name(run, app.state.position, picture);
+            app.dialogs.save_png(ui.ctx(), &name, image, settings);
+        }
+        (_, Err(error)) => {
+            app.state.notices.error(format!("The settings could not be written down: {error}."));
+        }
+        (None, _) => {}
+    }
+}
+
+fn edit_menu(ui: &mut Ui, app: &mut StudioApp) {
+    ui.set_min_width(56.0 * GRID);
+    let state = &mut app.state;
+    if item(ui, "Undo", command(Key::Z), state.history.can_undo()) {
+        state.undo();
+    }
+    let redo = KeyboardShortcut::new(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z);
+    if item(ui, "Redo", Some(redo), state.history.can_redo()) {
+        state.redo();
+    }
+    ui.separator();
+    if item(ui, "Let go of all pins and bans", None, !state.draft.edits.is_empty()) {
+        state.draft.edits.clear();
+    }
+    if item(ui, "Begin with noise again", None, state.branch.is_some()) {
+        state.branch = None;
+    }
+    ui.separator();
+    if item(ui, "Settings as at first", None, true) {
+        let live = state.draft.live;
+        state.draft = super::draft::Draft { live, ..super::draft::Draft::default() };
+        state.reveal_class = true;
+    }
+}
+
+fn view_menu(ui: &mut Ui, app: &mut StudioApp) {
+    ui.set_min_width(56.0 * GRID);
+    for pane in Pane::ALL {
+        ui.horizontal(|ui| {
+            let mut shown = app.dock.is_shown(pane);
+            if ui.checkbox(&mut shown, pane.title()).clicked() {
+                app.dock.set_shown(pane, shown);
+                if shown {
+                    app.dock.reveal(pane);
+                }
+            }
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let mut floating = app.dock.is_floating(pane);
+                let name = format!("{} in a window of its own", pane.title());
+                let response = ui.toggle_value(&mut floating, "window").on_hover_text(&name);
+                if response.accessible_name(name).clicked() {
+                    app.dock.set_floating(pane, floating);
+                }
+            });
+        });
+    }
+    ui.separator();
+    let (other, name) = match app.theme {
+        Theme::Dark => (Theme::Light, "Light theme"),
+        Theme::Light => (Theme::Dark, "Dark theme"),
+    };
+    if item(ui, name, None, true) {
+        app.theme = other;
+        ui.ctx().set_theme(other);
+    }
+    ui.menu_button("Scale", |ui| {
+        for scale in SCALES {
+            let chosen = (app.state.scale - scale).abs() < 0.01;
+            if ui.selectable_label(chosen, format!("{:.0} %", scale * 100.0)).clicked() {
+                app.state.scale = scale;
+                ui.ctx().set_zoom_factor(scale);
+            }
+        }
+    });
+    let keys = plain(Key::F12);
+    if item(ui, if app.figures { "Hide frame times" } else { "Show frame times" }, keys, true) {
+        app.figures = !app.figures;
+    }
+    ui.separator();
+    if item(ui, "Reset layout", None, true) {
+        app.dock.reset();
+    }
+}
+
+fn help_menu(ui: &mut Ui, app: &mut StudioApp) {
+    ui.set_min_width(48.0 * GRID);
+    if item(ui, "Keys", plain(Key::F1), true) {
+        app.page = Some(Page::Keys);
+    }
+    if item(ui, "First steps", None, true) {
+        app.greeted = false;
+    }
+    if item(ui, "Log", None, true) {
+        app.dock.reveal(Pane::Log);
+    }
+    ui.separator();
+    if item(ui, "About Purrscope", None, true) {
+        app.page = Some(Page::About);
+    }
+}
+
+fn model_name(ui: &mut Ui, app: &mut StudioApp, bar: Rect) {
+    let strong = palette(ui.visuals()).strong;
+    match (&app.state.loading, &app.state.model) {
+        (Some(source), _) => {
+            ui.add(egui::Label::new(theme::weak(ui, format!("Opening {source}"))).truncate());
+        }
+        (None, Some(model)) => {
+            let name = egui::Label::new(RichText::new(&model.card.name).color(strong));
+            let name = ui.add(name.truncate().sense(Sense::click()));
+            if name.on_hover_text(format!("From {}. Click for more.", model.source)).clicked() {
+                app.dock.reveal(Pane::Model);
+            }
+            if bar.width() > NARROW {
+                ui.add(egui::Label::new(theme::weak(ui, &model.device)).truncate())
+                    .on_hover_text("Where the model computes, and why there.");
+            }
+        }
+        (None, None) => {
+            ui.label(theme::weak(ui, "no model is loaded"));
+        }
+    }
+}
+
+/// What starts and stops a run, from the right.
+fn run_buttons(ui: &mut Ui, app: &mut StudioApp) {
+    let state = &mut app.state;
+    let stop = Button::new("Stop").shortcut_text("S");
+    let stop = ui.add_enabled(state.active.is_some(), stop);
+    if stop
+        .on_hover_text("Drop the run after the step in progress (S)")
+        .accessible_name("Stop")
+        .clicked()
+    {
+        state.stop();
+    }
+    let colours = palette(ui.visuals());
+    let text = RichText::new("Generate").color(colours.on_accent);
+    let key = RichText::new("G").color(colours.on_accent.gamma_multiply(0.7));
+    let generate = Button::new((text, key)).fill(colours.accent).gap(2.0 * GRID);
+    let generate = ui.add_enabled(state.model.is_some(), generate);
+    if generate
+        .on_hover_text("Make pictures with the settings on the left (G)")
+        .accessible_name("Generate")
+        .clicked()
+    {
+        state.generate();
+    }
+    ui.checkbox(&mut state.draft.live, "Live")
+        .on_hover_text("A changed setting starts a run at once, and drops the one in progress.");
+}
+
+/// A line along the foot of the bar: how far the run is.
+fn progress(ui: &Ui, app: &StudioApp, bar: Rect) {
+    let Some(active) = &app.state.active else { return };
+    let steps = active.settings.times().len().saturating_sub(1).max(1);
+    let part = active.done as f32 / steps as f32;
+    let foot = Rect::from_min_max(
+        bar.left_bottom() + vec2(-PANE_MARGIN, -2.0),
+        bar.right_bottom() + vec2(PANE_MARGIN, 0.0),
+    );
+    let text = format!("Step {} of {steps}", active.done);
+    let response = ui.interact(foot, ui.scope_id().with("progress"), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::ProgressIndicator, true, &text));
+    let done = foot.with_max_x(foot.left() + part * foot.width());
+    let painter = ui.painter().with_clip_rect(foot);
+    painter.rect_filled(done, 0.0, palette(ui.visuals()).accent);
+}
