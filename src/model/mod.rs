@@ -328,16 +328,20 @@ impl Model {
 
     /// Pictures of latents in the units of the flow, any point between codes included.
     pub fn decode(&self, latents: &Latents) -> Vec<RgbImage> {
+        self.decoded(latents).flat_map(to_pictures).collect()
+    }
+
+    /// The same on the device, as many at a time as the budget has room for.
+    ///
+    /// # Shapes
+    /// - output: `[images, 3, height, width]` each, about `[-1, 1]`
+    pub fn decoded(&self, latents: &Latents) -> impl Iterator<Item = Tensor<4>> {
         let LatentShape { batch, .. } = latents.shape;
         let x = self.upload(latents) / self.card.latent_scale;
         let group = self.decoded_at_once(latents.shape);
-        let firsts = (0..batch).step_by(group);
-        firsts
-            .flat_map(|first| {
-                let x = x.clone().narrow(0, first, group.min(batch - first));
-                to_pictures(self.tokenizer.decode(x))
-            })
-            .collect()
+        (0..batch).step_by(group).map(move |first| {
+            self.tokenizer.decode(x.clone().narrow(0, first, group.min(batch - first)))
+        })
     }
 
     /// Pictures whose largest layers in the decoder stay within the budget of the logits.
@@ -352,15 +356,17 @@ impl Model {
 
     /// Pictures of codes, `[batch, height, width]`, each below the number of codes.
     pub fn decode_codes(&self, codes: &[u32], batch: usize) -> Vec<RgbImage> {
+        self.decoded_codes(codes, batch).flat_map(to_pictures).collect()
+    }
+
+    /// The same on the device, as [`Model::decoded`].
+    pub fn decoded_codes(&self, codes: &[u32], batch: usize) -> impl Iterator<Item = Tensor<4>> {
         let shape = self.latent_shape(batch);
-        let LatentShape { height, width, .. } = shape;
-        let groups = codes.chunks(shape.tokens() * self.decoded_at_once(shape));
-        groups
-            .flat_map(|codes| {
-                let batch = codes.len() / shape.tokens();
-                to_pictures(self.decode_grid(codes.iter().copied(), [batch, height, width]))
-            })
-            .collect()
+        let tokens = shape.tokens();
+        codes.chunks(tokens * self.decoded_at_once(shape)).map(move |codes| {
+            let grid = [codes.len() / tokens, shape.height, shape.width];
+            self.decode_grid(codes.iter().copied(), grid)
+        })
     }
 
     fn decode_grid(&self, codes: impl Iterator<Item = u32>, shape: [usize; 3]) -> Tensor<4> {

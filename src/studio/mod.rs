@@ -22,6 +22,7 @@ mod pages;
 pub mod panes;
 pub mod pictures;
 pub mod playground;
+pub mod present;
 pub mod run;
 pub mod state;
 pub mod sweep;
@@ -42,7 +43,7 @@ use thiserror::Error;
 use self::app::StudioApp;
 use self::engine::{Engine, ModelSource};
 use self::worker::ModelWorker;
-use crate::device::{self, DeviceChoice};
+use crate::device::{self, DeviceChoice, Opener};
 
 /// What the window opens with.
 #[derive(Debug, Clone, Default)]
@@ -84,8 +85,9 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
     let source = model.map_or(ModelSource::Embedded, ModelSource::File);
     let create = move |creation: &eframe::CreationContext<'_>| {
         let (window, ctx) = (creation.wgpu_render_state.clone(), creation.egui_ctx.clone());
+        let mut opener = Opener::new(device, window.clone());
         let engine = Engine::spawn(
-            move || ModelWorker::new(device, window.as_ref()),
+            move || ModelWorker::new(&mut opener, window.as_ref()),
             move || ctx.request_repaint(),
         )?;
         let app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);

@@ -1,6 +1,7 @@
 //! Fused operations against their plain twins, in value and in gradient, and against differences.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use purrscope::kernels::present::Pixels;
 use purrscope::kernels::{self, Expectation, TokenMask, plain};
 use purrscope::model::params::host;
 use purrscope::rng::Stream;
@@ -383,4 +384,54 @@ fn code_loss_on_the_gpu_agrees_with_tensors() {
     let logits = Tensor::<2>::from_data(TensorData::new(values, [1, 4]), &gpu());
     let codes = Tensor::<1, Int>::from_data([1i64].as_slice(), &gpu());
     assert_eq!(host(kernels::code_loss(logits, codes)), [1e4, 1e4]);
+}
+
+/// Pixels made on the GPU against those made in Rust, and those against pictures.
+#[test]
+fn pixels_are_the_same_on_every_device() {
+    let [batch, height, width] = [2, 5, 67];
+    let values = Stream::new(1, 3).normals(batch * 3 * height * width);
+    let entropy: Vec<f32> =
+        Stream::new(2, 3).normals(batch * height * width).iter().map(|x| x.abs()).collect();
+    let codes = |seed: u64| {
+        let mut stream = Stream::new(seed, 3);
+        (0..batch * height * width).map(|_| stream.below(2) as i64).collect::<Vec<_>>()
+    };
+    let (before, after) = (codes(3), codes(4));
+    let ramp: Vec<[u8; 4]> = (0..=255).map(|i| [i, 255 - i, i / 2, 255]).collect();
+    let mark = [9, 8, 7, 200];
+    let on = |device: &Device| {
+        let images = TensorData::new(values.clone(), [batch, 3, height, width]);
+        let numbers = TensorData::new(entropy.clone(), [batch, height, width]);
+        let grid = |codes: &[i64]| {
+            let data = TensorData::new(codes.to_vec(), [batch, height, width]);
+            Tensor::<3, Int>::from_data(data, device)
+        };
+        let pictures = Pixels::of_pictures(Tensor::from_data(images, device));
+        assert_eq!([pictures.batch(), pictures.height(), pictures.width], [batch, height, width]);
+        let ramp = Pixels::of_ramp(Tensor::from_data(numbers, device), 2.0, &ramp);
+        let changes = Pixels::of_changes(grid(&before), grid(&after), mark);
+        [pictures, ramp, changes].map(|pixels| pixels.to_bytes())
+    };
+    let [pictures, ramped, changes] = on(&cpu());
+    let [gpu_pictures, gpu_ramped, gpu_changes] = on(&gpu());
+    let near = |a: &[u8], b: &[u8]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= 1)
+    };
+    assert!(near(&pictures, &gpu_pictures), "pictures");
+    assert!(near(&ramped, &gpu_ramped), "ramp");
+    assert_eq!(changes, gpu_changes, "changes");
+
+    let images = TensorData::new(values, [batch, 3, height, width]);
+    let rgb = purrscope::model::to_pictures(Tensor::from_data(images, &cpu()));
+    let expected: Vec<u8> = rgb
+        .iter()
+        .flat_map(|picture| picture.pixels())
+        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255])
+        .collect();
+    assert_eq!(pictures, expected);
+    let marks = changes.chunks_exact(4).zip(before.iter().zip(&after));
+    for (pixel, (before, after)) in marks {
+        assert_eq!(pixel, if before == after { [0; 4] } else { mark });
+    }
 }

@@ -91,6 +91,9 @@ pub struct CanvasState {
     hovered: Option<Token>,
     #[serde(skip)]
     pictures: Textures<(PictureKey, Filter)>,
+    /// What was drawn last, until something else is known.
+    #[serde(skip)]
+    latest: Option<Pictures>,
     #[serde(skip)]
     overlays: Textures<(PictureKey, Overlay, u32)>,
 }
@@ -105,6 +108,7 @@ impl Default for CanvasState {
             camera: None,
             hovered: None,
             pictures: Textures::default(),
+            latest: None,
             overlays: Textures::default(),
         }
     }
@@ -355,6 +359,7 @@ fn pictures(ui: &mut Ui, state: &mut StudioState, view: Rect) {
     }
 
     if let Some((key, images)) = &current
+        && images.on_device().is_none()
         && let Some(images) = images.host()
     {
         let filter = match canvas.sharp {
@@ -368,11 +373,24 @@ fn pictures(ui: &mut Ui, state: &mut StudioState, view: Rect) {
         update_overlay(ui, canvas, run, *key, shown);
     }
 
+    if let Some((_, images)) = current {
+        canvas.latest = Some(images);
+    }
+    // Pictures that never left the GPU are drawn as they are there.
+    let on_device = canvas.latest.as_ref().and_then(Pictures::on_device).map(|pictures| {
+        let hard = canvas.sharp && camera.zoom * ui.pixels_per_point() > SHARP_FROM;
+        pictures.ids(hard)
+    });
+
     let veil = Color32::from_white_alpha((canvas.opacity * 255.0) as u8);
     for index in 0..shape.batch {
         let rect = to_screen(camera, sheet.place(index));
-        if let Some(texture) = canvas.pictures.handles.get(index) {
-            ui.painter().image(texture.id(), rect, UNIT, Color32::WHITE);
+        let texture = match on_device {
+            Some(ids) => ids.get(index).copied(),
+            None => canvas.pictures.handles.get(index).map(TextureHandle::id),
+        };
+        if let Some(texture) = texture {
+            ui.painter().image(texture, rect, UNIT, Color32::WHITE);
         }
         if let (true, Some(texture)) =
             (canvas.overlay != Overlay::None, canvas.overlays.handles.get(index))
