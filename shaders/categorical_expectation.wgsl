@@ -1,11 +1,10 @@
 // softmax(logits / tau) E, in one pass over the logits: every lane keeps the largest tempered logit it
 // has seen, the sums relative to it, and its likeliest codes. Probabilities are never stored. A token
-// has a workgroup, whose lanes add up at the end; or, where lanes are the vectors of a processor, one
-// lane, so that a number of the codebook is read once for all lanes.
+// has a workgroup, whose lanes add up at the end.
 //? half enable f16;
 
 @group(0) @binding(0) var<storage, read_write> logits: array<{{ elem }}>;
-// [codes, SIZE]; for workgroups [SIZE, codes], so that lanes beside one another read numbers beside one another.
+// Transposed, [SIZE, codes], so that lanes beside one another read numbers beside one another.
 @group(0) @binding(1) var<storage, read_write> codebook: array<f32>;
 // For every token SIZE numbers of the mean, entropy, log Z and TOP probabilities.
 @group(0) @binding(2) var<storage, read_write> beliefs: array<f32>;
@@ -18,8 +17,7 @@ const LANES = {{ lanes }}u;
 const SIZE = {{ size }}u;
 const TOP = {{ top }}u;
 // From one code of a lane to its next.
-//? together const STEP = LANES;
-//? alone const STEP = 1u;
+const STEP = LANES;
 // Stands for minus infinity, which WGSL cannot write.
 const LOWEST = -3.0e38;
 
@@ -57,7 +55,6 @@ fn tempered(row: Row, code: u32) -> f32 {
     return max(logit / row.tau, LOWEST);
 }
 
-//{ together
 var<workgroup> shared_number: array<f32, LANES>;
 var<workgroup> shared_code: array<u32, LANES>;
 
@@ -89,7 +86,6 @@ fn total(lane: u32, rank: u32, value: f32) -> f32 {
     workgroupBarrier();
     return sum;
 }
-//}
 
 @compute @workgroup_size({{ lanes }}, 1, 1)
 fn main(
@@ -97,15 +93,8 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 //? subgroups     @builtin(subgroup_invocation_id) rank: u32,
 ) {
-//? together     let token = group.y * 65535u + group.x;
-//? together     if token >= info[0] { return; }
-//? together     let begin = lane;
-//{ alone
-    // Lanes beyond the last token do as that one does, so that all take the same way through the codes.
-    let wanted = (group.y * 65535u + group.x) * LANES + lane;
-    let token = min(wanted, info[0] - 1u);
-    let begin = 0u;
-//}
+    let token = group.y * 65535u + group.x;
+    if token >= info[0] { return; }
     let row = row_of(token);
     let codes = row.codes;
 
@@ -113,7 +102,7 @@ fn main(
     var z = 0.0;
     var spread = 0.0;
 {{ declare }}
-    for (var first = begin; first < codes; first += 4u * STEP) {
+    for (var first = lane; first < codes; first += 4u * STEP) {
         // Four codes at a time, so that sums are brought to a new scale at most once for them.
         let k = min(vec4<u32>(first) + STEP * vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(codes - 1u));
         var a: vec4<f32>;
@@ -151,14 +140,6 @@ fn main(
         }
     }
 
-//{ alone
-    if wanted >= info[0] { return; }
-    let out = token * (SIZE + 2u + TOP);
-{{ keep }}
-    beliefs[out + SIZE] = max(log(z) - spread / z, 0.0);
-    beliefs[out + SIZE + 1u] = most + log(z);
-//}
-//{ together
 //! subgroups     let rank = 0u;
     let top = largest(lane, most);
     let scale = exp(max(most - top, -1e5));
@@ -199,5 +180,4 @@ fn main(
 {{ advance }}
         }
     }
-//}
 }

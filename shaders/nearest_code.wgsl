@@ -1,9 +1,10 @@
-// The nearest code of a latent, the lowest where distances tie, and its squared distance. As in
-// categorical_expectation.wgsl a latent has a workgroup, or one lane.
+// The nearest code of a latent, the lowest where distances tie, and its squared distance. A latent has
+// a workgroup, or one lane: see categorical_expectation.wgsl and its twin by lane.
 
 @group(0) @binding(0) var<storage, read_write> latents: array<f32>;
-// [codes, SIZE]; for workgroups [SIZE, codes], so that lanes beside one another read numbers beside one another.
-@group(0) @binding(1) var<storage, read_write> codebook: array<f32>;
+// For workgroups transposed, [SIZE, codes], so that lanes beside one another read numbers beside one
+// another; else [codes, PARTS], a part of a code being four numbers, or one.
+@group(0) @binding(1) var<storage, read_write> codebook: array<{{ part }}>;
 @group(0) @binding(2) var<storage, read_write> nearest: array<i32>;
 @group(0) @binding(3) var<storage, read_write> distances: array<f32>;
 // Latents, codes.
@@ -11,6 +12,7 @@
 
 const LANES = {{ lanes }}u;
 const SIZE = {{ size }}u;
+const PARTS = {{ parts }}u;
 const FARTHEST = 3.0e38;
 
 //? together var<workgroup> shared_number: array<f32, LANES>;
@@ -35,7 +37,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //? together     for (var k = lane; k < codes; k += LANES) {
 //? alone     for (var k = 0u; k < codes; k++) {
         var distance = 0.0;
-        var off = 0.0;
 {{ compare }}
         if distance < closest {
             closest = distance;

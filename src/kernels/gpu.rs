@@ -24,8 +24,10 @@ use super::present::{PresentOps, Sink, padded_width};
 const MOST_GROUPS: u32 = 65_535;
 /// Lanes of a workgroup.
 const LANES: u32 = 64;
-/// Lanes of a workgroup where every lane has a token of its own: few, so that there are many workgroups.
-const LANES_ALONE: u32 = 16;
+/// Lanes of a workgroup where every lane has tokens of its own: few, so that there are many workgroups.
+const LANES_ALONE: u32 = 8;
+/// Tokens of a lane where it has them for itself.
+const TOKENS_A_LANE: u32 = 2;
 
 /// How a token's logits are shared out and its lanes add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,7 +36,8 @@ pub enum Path {
     Subgroups,
     /// A workgroup a token, adding up through workgroup memory.
     Workgroup,
-    /// A lane a token: nothing is added up. For adapters in software, whose lanes are vectors of a processor.
+    /// Every lane has tokens of its own, and nothing is added up: for adapters in software, whose lanes
+    /// are the vectors of a processor.
     Lane,
 }
 
@@ -56,7 +59,7 @@ impl Path {
         match self {
             Self::Subgroups => "WGSL, subgroups",
             Self::Workgroup => "WGSL, workgroup memory",
-            Self::Lane => "WGSL, a token a lane",
+            Self::Lane => "WGSL, tokens by lane",
         }
     }
 
@@ -140,6 +143,15 @@ impl Shader {
         }
     }
 
+    /// Tokens or pixels of a workgroup.
+    fn work_of_a_group(&self) -> u32 {
+        match self.kind {
+            Kind::Expectation { .. } if self.alone() => self.lanes() * TOKENS_A_LANE,
+            _ if self.alone() => self.lanes(),
+            _ => 1,
+        }
+    }
+
     /// Whether every lane has work of its own, and no workgroup.
     fn alone(&self) -> bool {
         match self.kind {
@@ -165,8 +177,13 @@ impl Shader {
                 names.push(("elem", if *half { "f16" } else { "f32" }.to_owned()));
                 names.push(("last", (top - 1).to_string()));
                 names.extend([("size", size.to_string()), ("top", top.to_string())]);
-                names.extend(unrolled_expectation(*size, *top, alone));
-                include_str!("../../shaders/categorical_expectation.wgsl")
+                if alone {
+                    names.extend(unrolled_by_lane(*size, *top));
+                    include_str!("../../shaders/categorical_expectation_by_lane.wgsl")
+                } else {
+                    names.extend(unrolled_expectation(*size, *top));
+                    include_str!("../../shaders/categorical_expectation.wgsl")
+                }
             }
             Kind::Loss => include_str!("../../shaders/code_loss.wgsl"),
             Kind::LossBackward => include_str!("../../shaders/code_loss_backward.wgsl"),
@@ -193,7 +210,8 @@ impl Shader {
 }
 
 /// Keeps the lines whose flag is set (`//? flag`) or not set (`//! flag`), and those between `//{ flag`
-/// and `//}` whose flag is set; fills in names.
+/// and `//}` whose flag is set; fills in names; repeats what stands between `//[` and `//]` for every
+/// token of a lane, with its number for `_T` and `(T)`.
 fn fill(source: &str, flags: &[(&str, bool)], names: &[(&str, String)]) -> String {
     let set = |name: &str| flags.iter().any(|(flag, set)| *flag == name && *set);
     let mut text = String::new();
@@ -220,29 +238,43 @@ fn fill(source: &str, flags: &[(&str, bool)], names: &[(&str, String)]) -> Strin
     for (name, value) in names {
         text = text.replace(&format!("{{{{ {name} }}}}"), value);
     }
-    text
+    let mut whole = String::new();
+    for part in text.split("//[\n") {
+        let (repeated, rest) = part.split_once("//]\n").unwrap_or(("", part));
+        for token in 0..TOKENS_A_LANE {
+            let number = |text: &str| {
+                text.replace("_T", &format!("_{token}")).replace("(T)", &format!("{token}u"))
+            };
+            whole += &number(repeated);
+        }
+        whole += rest;
+    }
+    whole
 }
 
 fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
     (0..count).map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Where number `j` of the codes `k` lies in the codebook.
-fn place(j: usize, alone: bool) -> String {
-    if alone { format!("k * SIZE + {j}u") } else { format!("k + {j}u * codes") }
+/// Numbers of a code that are read at once where a lane has tokens of its own.
+fn numbers_at_once(size: usize) -> usize {
+    if size.is_multiple_of(4) { 4 } else { 1 }
+}
+
+fn part_type(at_once: usize) -> String {
+    if at_once == 4 { "vec4<f32>" } else { "f32" }.to_owned()
 }
 
 /// The parts of the expectation that are repeated for every number of a code and every rank: written
 /// out, so that they live in registers on every compiler.
-fn unrolled_expectation(size: usize, top: usize, alone: bool) -> Vec<(&'static str, String)> {
+fn unrolled_expectation(size: usize, top: usize) -> Vec<(&'static str, String)> {
     let declare = lines(size, |j| format!("    var mean_{j} = 0.0;"))
         + "\n"
         + &lines(top, |r| format!("    var top_{r} = -3.4e38; var code_{r} = 0xffffffffu;"));
     let accumulate = lines(size, |j| {
         format!(
-            "            e = {}; mean_{j} += dot(w, vec4<f32>(codebook[e.x], codebook[e.y], \
-             codebook[e.z], codebook[e.w]));",
-            place(j, alone)
+            "            e = k + {j}u * codes; mean_{j} += dot(w, vec4<f32>(codebook[e.x], \
+             codebook[e.y], codebook[e.z], codebook[e.w]));"
         )
     });
     let insert = lines(top, |r| {
@@ -261,15 +293,6 @@ fn unrolled_expectation(size: usize, top: usize, alone: bool) -> Vec<(&'static s
         true => format!("            top_{r} = top_{n}; code_{r} = code_{n};", n = r + 1),
         false => format!("            top_{r} = -3.4e38; code_{r} = 0xffffffffu;"),
     });
-    let keep = lines(size, |j| format!("    beliefs[out + {j}u] = mean_{j} / z;"))
-        + "\n"
-        + &lines(top, |r| {
-            format!(
-                "    beliefs[out + SIZE + {}u] = exp(max(top_{r} - most, -1e5)) / z; \
-                 best[token * TOP + {r}u] = i32(code_{r});",
-                r + 2
-            )
-        });
     vec![
         ("declare", declare),
         ("rescale", lines(size, |j| format!("            mean_{j} *= scale;"))),
@@ -277,21 +300,80 @@ fn unrolled_expectation(size: usize, top: usize, alone: bool) -> Vec<(&'static s
         ("insert", insert),
         ("store", store),
         ("advance", advance),
-        ("keep", keep),
+    ]
+}
+
+/// The same where a lane has tokens of its own; `_T` stands for one of them.
+fn unrolled_by_lane(size: usize, top: usize) -> Vec<(&'static str, String)> {
+    let at_once = numbers_at_once(size);
+    let (parts, part) = (size / at_once, part_type(at_once));
+    let declare = lines(parts, |h| format!("    var mean_T_{h} = {part}(0.0);"))
+        + "\n"
+        + &lines(top, |r| format!("    var top_T_{r} = -3.4e38; var code_T_{r} = 0xffffffffu;"));
+    let accumulate = lines(4 * parts, |i| {
+        let (code, h) = (["x", "y", "z", "w"][i / parts], i % parts);
+        let tokens = (0..TOKENS_A_LANE).map(|t| format!(" mean_{t}_{h} += w_{t}.{code} * e_{i};"));
+        format!(
+            "            let e_{i} = codebook[k.{code} * PARTS + {h}u];{}",
+            tokens.collect::<String>()
+        )
+    });
+    let insert = lines(top, |r| {
+        format!(
+            "                    if x > top_T_{r} {{ swap = top_T_{r}; top_T_{r} = x; x = swap; \
+             swap_code = code_T_{r}; code_T_{r} = c; c = swap_code; }}"
+        )
+    });
+    let mean = lines(size, |j| {
+        let number = if at_once == 4 { ["x", "y", "z", "w"][j % 4] } else { "" };
+        let dot = if at_once == 4 { "." } else { "" };
+        format!("        beliefs[out + {j}u] = mean_T_{}{dot}{number} / z_T;", j / at_once)
+    });
+    let ranks = lines(top, |r| {
+        format!(
+            "        beliefs[out + SIZE + {}u] = exp(max(top_T_{r} - most_T, -1e5)) / z_T; \
+             best[token_T * TOP + {r}u] = i32(code_T_{r});",
+            r + 2
+        )
+    });
+    vec![
+        ("tokens", TOKENS_A_LANE.to_string()),
+        ("parts", parts.to_string()),
+        ("part", part),
+        ("declare", declare),
+        ("rescale", lines(parts, |h| format!("            mean_T_{h} *= scale;"))),
+        ("accumulate", accumulate),
+        ("insert", insert),
+        ("keep", mean + "\n" + &ranks),
     ]
 }
 
 /// The same for the numbers of a latent.
 fn unrolled_nearest(size: usize, alone: bool) -> Vec<(&'static str, String)> {
-    let compare = |j: usize| {
-        let place = place(j, alone);
-        format!("        off = x_{j} - codebook[{place}]; distance += off * off;")
+    let at_once = if alone { numbers_at_once(size) } else { 1 };
+    let (parts, part) = (size / at_once, part_type(at_once));
+    let load = |h: usize| {
+        let number = |i: usize| format!("latents[latent * SIZE + {}u]", h * at_once + i);
+        let numbers = (0..at_once).map(number).collect::<Vec<_>>().join(", ");
+        format!("    var x_{h} = {part}({numbers});")
+    };
+    let square = |what: &str| match at_once {
+        4 => format!("dot({what}, {what})"),
+        _ => format!("{what} * {what}"),
+    };
+    let compare = |h: usize| {
+        let place = if alone { format!("k * PARTS + {h}u") } else { format!("k + {h}u * codes") };
+        let off = format!("off_{h}");
+        let squared = square(&off);
+        format!("        let {off} = x_{h} - codebook[{place}]; distance += {squared};")
     };
     vec![
-        ("load", lines(size, |j| format!("    var x_{j} = latents[latent * SIZE + {j}u];"))),
-        ("measure", lines(size, |j| format!("    length += x_{j} * x_{j};"))),
-        ("shorten", lines(size, |j| format!("    x_{j} *= rate;"))),
-        ("compare", lines(size, compare)),
+        ("parts", parts.to_string()),
+        ("part", part.clone()),
+        ("load", lines(parts, load)),
+        ("measure", lines(parts, |h| format!("    length += {};", square(&format!("x_{h}"))))),
+        ("shorten", lines(parts, |h| format!("    x_{h} *= rate;"))),
+        ("compare", lines(parts, compare)),
     ]
 }
 
@@ -318,10 +400,7 @@ fn launch(kind: Kind, work: usize, buffers: &[&CubeTensor], before: usize, info:
     let mut bindings: Vec<_> = buffers[..before].iter().map(binding).collect();
     bindings.push(client.create_from_slice(&bytes).binding());
     bindings.extend(buffers[before..].iter().map(binding));
-    let groups = match shader.alone() {
-        true => (work as u32).div_ceil(shader.lanes()),
-        false => work as u32,
-    };
+    let groups = (work as u32).div_ceil(shader.work_of_a_group());
     if groups == 0 {
         return;
     }
