@@ -12,6 +12,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -19,6 +20,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::device::{DeviceChoice, Selected, guard, select};
+use crate::studio::{StudioOptions, measure};
 
 /// Watch, question and steer a generative flow over vector-quantised latents.
 ///
@@ -36,6 +38,9 @@ struct Cli {
     /// Continues the run from its last checkpoint
     #[arg(long, requires = "train")]
     resume: bool,
+    /// Opens the studio, generates for so many seconds, prints how long its frames took, and closes
+    #[arg(long, value_name = "SECONDS", conflicts_with = "train")]
+    measure: Option<u64>,
     #[command(flatten)]
     device: DeviceArg,
 }
@@ -81,6 +86,7 @@ enum Command {
 
 /// Runs the program: 0 on success, 1 with one line on standard error, 2 for a wrong command line.
 pub fn main() -> ExitCode {
+    measure::mark_start();
     #[cfg(target_os = "linux")]
     without_device_selection();
     let filter = EnvFilter::try_from_default_env()
@@ -161,12 +167,12 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Devices(args)) => devices::run(&args),
         None => match cli.train {
             Some(file) => train::run(&file, cli.resume, cli.device),
-            None => studio(cli.model, cli.device),
+            None => studio(cli.model, cli.device, cli.measure),
         },
     }
 }
 
-fn studio(model: Option<PathBuf>, device: DeviceArg) -> Result<()> {
+fn studio(model: Option<PathBuf>, device: DeviceArg, measure: Option<u64>) -> Result<()> {
     if let Some(path) = &model
         && !path.exists()
     {
@@ -178,7 +184,8 @@ fn studio(model: Option<PathBuf>, device: DeviceArg) -> Result<()> {
             )
             .exit();
     }
-    Ok(crate::studio::run(crate::studio::StudioOptions { model, device: device.device })?)
+    let measure = measure.map(Duration::from_secs);
+    Ok(crate::studio::run(StudioOptions { model, device: device.device, measure })?)
 }
 
 /// Prints to standard output; a reader that has gone away is no error.

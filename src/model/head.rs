@@ -330,7 +330,7 @@ mod tests {
         let device = Device::flex();
         let part = || (Tensor::zeros([3, 4], &device), Tensor::zeros([3], &device));
         let head = Head::from_parts((0..4).map(|_| part()).collect(), 3, 2);
-        let mut seen = vec![false; 2 * 36];
+        let mut seen = [false; 2 * 36];
         for part in 0..4 {
             for row in 0..2 * 9 {
                 let token = head.token(part, row);

@@ -1,7 +1,7 @@
 //! The window: a bar, a dock of panes, and what lies over them.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use egui::{
     CentralPanel, Context, Frame, Key, Margin, Modifiers, Panel as Strip, Theme, Ui, Visuals,
@@ -13,6 +13,7 @@ use super::draft::Draft;
 use super::engine::{Engine, ModelSource, View};
 use super::export::{Dialogs, Reply};
 use super::frames::FrameTimes;
+use super::measure::Measurement;
 use super::pages::Page;
 use super::panes::canvas::{CanvasState, Overlay};
 use super::state::{Playback, StudioState, Token};
@@ -62,7 +63,11 @@ pub struct StudioApp {
     pub(super) theme: Theme,
     /// Whether the hint of a first start was read.
     pub(super) greeted: bool,
+    /// Time that the window's own work took, frame by frame.
     pub(crate) frames: FrameTimes,
+    /// Time that whole frames took, drawing included, waiting not.
+    pub(super) drawn: FrameTimes,
+    pub(super) measure: Option<Measurement>,
     /// Whether frame times are shown in a corner.
     pub(super) figures: bool,
 }
@@ -96,6 +101,8 @@ impl StudioApp {
             theme,
             greeted,
             frames: FrameTimes::default(),
+            drawn: FrameTimes::default(),
+            measure: None,
             figures: false,
         };
         app.send_commands();
@@ -230,31 +237,41 @@ impl eframe::App for StudioApp {
         self.send_commands();
     }
 
-    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+    fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
         let begun = Instant::now();
         let ctx = ui.ctx().clone();
         self.shortcuts(&ctx);
         if let Some(next) = self.state.play(ctx.time()) {
             ctx.request_repaint_after(next);
         }
-        let frame = Frame::new()
+        let around = Frame::new()
             .fill(ui.visuals().panel_fill)
             .inner_margin(Margin::symmetric(PANE_MARGIN as i8, 0));
         Strip::top("bar")
             .exact_size(bar::HEIGHT)
             .resizable(false)
             .show_separator_line(false)
-            .frame(frame)
+            .frame(around)
             .show(ui, |ui| bar::show(ui, self));
         CentralPanel::default().frame(Frame::NONE).show(ui, |ui| {
             self.dock.show(ui, &mut self.state);
         });
         self.dock.show_windows(&ctx, &mut self.state);
         pages::show(&ctx, self);
+        if std::mem::take(&mut self.state.wants_file) {
+            self.dialogs.open_model(&ctx);
+        }
         let busy = ctx.input(|input| input.pointer.any_down()) || ctx.text_edit_focused();
         self.state.follow_draft(busy);
         self.send_commands();
         self.frames.add(begun.elapsed());
+        if let Some(seconds) = frame.info().cpu_usage {
+            self.drawn.add(Duration::from_secs_f32(seconds));
+        }
+        if let Some(measure) = &mut self.measure {
+            measure.step(&ctx, &mut self.state, &mut self.frames, &mut self.drawn);
+            self.send_commands();
+        }
     }
 
     fn save(&mut self, storage: &mut dyn eframe::Storage) {

@@ -17,6 +17,8 @@ mod fake;
 pub mod frames;
 pub mod gallery;
 pub mod history;
+pub mod importer;
+pub mod measure;
 pub mod notices;
 mod pages;
 pub mod panes;
@@ -35,6 +37,7 @@ pub mod widgets;
 mod worker;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use eframe::egui_wgpu::WgpuConfiguration;
 use egui::{IconData, ViewportBuilder};
@@ -42,6 +45,7 @@ use thiserror::Error;
 
 use self::app::StudioApp;
 use self::engine::{Engine, ModelSource};
+use self::measure::Measurement;
 use self::worker::ModelWorker;
 use crate::device::{self, DeviceChoice, Opener};
 
@@ -52,6 +56,8 @@ pub struct StudioOptions {
     pub model: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// How long to measure frames, generating all the while; then the window closes.
+    pub measure: Option<Duration>,
 }
 
 /// A window that cannot be opened.
@@ -81,7 +87,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         },
         ..eframe::NativeOptions::default()
     };
-    let StudioOptions { model, device } = options;
+    let StudioOptions { model, device, measure } = options;
     let source = model.map_or(ModelSource::Embedded, ModelSource::File);
     let create = move |creation: &eframe::CreationContext<'_>| {
         let (window, ctx) = (creation.wgpu_render_state.clone(), creation.egui_ctx.clone());
@@ -90,7 +96,8 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             move || ModelWorker::new(&mut opener, window.as_ref()),
             move || ctx.request_repaint(),
         )?;
-        let app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);
+        let mut app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);
+        app.measure = measure.map(Measurement::new);
         Ok(Box::new(app) as Box<dyn eframe::App>)
     };
     Ok(eframe::run_native("purrscope", native, Box::new(create))?)

@@ -109,14 +109,14 @@ fn hint(ctx: &Context, app: &mut StudioApp) {
     }
     Area::new(Id::unique("first steps"))
         .order(Order::Middle)
-        .anchor(Align2::CENTER_BOTTOM, vec2(0.0, -70.0 * GRID))
+        .anchor(Align2::RIGHT_BOTTOM, vec2(-3.0 * GRID, -3.0 * GRID))
         .show(ctx, |ui| {
             let accent = palette(ui.visuals()).accent;
             let frame = Frame::popup(ui.style())
                 .inner_margin(Margin::symmetric(20, 16))
                 .stroke(Stroke::new(1.0, accent));
             frame.show(ui, |ui| {
-                ui.set_max_width(104.0 * GRID);
+                ui.set_max_width(56.0 * GRID);
                 ui.label(RichText::new("First steps").color(accent));
                 for (number, text) in [
                     ("1", "Generate makes pictures of the class on the left, step by step."),
@@ -231,9 +231,12 @@ fn figures(ctx: &Context, app: &mut StudioApp) {
                     });
                 };
                 if let Some(figures) = app.frames.figures() {
-                    line("frame, median", format!("{:6.2} ms", figures.median));
-                    line("frame, 99 %", format!("{:6.2} ms", figures.p99));
-                    line("frame, longest", format!("{:6.2} ms", figures.worst));
+                    line("interface, median", format!("{:6.2} ms", figures.median));
+                    line("interface, 99 %", format!("{:6.2} ms", figures.p99));
+                    line("interface, longest", format!("{:6.2} ms", figures.worst));
+                }
+                if let Some(figures) = app.drawn.figures() {
+                    line("with drawing, median", format!("{:6.2} ms", figures.median));
                 }
                 if let Some(run) = &app.state.run {
                     let (memory, disk) = run.footprint();

@@ -203,7 +203,7 @@ mod tests {
             Engine::spawn(move || ModelWorker::new(&mut opener, Some(&state)), || {}).unwrap();
         let devices = Arc::new(Mutex::new(Vec::new()));
         let wait = || loop {
-            for event in engine.events() {
+            if let Some(event) = engine.events().next() {
                 if let Event::ModelReady(info) = &event {
                     devices.lock().unwrap().push(info.device.clone());
                 }

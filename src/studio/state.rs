@@ -17,6 +17,7 @@ use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, V
 use super::export::Restored;
 use super::gallery::Gallery;
 use super::history::History;
+use super::importer::Importer;
 use super::notices::Notices;
 use super::panes::Pane;
 use super::panes::canvas::CanvasState;
@@ -190,6 +191,10 @@ pub struct StudioState {
     pub recent: Vec<PathBuf>,
     /// Scale of the interface, 1 as the desktop has it.
     pub scale: f32,
+    /// A checkpoint that is to become a model file.
+    pub importer: Importer,
+    /// Whether a file is to be asked for.
+    pub wants_file: bool,
     /// A pane that is to be brought into view.
     pub wanted_pane: Option<Pane>,
     outbox: Vec<Command>,
@@ -229,6 +234,8 @@ impl Default for StudioState {
             notices: Notices::default(),
             recent: Vec::new(),
             scale: 1.0,
+            importer: Importer::default(),
+            wants_file: false,
             wanted_pane: None,
             outbox: Vec::new(),
             next_run: 1,
@@ -257,8 +264,12 @@ impl StudioState {
 
     /// Opens a model file that was chosen or dropped.
     pub fn open_file(&mut self, path: PathBuf) {
-        if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("safetensors")) {
+        let ends = |end: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(end));
+        if ends("safetensors") {
             self.load_model(ModelSource::File(path));
+        } else if ends("pth") {
+            self.importer.offer(&path);
+            self.wanted_pane = Some(Pane::Model);
         } else {
             self.notices.error(format!(
                 "{} was not opened: a model is a .safetensors file.",
@@ -769,25 +780,25 @@ mod tests {
                         let start = start.map(|start| *start);
                         let mut trajectory = worker.begin(&settings, start).unwrap();
                         while let Some(record) = trajectory.advance() {
-                            let predicted = Some(worker.decode(&record.prediction).into());
+                            let predicted = Some(worker.decode(&record.prediction));
                             state.take(Event::Step { run, record: Arc::new(record), predicted });
                         }
                         let codes = trajectory.codes();
-                        let pictures = worker.decode_codes(&codes, settings.labels.len()).into();
+                        let pictures = worker.decode_codes(&codes, settings.labels.len());
                         let wall = Duration::from_secs(1);
                         state.take(Event::Finished { run, codes, pictures, wall });
                     }
                     Command::Render { key, record } => {
-                        let pictures = worker.decode(&record.x).into();
+                        let pictures = worker.decode(&record.x);
                         state.take(Event::Rendered { key, pictures });
                     }
                     Command::Rethink { ticket, record, settings } => {
                         let record = Arc::new(worker.rethink(&record, &settings).unwrap());
-                        let predicted = worker.decode(&record.prediction).into();
+                        let predicted = worker.decode(&record.prediction);
                         state.take(Event::Rethought { ticket, record, predicted });
                     }
                     Command::Decode { ticket, codes, batch } => {
-                        let pictures = worker.decode_codes(&codes, batch).into();
+                        let pictures = worker.decode_codes(&codes, batch);
                         state.take(Event::Decoded { ticket, pictures });
                     }
                     _ => {}

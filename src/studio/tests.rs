@@ -180,6 +180,7 @@ fn trouble_is_shown_and_can_be_dismissed() {
 fn help_lists_the_keys_and_closes() {
     let mut window = window();
     click(&mut window, "Help");
+    click(&mut window, "Keys");
     assert!(window.query_by_label("Play or pause the steps").is_some());
     window.key_press(Key::Escape);
     window.run_steps(3);
@@ -189,9 +190,11 @@ fn help_lists_the_keys_and_closes() {
 #[test]
 fn the_theme_can_be_changed() {
     let mut window = window();
-    click(&mut window, "Light");
+    click(&mut window, "View");
+    click(&mut window, "Light theme");
     assert_eq!(window.ctx.theme(), egui::Theme::Light);
-    click(&mut window, "Dark");
+    click(&mut window, "View");
+    click(&mut window, "Dark theme");
     assert_eq!(window.ctx.theme(), egui::Theme::Dark);
 }
 
@@ -222,7 +225,8 @@ fn screenshots() {
         };
         shoot(&mut window, "start");
         if light {
-            click(&mut window, "Light");
+            click(&mut window, "View");
+            click(&mut window, "Light theme");
         }
         wait_until(&mut window, finished);
         shoot(&mut window, "done");
@@ -241,6 +245,8 @@ fn screenshots() {
         shoot(&mut window, "trouble");
         click(&mut window, "Dismiss");
         click(&mut window, "Help");
+        shoot(&mut window, "menu");
+        click(&mut window, "Keys");
         shoot(&mut window, "help");
     }
 }
