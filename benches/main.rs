@@ -1,9 +1,10 @@
-//! `./x bench [kernels|sampling] [--device D]`: ratios measured side by side in one run.
+//! `./x bench [kernels|sampling] [--device D] [--json FILE]`: ratios measured side by side in one run.
 //!
 //! Lazy backends fold repeated work and return before it is done. So every iteration has inputs of
 //! its own, which stay alive; results are read to the host inside the timed region; and the sum of
 //! all iterations is compared with the wall clock of the whole measurement.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use burn::tensor::activation::softmax;
@@ -13,6 +14,7 @@ use purrscope::flow::{SampleSettings, Sampler};
 use purrscope::kernels::{self, Expectation, TokenMask, plain};
 use purrscope::model::Model;
 use purrscope::rng::Stream;
+use serde::Serialize;
 
 const ITERATIONS: usize = 7;
 
@@ -113,33 +115,61 @@ fn bench_kernels(device: &Device) {
     row("code_loss [4096, 1024]", of(kernels::code_loss), of(plain::code_loss));
 }
 
+/// One operation, measured beside others that do the same work or move the same bytes.
+#[derive(Debug, Serialize)]
+struct Row {
+    operation: String,
+    device: String,
+    kernel_ms: f64,
+    /// The same made of burn's own operations.
+    plain_ms: f64,
+    /// A copy of what the operation reads.
+    copy_ms: f64,
+    plain_over_kernel: f64,
+    kernel_over_copy: f64,
+}
+
 /// The operations over codes at the size of the published models: the kernel beside the same made of
-/// burn's own operations, and beside a plain copy of the logits, which no kernel can beat for long.
-fn bench_codes(device: &Device) {
+/// burn's own operations, and beside a plain copy of the same bytes, which no kernel can beat for long.
+fn bench_codes(device: &Device, name: &str) -> Vec<Row> {
     const TOKENS: usize = 1024;
     const CODES: usize = 16384;
     const SIZE: usize = 8;
+    println!("over [1024, 16384] logits and codes of 8 numbers, on {name}:");
     println!(
-        "| operation over [1024, 16384] logits, codes of 8 | kernel ms | burn's ms | copy ms | burn / kernel | kernel / copy |"
+        "| operation                                       | kernel ms | burn's ms | copy ms | burn / kernel | kernel / copy |"
     );
     println!(
         "|-------------------------------------------------|-----------|-----------|---------|---------------|---------------|"
     );
+    let mut rows = Vec::new();
+    let mut line = |operation: &str, kernel: Duration, plain: Duration, copy: Duration| {
+        let [kernel, plain, copy] = [kernel, plain, copy].map(|time| time.as_secs_f64() * 1e3);
+        let (gain, cost) = (plain / kernel, kernel / copy);
+        println!(
+            "| {operation:<47} | {kernel:9.2} | {plain:9.2} | {copy:7.2} | {gain:13.2} | {cost:13.2} |"
+        );
+        rows.push(Row {
+            operation: operation.to_owned(),
+            device: name.to_owned(),
+            kernel_ms: kernel,
+            plain_ms: plain,
+            copy_ms: copy,
+            plain_over_kernel: gain,
+            kernel_over_copy: cost,
+        });
+    };
     let logits = |i: u64| random(i, [TOKENS, CODES], device);
     let make = |i: u64| (logits(i), random(i + 100, [CODES, SIZE], device));
-    // Reading the result back costs the same for a copy, which is why a row of it is enough.
-    let copy = median(logits, |x| read((x.clone() + 1.0).slice([0..1, 0..64])));
-    let line = |name: &str, kernel: Duration, plain: Duration| {
-        let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        println!(
-            "| {name:<47} | {:9.2} | {:9.2} | {:7.2} | {:13.2} | {:13.2} |",
-            ms(kernel),
-            ms(plain),
-            ms(copy),
-            ms(plain) / ms(kernel),
-            ms(kernel) / ms(copy)
-        );
+    // All of the copy is made before a part of it is read.
+    let finished = |copy: Tensor<2>| {
+        let done = device.sync().is_ok();
+        if done { read(copy.slice([0..1, 0..64])) } else { f32::NAN }
     };
+    let copy = median(logits, |x| finished(x.clone() + 1.0));
+    let mean = median(make, |(logits, codebook)| {
+        read(softmax(logits.clone() / 0.9, 1).matmul(codebook.clone()))
+    });
     type Expect = fn(Tensor<2>, f32, Tensor<2>, usize, Option<&TokenMask>) -> Expectation;
     let of = |f: Expect| {
         median(make, |(logits, codebook)| {
@@ -147,16 +177,31 @@ fn bench_codes(device: &Device) {
             read(found.mean) + read(found.entropy) + read(found.top_probs)
         })
     };
-    let mean = median(make, |(logits, codebook)| {
-        read(softmax(logits.clone() / 0.9, 1).matmul(codebook.clone()))
+    let chosen = of(kernels::categorical_expectation);
+    line("categorical_expectation, against the mean alone", chosen, mean, copy);
+    line("the same, against everything", chosen, of(kernels::plain_expectation), copy);
+    if *device != Device::flex() {
+        for path in [kernels::Path::Workgroup, kernels::Path::Lane] {
+            kernels::take_path(Some(path));
+            let name = format!("the same, {}", path.name());
+            line(&name, of(kernels::categorical_expectation), mean, copy);
+        }
+        kernels::take_path(None);
+    }
+
+    let make_guided = |i: u64| (logits(i), logits(i + 50), random(i + 100, [CODES, SIZE], device));
+    let guided = median(make_guided, |(logits, unguided, codebook)| {
+        let (guidance, codebook) = (Some((unguided.clone(), 1.5)), codebook.clone());
+        let logits = logits.clone();
+        let found =
+            kernels::categorical_expectation_guided(logits, guidance, 0.9, codebook, 8, None);
+        read(found.mean)
     });
-    line(
-        "categorical_expectation, against the mean alone",
-        of(kernels::categorical_expectation),
-        mean,
-    );
-    let twin = of(kernels::plain_expectation);
-    line("the same, against everything it gives", of(kernels::categorical_expectation), twin);
+    let plain = median(make_guided, |(logits, unguided, codebook)| {
+        let mixed = unguided.clone() + (logits.clone() - unguided.clone()) * 1.5;
+        read(softmax(mixed / 0.9, 1).matmul(codebook.clone()))
+    });
+    line("guided, against mixing, softmax and product", guided, plain, copy * 2);
 
     let codes: Vec<i64> = (0..TOKENS).map(|token| (token * 7 % CODES) as i64).collect();
     let training = device.clone().autodiff();
@@ -165,16 +210,24 @@ fn bench_codes(device: &Device) {
         median(make, |logits| {
             let codes = Tensor::<1, Int>::from_data(codes.as_slice(), &training);
             let gradients = f(logits.clone(), codes).square().sum().backward();
-            logits.grad(&gradients).map_or(f32::NAN, |grad| read(grad.slice([0..1, 0..64])))
+            logits.grad(&gradients).map_or(f32::NAN, finished)
         })
     };
-    line("code_loss, forward and backward", of(kernels::code_loss), of(plain::code_loss));
+    let (kernel, twin) = (of(kernels::code_loss), of(plain::code_loss));
+    line("code_loss, forward and backward", kernel, twin, copy * 2);
 
     let make = |i: u64| (random(i, [TOKENS, SIZE], device), random(i + 100, [CODES, SIZE], device));
-    type Nearest = fn(Tensor<2>, Tensor<2>) -> (Tensor<2, Int>, Tensor<2>);
-    let of = |f: Nearest| median(make, |(x, codebook)| read(f(x.clone(), codebook.clone()).1));
+    type Nearest = fn(Tensor<2>, Tensor<2>, bool) -> (Tensor<2, Int>, Tensor<2>);
+    let of =
+        |f: Nearest| median(make, |(x, codebook)| read(f(x.clone(), codebook.clone(), false).1));
+    let small = median(make, |(x, codebook)| {
+        read((x.clone() + 1.0).slice([0..1, 0..8]))
+            + read((codebook.clone() + 1.0).slice([0..1, 0..8]))
+    });
     let (kernel, twin) = (of(kernels::nearest_codes), of(kernels::plain_nearest_codes));
-    line("nearest_codes", kernel, twin);
+    line("nearest_codes", kernel, twin, small);
+    println!();
+    rows
 }
 
 /// The embedded model: one guided step of four pictures, and decoding them.
@@ -203,6 +256,7 @@ fn bench_sampling(device: &Device) {
 fn main() {
     let mut choice = DeviceChoice::Auto;
     let mut what = Vec::new();
+    let mut json = None;
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -210,6 +264,7 @@ fn main() {
                 Ok(parsed) => choice = parsed,
                 Err(error) => return eprintln!("error: {error}"),
             },
+            "--json" => json = arguments.next().map(PathBuf::from),
             _ => what.push(argument),
         }
     }
@@ -224,8 +279,17 @@ fn main() {
             bench_kernels(&selected.device);
             println!();
         }
-        bench_codes(&selected.device);
-        println!();
+        let mut rows = bench_codes(&selected.device, &selected.description);
+        if selected.device != Device::flex() {
+            rows.extend(bench_codes(&Device::flex(), "cpu"));
+        }
+        if let Some(path) = json {
+            let report =
+                serde_json::json!({ "tokens": 1024, "codes": 16384, "size": 8, "rows": rows });
+            if let Err(error) = std::fs::write(&path, format!("{report:#}\n")) {
+                eprintln!("error: cannot write {}: {error}", path.display());
+            }
+        }
     }
     if wanted("sampling") {
         bench_sampling(&selected.device);

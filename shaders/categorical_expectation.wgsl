@@ -1,6 +1,6 @@
-// softmax(logits / tau) E of one token a workgroup, in one pass over its logits: every lane keeps the
-// largest tempered logit it has seen, the sums relative to it, and its likeliest codes; the lanes then
-// add up. Probabilities are never stored.
+// softmax(logits / tau) E, in one pass over the logits: every lane keeps the largest tempered logit it
+// has seen, the sums relative to it, and its likeliest codes. Probabilities are never stored. A token
+// has a workgroup, whose lanes add up at the end.
 //? half enable f16;
 
 @group(0) @binding(0) var<storage, read_write> logits: array<{{ elem }}>;
@@ -16,26 +16,47 @@
 const LANES = {{ lanes }}u;
 const SIZE = {{ size }}u;
 const TOP = {{ top }}u;
+// From one code of a lane to its next.
+const STEP = LANES;
 // Stands for minus infinity, which WGSL cannot write.
 const LOWEST = -3.0e38;
 
+// What all codes of a token have in common.
+struct Row {
+    codes: u32,
+    // Of the first logit.
+    start: u32,
+    tau: f32,
+//? guided     scale: f32,
+//? masked     pin: u32,
+//? masked     bans: u32,
+}
+
+fn row_of(token: u32) -> Row {
+    var row: Row;
+    row.codes = info[1];
+    row.start = token * row.codes;
+    row.tau = bitcast<f32>(info[2]);
+//? guided     row.scale = bitcast<f32>(info[3]);
+//? masked     let at = 4u + token * ((row.codes + 31u) / 32u + 1u);
+//? masked     row.pin = info[at];
+//? masked     row.bans = at + 1u;
+    return row;
+}
+
+// The tempered logit of a code.
+fn tempered(row: Row, code: u32) -> f32 {
+    var logit = f32(logits[row.start + code]);
+//? guided     let base = f32(unguided[row.start + code]);
+//? guided     if min(logit, base) < LOWEST { return LOWEST; }
+//? guided     logit = base + row.scale * (logit - base);
+//? masked     let banned = (info[row.bans + code / 32u] >> (code % 32u)) & 1u;
+//? masked     if (row.pin == 0u && banned == 1u) || (row.pin != 0u && row.pin != code + 1u) { return LOWEST; }
+    return max(logit / row.tau, LOWEST);
+}
+
 var<workgroup> shared_number: array<f32, LANES>;
 var<workgroup> shared_code: array<u32, LANES>;
-
-// The tempered logit of a code of a token.
-fn tempered(token: u32, code: u32) -> f32 {
-    let codes = info[1];
-    let at = token * codes + code;
-    var logit = f32(logits[at]);
-//? guided     let base = f32(unguided[at]);
-//? guided     if logit > LOWEST { logit = base + bitcast<f32>(info[3]) * (logit - base); }
-//? masked     let words = (codes + 31u) / 32u;
-//? masked     let row = 4u + token * (words + 1u);
-//? masked     let pin = info[row];
-//? masked     let banned = (info[row + 1u + code / 32u] >> (code % 32u)) & 1u;
-//? masked     if (pin == 0u && banned == 1u) || (pin != 0u && pin != code + 1u) { return LOWEST; }
-    return max(logit / bitcast<f32>(info[2]), LOWEST);
-}
 
 fn largest(lane: u32, value: f32) -> f32 {
 //? subgroups     let part = subgroupMax(value);
@@ -51,11 +72,11 @@ fn largest(lane: u32, value: f32) -> f32 {
     return found;
 }
 
-//? subgroups fn total(lane: u32, rank_in_subgroup: u32, value: f32) -> f32 {
-//! subgroups fn total(lane: u32, value: f32) -> f32 {
+// `rank` is the lane's within its subgroup, or 0 where subgroups are not used.
+fn total(lane: u32, rank: u32, value: f32) -> f32 {
 //? subgroups     let part = subgroupAdd(value);
-//? subgroups     shared_number[lane] = select(0.0, part, rank_in_subgroup == 0u);
-//! subgroups     shared_number[lane] = value;
+//! subgroups     let part = value;
+    shared_number[lane] = select(0.0, part, rank == 0u);
     workgroupBarrier();
     for (var step = LANES / 2u; step > 0u; step /= 2u) {
         if lane < step { shared_number[lane] += shared_number[lane + step]; }
@@ -70,25 +91,25 @@ fn largest(lane: u32, value: f32) -> f32 {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
-//? subgroups     @builtin(subgroup_invocation_id) rank_in_subgroup: u32,
+//? subgroups     @builtin(subgroup_invocation_id) rank: u32,
 ) {
     let token = group.y * 65535u + group.x;
-    let codes = info[1];
     if token >= info[0] { return; }
+    let row = row_of(token);
+    let codes = row.codes;
 
     var most = LOWEST;
     var z = 0.0;
     var spread = 0.0;
 {{ declare }}
-    for (var first = lane; first < codes; first += 4u * LANES) {
+    for (var first = lane; first < codes; first += 4u * STEP) {
         // Four codes at a time, so that sums are brought to a new scale at most once for them.
+        let k = min(vec4<u32>(first) + STEP * vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(codes - 1u));
         var a: vec4<f32>;
-        var k: vec4<u32>;
-        k = min(vec4<u32>(first) + vec4<u32>(0u, LANES, 2u * LANES, 3u * LANES), vec4<u32>(codes - 1u));
-        a.x = tempered(token, k.x);
-        a.y = select(LOWEST, tempered(token, k.y), first + LANES < codes);
-        a.z = select(LOWEST, tempered(token, k.z), first + 2u * LANES < codes);
-        a.w = select(LOWEST, tempered(token, k.w), first + 3u * LANES < codes);
+        a.x = tempered(row, k.x);
+        a.y = select(LOWEST, tempered(row, k.y), first + STEP < codes);
+        a.z = select(LOWEST, tempered(row, k.z), first + 2u * STEP < codes);
+        a.w = select(LOWEST, tempered(row, k.w), first + 3u * STEP < codes);
         let high = max(max(a.x, a.y), max(a.z, a.w));
         if high > most {
             let scale = exp(most - high);
@@ -119,13 +140,12 @@ fn main(
         }
     }
 
+//! subgroups     let rank = 0u;
     let top = largest(lane, most);
     let scale = exp(max(most - top, -1e5));
-//? subgroups     let sum = total(lane, rank_in_subgroup, z * scale);
-//! subgroups     let sum = total(lane, z * scale);
+    let sum = total(lane, rank, z * scale);
     let moved = select(0.0, scale * (spread + z * max(most - top, -1e5)), scale > 0.0);
-//? subgroups     let moved_sum = total(lane, rank_in_subgroup, moved);
-//! subgroups     let moved_sum = total(lane, moved);
+    let moved_sum = total(lane, rank, moved);
     let out = token * (SIZE + 2u + TOP);
 {{ store }}
     if lane == 0u {
@@ -134,7 +154,7 @@ fn main(
     }
 
     // The likeliest codes: in every round the best of the lanes' best, the lowest code where they tie.
-    for (var rank = 0u; rank < TOP; rank++) {
+    for (var place = 0u; place < TOP; place++) {
         shared_number[lane] = top_0;
         shared_code[lane] = code_0;
         workgroupBarrier();
@@ -152,8 +172,8 @@ fn main(
         }
         let winner = shared_code[0];
         if lane == 0u {
-            beliefs[out + SIZE + 2u + rank] = exp(max(shared_number[0] - top, -1e5)) / sum;
-            best[token * TOP + rank] = i32(winner);
+            beliefs[out + SIZE + 2u + place] = exp(max(shared_number[0] - top, -1e5)) / sum;
+            best[token * TOP + place] = i32(winner);
         }
         workgroupBarrier();
         if code_0 == winner {

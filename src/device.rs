@@ -1,12 +1,17 @@
 //! Choosing where to compute, and saying what was chosen and why.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Device;
 use burn_wgpu::WgpuSetup;
 use eframe::egui_wgpu;
 use thiserror::Error;
+
+use crate::kernels::Path;
 
 /// A device that was asked for on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,6 +73,14 @@ pub enum DeviceError {
     /// No adapter at all.
     #[error("no Vulkan, Metal or DX12 adapter was found (use --device cpu)")]
     NoAdapter,
+    /// The device has gone.
+    #[error("the device was lost ({device}): {reason}; try again, or use --device cpu")]
+    Lost {
+        /// What was in use.
+        device: String,
+        /// What the driver said.
+        reason: String,
+    },
     /// The adapter refused to give a device.
     #[error("the adapter '{adapter}' gave no device: {reason}")]
     Refused {
@@ -78,6 +91,17 @@ pub enum DeviceError {
     },
 }
 
+/// The wgpu handles behind a device of burn's.
+#[derive(Debug, Clone)]
+pub struct Handles {
+    /// The device.
+    pub device: wgpu::Device,
+    /// Its queue.
+    pub queue: wgpu::Queue,
+    /// Whether the window draws with them too.
+    pub shared: bool,
+}
+
 /// A device that is ready for tensors.
 #[derive(Debug, Clone)]
 pub struct Selected {
@@ -85,6 +109,67 @@ pub struct Selected {
     pub device: Device,
     /// One line for people: what was chosen, and why.
     pub description: String,
+    /// The GPU behind it, where there is one.
+    pub handles: Option<Handles>,
+}
+
+impl Selected {
+    /// Waits for everything that the device was asked to do.
+    ///
+    /// # Errors
+    /// The device was lost: reset by its driver, unplugged, or destroyed. It does not come back; a new
+    /// one has to be opened.
+    pub fn check(&self) -> Result<(), DeviceError> {
+        let lost = |reason: String| DeviceError::Lost { device: self.description.clone(), reason };
+        match catch_unwind(AssertUnwindSafe(|| self.device.sync())) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(lost(first_line(&error.to_string()))),
+            Err(panic) => Err(lost(first_line(panic_text(panic.as_ref())))),
+        }
+    }
+}
+
+/// Does some work on a device; burn panics where the device is lost in the midst of it.
+///
+/// # Errors
+/// Whatever `check` then says of the device. Other panics go on.
+pub fn guard<T>(
+    check: impl FnOnce() -> Result<(), DeviceError>,
+    work: impl FnOnce() -> T,
+) -> Result<T, DeviceError> {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&said);
+    let usual = take_hook();
+    // What a lost device makes burn say is of no use to anyone; what else goes wrong is said below.
+    set_hook(Box::new(move |info| {
+        heard.lock().unwrap_or_else(PoisonError::into_inner).push(info.to_string());
+    }));
+    let done = catch_unwind(AssertUnwindSafe(work));
+    let lost = if done.is_err() { check().err() } else { None };
+    set_hook(usual);
+    if lost.is_none() {
+        for text in said.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            eprintln!("{text}");
+        }
+    }
+    match (done, lost) {
+        (Ok(done), _) => Ok(done),
+        (Err(_), Some(lost)) => Err(lost),
+        (Err(panic), None) => resume_unwind(panic),
+    }
+}
+
+/// What a panic says.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason was given")
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
 /// A wgpu adapter of this machine, with what it can do.
@@ -121,6 +206,11 @@ impl AdapterReport {
     /// Name and graphics interface, for people.
     pub fn label(&self) -> String {
         format!("{} ({})", self.info.name, self.info.backend)
+    }
+
+    /// The path that the kernels over codes take on it.
+    pub fn path(&self) -> Path {
+        Path::of(self.is_software(), self.subgroups)
     }
 
     fn rank(&self) -> u8 {
@@ -174,14 +264,15 @@ pub fn wgpu_setup() -> egui_wgpu::WgpuSetup {
     let mut setup = egui_wgpu::WgpuSetupCreateNew::without_display_handle();
     setup.instance_descriptor.backends = BACKENDS;
     setup.power_preference = wgpu::PowerPreference::HighPerformance;
-    setup.device_descriptor = std::sync::Arc::new(descriptor);
+    setup.device_descriptor = Arc::new(descriptor);
     setup.into()
 }
 
 fn cpu(reason: &str) -> Selected {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let unit = if cores == 1 { "core" } else { "cores" };
-    Selected { device: Device::flex(), description: format!("cpu: {cores} {unit}{reason}") }
+    let description = format!("cpu: {cores} {unit}{reason}");
+    Selected { device: Device::flex(), description, handles: None }
 }
 
 /// Opens the device that was asked for, on its own.
@@ -217,8 +308,8 @@ pub fn select(choice: DeviceChoice) -> Result<Selected, DeviceError> {
         queue,
         backend: report.info.backend,
     };
-    let device = register(setup).map_err(refused)?;
-    Ok(Selected { device, description: format!("gpu: {}", report.label()) })
+    let description = format!("gpu: {}", report.label());
+    register(setup, description, false).map_err(refused)
 }
 
 /// Opens the device that was asked for inside a window, sharing the window's wgpu device where it
@@ -247,13 +338,65 @@ pub fn select_in_window(
         queue: state.queue.clone(),
         backend: report.info.backend,
     };
-    let device = register(setup)
-        .map_err(|reason| DeviceError::Refused { adapter: report.label(), reason })?;
-    Ok(Selected { device, description: format!("gpu: {}, shared with the window", report.label()) })
+    let description = format!("gpu: {}, shared with the window", report.label());
+    register(setup, description, true)
+        .map_err(|reason| DeviceError::Refused { adapter: report.label(), reason })
 }
 
-fn register(setup: WgpuSetup) -> Result<Device, String> {
-    Device::wgpu_options().setup(setup).init().map_err(|error| error.to_string())
+/// Opens the same device again and again: the one that is open while it lives, a new one once it is
+/// lost. The window's own device cannot be made anew, so one of the program's own takes its place.
+pub struct Opener {
+    choice: DeviceChoice,
+    window: Option<egui_wgpu::RenderState>,
+    open: Option<Selected>,
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener").field("choice", &self.choice).field("open", &self.open).finish()
+    }
+}
+
+impl Opener {
+    /// Nothing is opened yet.
+    pub fn new(choice: DeviceChoice, window: Option<egui_wgpu::RenderState>) -> Self {
+        Self { choice, window, open: None }
+    }
+
+    /// The device.
+    ///
+    /// # Errors
+    /// As [`select`].
+    pub fn open(&mut self) -> Result<Selected, DeviceError> {
+        if let Some(open) = &self.open {
+            if open.check().is_ok() {
+                return Ok(open.clone());
+            }
+            if open.handles.as_ref().is_some_and(|handles| handles.shared) {
+                self.window = None;
+            }
+        }
+        let again = self.open.is_some();
+        let mut selected = match &self.window {
+            Some(state) => select_in_window(self.choice, state)?,
+            // The adapter may have gone for good.
+            None if again => select(self.choice).unwrap_or_else(|_| cpu(" (no GPU is left)")),
+            None => select(self.choice)?,
+        };
+        if again {
+            selected.description += ", opened again after the device was lost";
+        }
+        self.open = Some(selected.clone());
+        Ok(selected)
+    }
+}
+
+/// Hands a wgpu device to burn, which gives it a name of its own every time.
+fn register(setup: WgpuSetup, description: String, shared: bool) -> Result<Selected, String> {
+    let (device, queue) = (setup.device.clone(), setup.queue.clone());
+    let handles = Some(Handles { device, queue, shared });
+    let device = Device::wgpu_options().setup(setup).init().map_err(|error| error.to_string())?;
+    Ok(Selected { device, description, handles })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod train;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -20,7 +21,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::device::{DeviceChoice, Selected, select};
+use crate::device::{DeviceChoice, Selected, guard, select};
 use crate::studio::{StudioOptions, measure};
 
 /// Watch, question and steer a generative flow over vector-quantised latents.
@@ -53,11 +54,16 @@ struct DeviceArg {
     device: DeviceChoice,
 }
 
+/// The device of the command, to be asked whether it is lost when something goes wrong.
+static OPENED: OnceLock<Selected> = OnceLock::new();
+
 impl DeviceArg {
     /// Opens the device and says on standard error which one it is.
     fn open(self) -> Result<Selected> {
         let selected = select(self.device)?;
         eprintln!("device: {}", selected.description);
+        // A command opens one device.
+        let _ = OPENED.set(selected.clone());
         Ok(selected)
     }
 }
@@ -107,7 +113,13 @@ pub fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    match run(cli) {
+    let check = || OPENED.get().map_or(Ok(()), Selected::check);
+    let done = match (&cli.command, &cli.train) {
+        // The studio reports what happens to its device in its window.
+        (None, None) => run(cli),
+        _ => guard(check, || run(cli)).map_err(anyhow::Error::from).flatten(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", one_line(&error));

@@ -1,14 +1,13 @@
 //! What a sampler asks of whatever it samples from.
 
-use burn::tensor::{Int, Tensor};
-
 use super::record::{LatentShape, Latents, Posterior};
 use super::settings::{Domain, SampleSettings};
 use super::solver::Field;
 use super::spot::Spot;
 use super::temperature::{Temperature, Warmth};
-use crate::kernels::{Expectation, TokenMask, categorical_expectation_guided};
-use crate::model::{Guided, Model, Objective, params};
+use crate::kernels::TokenMask;
+use crate::model::head::{Features, HostBeliefs, Reading};
+use crate::model::{Model, Objective, params};
 
 /// What a network says of a state.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,12 +89,13 @@ impl Predictor for Model {
     }
 
     fn predict(&self, x: &Latents, t: f32, settings: &SampleSettings) -> Prediction {
-        let output = self.output(self.upload(x), t, &settings.labels, settings.guidance);
+        let features = self.features(self.upload(x), t, &settings.labels, settings.guidance);
         if self.card.objective.has_posterior() {
-            let belief = Belief { settings, codes: self.card.tokenizer.codes, shape: x.shape };
-            let (posterior, mean, temperature) = belief.read(output, t, self.codebook());
+            let belief = Belief::new(self, settings, x.shape);
+            let (posterior, mean, temperature) = belief.read(&features, t);
             return Prediction { output: mean, posterior: Some(posterior), temperature };
         }
+        let output = self.head.output(features);
         let values = params::host(output.mixed().swap_dims(1, 2));
         let output = Latents { shape: x.shape, values };
         let temperature = settings.temperature.at(t);
@@ -110,14 +110,11 @@ impl Predictor for Model {
         draws: &[Draw],
     ) -> CodePrediction {
         let shape = Self::latent_shape(self, settings.labels.len());
-        let output = self.output_of_codes(codes, t, &settings.labels, settings.guidance);
-        let known = self.card.tokenizer.codes;
-        // The last channel stands for [MSK], which no token ends on.
-        let output = output.map(|logits| logits.narrow(2, 0, known));
-        let logits = output.clone().mixed().reshape([shape.batch * shape.tokens(), known]);
-        let belief = Belief { settings, codes: known, shape };
-        let (posterior, mean, temperature) = belief.read(output, t, self.codebook());
-        let drawn = belief.draw(logits, temperature, draws);
+        let features = self.features_of_codes(codes, t, &settings.labels, settings.guidance);
+        // The last channel stands for [MSK], which no token ends on: it is not among the codebook's.
+        let belief = Belief::new(self, settings, shape);
+        let (posterior, mean, temperature) = belief.read(&features, t);
+        let drawn = belief.draw(&features, temperature, draws);
         CodePrediction { posterior, mean, temperature, drawn }
     }
 
@@ -132,80 +129,74 @@ impl Predictor for Model {
 
 /// Reading logits as a belief, under what the settings forbid and fix.
 struct Belief<'a> {
+    model: &'a Model,
     settings: &'a SampleSettings,
-    codes: usize,
     shape: LatentShape,
+    mask: Option<TokenMask>,
 }
 
-impl Belief<'_> {
+impl<'a> Belief<'a> {
+    fn new(model: &'a Model, settings: &'a SampleSettings, shape: LatentShape) -> Self {
+        let mask = token_mask(settings, shape, model.card.tokenizer.codes);
+        Self { model, settings, shape, mask }
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        Reading {
+            codebook: self.model.codebook(),
+            top: Posterior::TOP.min(self.model.card.tokenizer.codes),
+            mask: self.mask.as_ref(),
+            budget: self.model.logits_budget,
+        }
+    }
+
     /// Posterior, its mean, and the temperature that it was taken at.
-    ///
-    /// # Shapes
-    /// - `logits`: `[batch, height * width, codes]`
-    /// - `codebook`: `[codes, channels]`
-    fn read(&self, logits: Guided, t: f32, codebook: &Tensor<2>) -> (Posterior, Latents, f32) {
-        let LatentShape { batch, channels, .. } = self.shape;
-        let (tokens, codes) = (self.shape.tokens(), self.codes);
-        let top = Posterior::TOP.min(codes);
-        let flat = |logits: Tensor<3>| logits.reshape([batch * tokens, codes]);
-        let guidance = logits.unconditional.map(|(u, scale)| (flat(u), scale));
-        let logits = flat(logits.conditional);
-        let mask = token_mask(self.settings, self.shape, codes);
-        let expect = |tau: f32| {
-            let (logits, guidance) = (logits.clone(), guidance.clone());
-            categorical_expectation_guided(
-                logits,
-                guidance,
-                tau,
-                codebook.clone(),
-                top,
-                mask.as_ref(),
-            )
-        };
+    fn read(&self, features: &Features, t: f32) -> (Posterior, Latents, f32) {
+        let reading = self.reading();
+        let mut expect = self.model.head.beliefs(features, reading);
         let temperature = match self.settings.temperature.warmth(t) {
             Warmth::Fixed(temperature) => temperature,
             Warmth::MeanEntropy(target) => {
-                temperature_for(f64::from(target), |tau| mean(&params::host(expect(tau).entropy)))
+                temperature_for(f64::from(target), |tau| mean(&expect(tau).entropy))
             }
         };
-        let Expectation { mean, entropy, log_z, top_probs, top_codes } = expect(temperature);
-        let mean = mean.reshape([batch, tokens, channels]).swap_dims(1, 2);
-        let top_probs = top_probs.reshape([batch, tokens, top]).swap_dims(1, 2);
-        let top_codes = top_codes.reshape([batch, tokens, top]).swap_dims(1, 2);
-        let top_codes = top_codes.into_data_as::<i64>();
+        let HostBeliefs { mean, entropy, log_z, top_probs, top_codes } = expect(temperature);
+        let (batch, channels) = (self.shape.batch, self.shape.channels);
         let posterior = Posterior {
             shape: self.shape,
-            entropy: params::host(entropy),
-            log_z: params::host(log_z),
-            top,
-            top_codes: top_codes.iter::<i64>().map(|code| code as u32).collect(),
-            top_probs: params::host(top_probs),
+            entropy,
+            log_z,
+            top: reading.top,
+            top_codes: swapped(&top_codes, batch, reading.top),
+            top_probs: swapped(&top_probs, batch, reading.top),
         };
-        let mean = Latents { shape: self.shape, values: params::host(mean) };
+        let mean = Latents { shape: self.shape, values: swapped(&mean, batch, channels) };
         (posterior, mean, temperature)
     }
 
     /// Codes drawn from `softmax(logits / tau)`, one a draw.
-    fn draw(&self, logits: Tensor<2>, temperature: f32, draws: &[Draw]) -> Vec<u32> {
-        if draws.is_empty() {
-            return Vec::new();
-        }
-        let rows: Vec<i64> = draws.iter().map(|draw| draw.token as i64).collect();
-        let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &logits.device());
-        let mut logits = params::host(logits.select(0, rows));
-        let mask = token_mask(self.settings, self.shape, self.codes);
+    fn draw(&self, features: &Features, temperature: f32, draws: &[Draw]) -> Vec<u32> {
         let tau = f64::from(temperature.max(Temperature::FLOOR));
-        draws
-            .iter()
-            .zip(logits.chunks_exact_mut(self.codes))
-            .map(|(draw, logits)| {
-                if let Some(mask) = &mask {
-                    mask.forbid(draw.token, logits);
-                }
-                draw_code(logits, tau, draw.uniform)
-            })
-            .collect()
+        let tokens: Vec<usize> = draws.iter().map(|draw| draw.token).collect();
+        let mut drawn = vec![0; draws.len()];
+        self.model.head.rows(features, &tokens, &self.reading(), |i, logits| {
+            if let Some(mask) = &self.mask {
+                mask.forbid(tokens[i], logits);
+            }
+            drawn[i] = draw_code(logits, tau, draws[i].uniform);
+        });
+        drawn
     }
+}
+
+/// `[batch, tokens, width]` to `[batch, width, tokens]`
+fn swapped<T: Copy>(values: &[T], batch: usize, width: usize) -> Vec<T> {
+    let tokens = values.len() / (batch * width).max(1);
+    let at = |image: usize, i: usize| move |token: usize| (image * tokens + token) * width + i;
+    (0..batch)
+        .flat_map(|image| (0..width).map(move |i| at(image, i)))
+        .flat_map(|at| (0..tokens).map(move |token| values[at(token)]))
+        .collect()
 }
 
 /// What the settings forbid and fix; nothing where they do neither.
@@ -256,7 +247,7 @@ fn mean(values: &[f32]) -> f64 {
 
 /// The temperature at which `entropy_at`, which rises with it, is `target`: bisection on its
 /// logarithm between 0.01 and 100, to one part in a thousand.
-pub(super) fn temperature_for(target: f64, entropy_at: impl Fn(f32) -> f64) -> f32 {
+pub(super) fn temperature_for(target: f64, mut entropy_at: impl FnMut(f32) -> f64) -> f32 {
     const HALVINGS: usize = 14;
     let (mut low, mut high) = (0.01f64.ln(), 100.0f64.ln());
     for _ in 0..HALVINGS {

@@ -1,5 +1,5 @@
-//! The operations over codes as an extension of burn's wgpu backend, with and without fusion, and
-//! the gradient of the loss. The CPU backend has them in `super::extension`.
+//! The operations over codes as an extension of every backend: one signature for the CPU
+//! (`super::host_codes`), for wgpu with and without fusion (`super::gpu`), and with gradients (here).
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -28,11 +28,11 @@ pub struct Nearest<B: Backend> {
 }
 
 /// Operations over codes. Shapes as in [`super::categorical_expectation`] and [`super::code_loss`].
-#[backend_extension(Cube, Fusion, Autodiff)]
+#[backend_extension(Flex, Cube, Fusion, Autodiff)]
 pub trait CodeOps: Backend {
-    /// `codebook` is transposed, `[size, codes]`. With a guidance scale the logits are mixed as they are read; without one `unconditional` is
+    /// With a guidance scale the logits are mixed as they are read; without one `unconditional` is
     /// not looked at. `mask` is empty, or holds for every token its pin and one (0: none) and the bits
-    /// of its bans.
+    /// of its bans, 32 to a number.
     #[fusion(meta = |logits, _u, codebook, _tau, _scale, top, _mask| {
         beliefs_metadata(logits, codebook, *top)
     })]
@@ -58,9 +58,13 @@ pub trait CodeOps: Backend {
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// `codebook` is transposed, `[size, codes]`.
-    #[fusion(meta = |latents, _codebook| nearest_metadata(latents))]
-    fn nearest(latents: FloatTensor<Self>, codebook: FloatTensor<Self>) -> Nearest<Self>;
+    /// Of every latent, brought to length 1 first where `unit` is set.
+    #[fusion(meta = |latents, _codebook, _unit| nearest_metadata(latents))]
+    fn nearest(
+        latents: FloatTensor<Self>,
+        codebook: FloatTensor<Self>,
+        unit: bool,
+    ) -> Nearest<Self>;
 }
 
 #[derive(Debug)]
@@ -122,8 +126,12 @@ impl<B: CodeOps, C: CheckpointStrategy> CodeOps for Autodiff<B, C> {
         ))
     }
 
-    fn nearest(latents: FloatTensor<Self>, codebook: FloatTensor<Self>) -> Nearest<Self> {
-        let inner = B::nearest(latents.into_primitive(), codebook.into_primitive());
+    fn nearest(
+        latents: FloatTensor<Self>,
+        codebook: FloatTensor<Self>,
+        unit: bool,
+    ) -> Nearest<Self> {
+        let inner = B::nearest(latents.into_primitive(), codebook.into_primitive(), unit);
         Nearest { codes: inner.codes, distances: Self::from_inner(inner.distances) }
     }
 }

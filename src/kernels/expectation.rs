@@ -4,8 +4,6 @@ use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::codes::CodeOps;
-use super::extension::FusedOps;
-use super::fused::has_kernels;
 use crate::flow::Temperature;
 
 /// What a posterior over codes amounts to, token by token.
@@ -81,7 +79,7 @@ impl TokenMask {
         logits + Tensor::from_data(added, &device)
     }
 
-    /// For every token its pin and one (0: none) and the bits of its bans, as the shader reads them.
+    /// For every token its pin and one (0: none) and the bits of its bans, as the kernels read them.
     fn packed(&self) -> Vec<u32> {
         let words = self.words();
         let bans = self.bans.chunks_exact(words.max(1));
@@ -90,6 +88,17 @@ impl TokenMask {
             .zip(bans)
             .flat_map(|(pin, bans)| std::iter::once((pin + 1) as u32).chain(bans.iter().copied()))
             .collect()
+    }
+
+    /// The mask of some tokens, in the order in which they are named.
+    pub fn select(&self, tokens: &[usize]) -> Self {
+        let words = self.words();
+        let bans = |token: &usize| self.bans[token * words..(token + 1) * words].iter().copied();
+        Self {
+            codes: self.codes,
+            pins: tokens.iter().map(|token| self.pins[*token]).collect(),
+            bans: tokens.iter().flat_map(bans).collect(),
+        }
     }
 
     /// Puts the logits of what a token may not become at minus infinity.
@@ -107,11 +116,13 @@ const NEGLIGIBLE: f32 = -1e4;
 
 /// `softmax(logits / tau) E` with its entropy, partition function and most likely codes.
 ///
-/// Under a `mask` a token has only the codes that it may become. `tau` is `max(temperature, 1e-6)`; logits may be `-inf`, but not all of a token's.
+/// Under a `mask` a token has only the codes that it may become. `tau` is `max(temperature, 1e-6)`;
+/// logits may be `-inf`, but not all of a token's.
 ///
 /// # Shapes
-/// - `logits`: `[tokens, codes]`
-/// - `codebook`: `[codes, code_size]`
+/// - `logits`: `[tokens, codes]`, f32 or f16
+/// - `codebook`: `[codes, code_size]`, a code of 1 to 64 numbers
+/// - `top`: 1 to 16, at most `codes`
 pub fn categorical_expectation(
     logits: Tensor<2>,
     temperature: f32,
@@ -123,7 +134,7 @@ pub fn categorical_expectation(
 }
 
 /// As [`categorical_expectation`], of `u + s (logits - u)` for logits `u` for no label and a scale `s`,
-/// which on a GPU are mixed as they are read and never stored.
+/// which are mixed as they are read and never stored. What is minus infinity in either stays so.
 pub fn categorical_expectation_guided(
     logits: Tensor<2>,
     guidance: Option<(Tensor<2>, f32)>,
@@ -132,64 +143,50 @@ pub fn categorical_expectation_guided(
     top: usize,
     mask: Option<&TokenMask>,
 ) -> Expectation {
-    let cpu = has_kernels(&logits.device());
-    if !cpu {
-        return on_gpu(logits, guidance, temperature, codebook, top, mask);
-    }
-    let logits = match guidance {
-        Some((u, scale)) => u.clone() + (logits - u) * scale,
-        None => logits,
-    };
-    let logits = match mask {
-        Some(mask) => mask.applied(logits),
-        None => logits,
-    };
-    let tau = temperature.max(Temperature::FLOOR);
-    let logits = logits.into_dispatch();
-    let beliefs = Dispatch::categorical_expectation(logits, codebook.into_dispatch(), tau, top);
-    Expectation {
-        mean: Tensor::from_dispatch(beliefs.mean),
-        entropy: Tensor::from_dispatch(beliefs.entropy),
-        log_z: Tensor::from_dispatch(beliefs.log_z),
-        top_probs: Tensor::from_dispatch(beliefs.top_probs),
-        top_codes: Tensor::from_dispatch(beliefs.top_codes),
-    }
-}
-
-/// The WGSL kernel, and its packed numbers taken apart.
-fn on_gpu(
-    logits: Tensor<2>,
-    guidance: Option<(Tensor<2>, f32)>,
-    temperature: f32,
-    codebook: Tensor<2>,
-    top: usize,
-    mask: Option<&TokenMask>,
-) -> Expectation {
-    let tau = temperature.max(Temperature::FLOOR);
     let ([tokens, _], size) = (logits.dims(), codebook.dims()[1]);
-    let (unguided, scale) = match guidance {
-        Some((unguided, scale)) => (unguided, Some(scale)),
-        None => (logits.clone(), None),
-    };
-    let mask = mask.map_or_else(Vec::new, TokenMask::packed);
-    let packed = Dispatch::packed_expectation(
-        logits.into_dispatch(),
-        unguided.into_dispatch(),
-        codebook.transpose().into_dispatch(),
-        tau,
-        scale,
-        top,
-        mask,
-    );
-    let all: Tensor<2> = Tensor::from_dispatch(packed.beliefs);
+    let (all, top_codes) = packed_expectation(logits, guidance, temperature, codebook, top, mask);
     let part = |from: usize, width: usize| all.clone().slice([0..tokens, from..from + width]);
     Expectation {
         mean: part(0, size),
         entropy: part(size, 1),
         log_z: part(size + 1, 1),
         top_probs: part(size + 2, top),
-        top_codes: Tensor::from_dispatch(packed.best),
+        top_codes,
     }
+}
+
+/// As [`categorical_expectation_guided`], as the kernels give it: for every token mean, entropy, log Z
+/// and top probabilities one after another, `[tokens, code_size + 2 + top]`; and the top codes.
+pub fn packed_expectation(
+    logits: Tensor<2>,
+    guidance: Option<(Tensor<2>, f32)>,
+    temperature: f32,
+    codebook: Tensor<2>,
+    top: usize,
+    mask: Option<&TokenMask>,
+) -> (Tensor<2>, Tensor<2, Int>) {
+    let (unguided, scale) = match guidance {
+        Some((unguided, scale)) => (unguided, Some(scale)),
+        None => (logits.clone(), None),
+    };
+    let packed = Dispatch::packed_expectation(
+        logits.into_dispatch(),
+        unguided.into_dispatch(),
+        codebook.into_dispatch(),
+        temperature.max(Temperature::FLOOR),
+        scale,
+        top,
+        mask.map_or_else(Vec::new, TokenMask::packed),
+    );
+    (Tensor::from_dispatch(packed.beliefs), Tensor::from_dispatch(packed.best))
+}
+
+/// `u + s (logits - u)`, as [`categorical_expectation_guided`] mixes, made of plain tensor operations.
+pub fn plain_guided(logits: Tensor<2>, unguided: Tensor<2>, scale: f32) -> Tensor<2> {
+    let lowest = unguided.clone().min_pair(logits.clone());
+    let impossible = lowest.equal_elem(f32::NEG_INFINITY);
+    let mixed = unguided.clone() + (logits - unguided) * scale;
+    mixed.mask_fill(impossible, f32::NEG_INFINITY)
 }
 
 /// As [`categorical_expectation`], made of plain tensor operations.

@@ -1,23 +1,13 @@
-//! The fused operations as an extension of burn's CPU backend, and their gradients.
+//! The fused operations of the networks as an extension of burn's CPU backend, and their gradients.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, backend_extension};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, backend_extension};
 
 use super::host::{self, Rows};
-
-/// What [`super::Expectation`] holds, as primitives of a backend.
-#[derive(Debug, Clone, ExtensionType)]
-pub struct Beliefs<B: Backend> {
-    pub mean: FloatTensor<B>,
-    pub entropy: FloatTensor<B>,
-    pub log_z: FloatTensor<B>,
-    pub top_probs: FloatTensor<B>,
-    pub top_codes: IntTensor<B>,
-}
 
 /// Fused operations with a gradient. Shapes as in [`super::fused`].
 #[backend_extension(Flex, Autodiff)]
@@ -54,28 +44,6 @@ pub trait FusedOps: Backend {
         groups: usize,
         grad: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-
-    fn code_loss(logits: FloatTensor<Self>, codes: IntTensor<Self>) -> FloatTensor<Self>;
-
-    /// Mean, entropy, log Z, top probabilities and top codes; without a gradient.
-    fn categorical_expectation(
-        logits: FloatTensor<Self>,
-        codebook: FloatTensor<Self>,
-        tau: f32,
-        top: usize,
-    ) -> Beliefs<Self>;
-
-    fn code_loss_backward(
-        logits: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
-
-    /// The nearest code of every latent and its squared distance, `[tokens, 1]`; without a gradient.
-    fn nearest_codes(
-        latents: FloatTensor<Self>,
-        codebook: FloatTensor<Self>,
-    ) -> (IntTensor<Self>, FloatTensor<Self>);
 }
 
 impl FusedOps for Flex {
@@ -123,34 +91,6 @@ impl FusedOps for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (weight, bias) = (Rows::new(weight), Rows::new(bias));
         host::group_norm_silu_backward(&Rows::new(x), &weight, &bias, groups, &Rows::new(grad))
-    }
-
-    fn categorical_expectation(
-        logits: FloatTensor<Self>,
-        codebook: FloatTensor<Self>,
-        tau: f32,
-        top: usize,
-    ) -> Beliefs<Self> {
-        host::categorical_expectation(&Rows::new(logits), &Rows::new(codebook), tau, top)
-    }
-
-    fn nearest_codes(
-        latents: FloatTensor<Self>,
-        codebook: FloatTensor<Self>,
-    ) -> (IntTensor<Self>, FloatTensor<Self>) {
-        host::nearest_codes(&Rows::new(latents), &Rows::new(codebook))
-    }
-
-    fn code_loss(logits: FloatTensor<Self>, codes: IntTensor<Self>) -> FloatTensor<Self> {
-        host::code_loss(&Rows::new(logits), &host::indices(codes))
-    }
-
-    fn code_loss_backward(
-        logits: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        host::code_loss_backward(&Rows::new(logits), &host::indices(codes), &Rows::new(grad))
     }
 }
 
@@ -205,22 +145,6 @@ impl<B: FusedOps> Backward<B, 3> for GroupNormSilu {
     }
 }
 
-#[derive(Debug)]
-struct CodeLoss;
-
-impl<B: FusedOps> Backward<B, 1> for CodeLoss {
-    type State = (FloatTensor<B>, IntTensor<B>);
-
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let grad = grads.consume::<B>(&ops.node);
-        let (logits, codes) = ops.state;
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            grads.register::<B>(parent.id, B::code_loss_backward(logits, codes, grad));
-        }
-    }
-}
-
 impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
@@ -265,43 +189,6 @@ impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         }
     }
 
-    fn code_loss(logits: FloatTensor<Self>, codes: IntTensor<Self>) -> FloatTensor<Self> {
-        let (logits, node) = logits.into_parts();
-        match CodeLoss.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = (logits.clone(), codes.clone());
-                prep.finish(state, B::code_loss(logits, codes))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::code_loss(logits, codes)),
-        }
-    }
-
-    fn categorical_expectation(
-        logits: FloatTensor<Self>,
-        codebook: FloatTensor<Self>,
-        tau: f32,
-        top: usize,
-    ) -> Beliefs<Self> {
-        let (logits, codebook) = (logits.into_primitive(), codebook.into_primitive());
-        let inner = B::categorical_expectation(logits, codebook, tau, top);
-        Beliefs {
-            mean: Self::from_inner(inner.mean),
-            entropy: Self::from_inner(inner.entropy),
-            log_z: Self::from_inner(inner.log_z),
-            top_probs: Self::from_inner(inner.top_probs),
-            top_codes: inner.top_codes,
-        }
-    }
-
-    fn nearest_codes(
-        latents: FloatTensor<Self>,
-        codebook: FloatTensor<Self>,
-    ) -> (IntTensor<Self>, FloatTensor<Self>) {
-        let (codes, distances) =
-            B::nearest_codes(latents.into_primitive(), codebook.into_primitive());
-        (codes, Self::from_inner(distances))
-    }
-
     // Gradients of gradients are not taken: the backward operations run on the inner backend, and no
     // gradient flows through their results.
 
@@ -337,17 +224,5 @@ impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
             grad.into_primitive(),
         );
         (Self::from_inner(x), Self::from_inner(weight), Self::from_inner(bias))
-    }
-
-    fn code_loss_backward(
-        logits: FloatTensor<Self>,
-        codes: IntTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        Self::from_inner(B::code_loss_backward(
-            logits.into_primitive(),
-            codes,
-            grad.into_primitive(),
-        ))
     }
 }

@@ -6,8 +6,8 @@ use burn::tensor::{Device, Int, Tensor};
 use super::codes::CodeOps;
 use super::extension::FusedOps;
 
-/// Whether the tensors of this device have kernels of their own.
-pub fn has_kernels(device: &Device) -> bool {
+/// Whether the operations of the networks have kernels of their own on this device.
+fn has_kernels(device: &Device) -> bool {
     device.clone().without_autodiff() == Device::flex()
 }
 
@@ -68,11 +68,7 @@ pub fn group_norm_silu(
 /// - `codes`: `[tokens]`
 /// - output: `[tokens, 2]`
 pub fn code_loss(logits: Tensor<2>, codes: Tensor<1, Int>) -> Tensor<2> {
-    if !has_kernels(&logits.device()) {
-        let terms = Dispatch::code_terms(logits.into_dispatch(), codes.into_dispatch());
-        return Tensor::from_dispatch(terms);
-    }
-    Tensor::from_dispatch(Dispatch::code_loss(logits.into_dispatch(), codes.into_dispatch()))
+    Tensor::from_dispatch(Dispatch::code_terms(logits.into_dispatch(), codes.into_dispatch()))
 }
 
 /// The same operations, made of plain tensor operations.

@@ -9,11 +9,13 @@ mod extension;
 mod fused;
 mod gpu;
 mod host;
+mod host_codes;
 mod nearest;
+pub mod present;
 
 pub use expectation::{
     Expectation, TokenMask, categorical_expectation, categorical_expectation_guided,
-    plain_expectation,
+    packed_expectation, plain_expectation, plain_guided,
 };
 pub use fused::{code_loss, gelu_tanh, group_norm_silu, layer_norm_modulate, plain};
 pub use gpu::{Path, Shader, take_path};

@@ -58,7 +58,7 @@ impl Dit {
             },
             blocks: (0..config.depth).map(|_| Block::new(config, init)).collect(),
             final_layer: FinalLayer {
-                linear: Linear::zero(hidden, patch * patch * config.out_channels, init),
+                linear: Some(Linear::zero(hidden, patch * patch * config.out_channels, init)),
                 modulation: Linear::zero(hidden, 2 * hidden, init),
             },
             positions: sin_cos_positions(config.input_size / patch, hidden),
@@ -91,7 +91,29 @@ impl Dit {
     /// - `t`: one an image, in `[0, 1]`
     /// - `labels`: `[batch]`, `0..=num_classes`, the last meaning 'no label'
     /// - output: `[batch, input_size * input_size, out_channels]`
+    ///
+    /// # Panics
+    /// The head was taken off.
     pub fn forward(&self, x: Tensor<4>, t: &[f32], labels: Tensor<1, Int>) -> Tensor<3> {
+        let features = self.features(x, t, labels);
+        match &self.final_layer.linear {
+            Some(linear) => self.unpatchify(linear.forward(features)),
+            None => unreachable!("a network whose head was taken off is asked for features only"),
+        }
+    }
+
+    /// Takes the last linear layer off, which makes `[batch, patches, p * p * out_channels]` of
+    /// [`Dit::features`]: row and column within a patch, then channel.
+    pub fn take_head(mut self) -> (Self, Option<Linear>) {
+        let head = self.final_layer.linear.take();
+        (self, head)
+    }
+
+    /// What the last linear layer is applied to; arguments as for [`Dit::forward`].
+    ///
+    /// # Shapes
+    /// - output: `[batch, patches, hidden_size]`
+    pub fn features(&self, x: Tensor<4>, t: &[f32], labels: Tensor<1, Int>) -> Tensor<3> {
         let positions = Tensor::<3>::from_data(self.positions.clone(), &x.device());
         let times = time_features(t, &x.device());
         let mut tokens = self.x_embedder.proj.patches(x) + positions;
@@ -101,7 +123,8 @@ impl Dit {
         for block in &self.blocks {
             tokens = block.forward(tokens, &condition);
         }
-        self.unpatchify(self.final_layer.forward(tokens, &condition))
+        let [shift, scale] = split_modulation(self.final_layer.modulation.forward(condition));
+        layer_norm_modulate(tokens, shift, scale)
     }
 
     /// `[batch, patches, p * p * c]` in the layout (row, column, channel) to tokens in row-major order.
@@ -240,16 +263,9 @@ impl Mlp {
 
 #[derive(Module, Debug)]
 struct FinalLayer {
-    linear: Linear,
+    /// Absent once the head was taken off.
+    linear: Option<Linear>,
     modulation: Linear,
-}
-
-impl FinalLayer {
-    /// `[batch, patches, hidden]` to `[batch, patches, p * p * out_channels]`
-    fn forward(&self, x: Tensor<3>, condition: &Tensor<2>) -> Tensor<3> {
-        let [shift, scale] = split_modulation(self.modulation.forward(condition.clone()));
-        self.linear.forward(layer_norm_modulate(x, shift, scale))
-    }
 }
 
 /// Fixed positions: the first half of the channels from the column, the second from the row;

@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod dit;
+pub mod head;
 pub mod import;
 pub mod layers;
 pub mod params;
@@ -19,6 +20,7 @@ use crate::flow::{LatentShape, Latents};
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorFileError, TensorWriter};
 pub use card::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 pub use dit::Dit;
+use head::{Features, Head, LOGITS_BUDGET};
 use layers::Initialiser;
 use params::NamedTensor;
 pub use tokenizer::Tokenizer;
@@ -32,6 +34,9 @@ const SWATCH_FIELD: usize = 6;
 const SWATCH_TOKENS: usize = 2;
 /// Codes decoded at once for swatches.
 const SWATCH_BATCH: usize = 64;
+
+/// Weight and bias of the head, in model files.
+const HEAD: [&str; 2] = ["backbone.final_layer.linear.weight", "backbone.final_layer.linear.bias"];
 
 /// Most tokens a side of the latents.
 const LARGEST_GRID: usize = 1024;
@@ -97,10 +102,14 @@ impl Guided {
 pub struct Model {
     /// Everything but the weights.
     pub card: ModelCard,
-    /// The network.
+    /// The network, without its head.
     pub backbone: Dit,
+    /// The network's last layer.
+    pub head: Head,
     /// The autoencoder.
     pub tokenizer: Tokenizer,
+    /// Bytes that the logits of a step may take at a time.
+    pub logits_budget: usize,
     device: Device,
     /// `[codes, code_size]`, in the units of the flow.
     codebook: Tensor<2>,
@@ -130,23 +139,42 @@ impl Model {
         let card = read_card(file)?;
         check_against_file(&card, file)
             .map_err(|reason| ModelError::NotAModel { path: file.path().to_owned(), reason })?;
-        let backbone = Dit::new(&card.backbone, &mut Initialiser::blank(device));
+        let (backbone, _) = Dit::new(&card.backbone, &mut Initialiser::blank(device)).take_head();
         let backbone = params::load(backbone, backbone_name, device, |name, shape| {
             file.floats_of_shape(name, shape)
         })?;
+        let head = read_head(file, &card.backbone, device)?;
         let tokenizer = read_tokenizer(file, &card.tokenizer, device)?;
-        let model = Self::assemble(card, backbone, tokenizer, device);
+        let model = Self::of_parts(card, backbone, head, tokenizer, device);
         let _ = model.hash.set(short_hash(file.bytes()));
         Ok(model)
     }
 
-    /// A model from its parts.
+    /// A model from its parts; the backbone comes with its head.
     pub fn assemble(card: ModelCard, backbone: Dit, tokenizer: Tokenizer, device: &Device) -> Self {
+        let DitConfig { input_size, patch_size, .. } = card.backbone;
+        let (backbone, linear) = backbone.take_head();
+        let head = match linear {
+            Some(linear) => Head::new(&linear, input_size / patch_size, patch_size),
+            None => unreachable!("only a model takes the head off, and keeps the network"),
+        };
+        Self::of_parts(card, backbone, head, tokenizer, device)
+    }
+
+    fn of_parts(
+        card: ModelCard,
+        backbone: Dit,
+        head: Head,
+        tokenizer: Tokenizer,
+        device: &Device,
+    ) -> Self {
         let codebook = tokenizer.codebook() * card.latent_scale;
         Self {
             card,
             backbone,
+            head,
             tokenizer,
+            logits_budget: LOGITS_BUDGET,
             device: device.clone(),
             codebook,
             host_codebook: OnceLock::new(),
@@ -159,7 +187,13 @@ impl Model {
     /// # Errors
     /// Whatever the file system says.
     pub fn save(&self, path: &Path, precision: Precision) -> Result<(), ModelError> {
-        let backbone = params::collect(&self.backbone, backbone_name);
+        let mut backbone = params::collect(&self.backbone, backbone_name);
+        let (weights, biases) = self.head.to_host();
+        let rows = biases.len();
+        let shapes = [vec![rows, self.card.backbone.hidden_size], vec![rows]];
+        for ((name, shape), values) in HEAD.iter().zip(shapes).zip([weights, biases]) {
+            backbone.push(NamedTensor { name: (*name).to_owned(), shape, values });
+        }
         let tokenizer = params::collect(&self.tokenizer, tokenizer_name);
         write_model(path, &self.card, backbone.iter().chain(&tokenizer), precision)
     }
@@ -197,50 +231,56 @@ impl Model {
         self.card.labels(class)
     }
 
-    /// What the network gives for every token: logits, end or velocity, as the objective has it.
+    /// What the network gives for every token: logits, end or velocity, as the objective has it. For
+    /// logits see [`Head::beliefs`], which never has all of them in memory.
     ///
     /// # Shapes
     /// - `x`: `[batch, code_size, height, width]`
     /// - `labels`: one an image
     /// - output: `[batch, height * width, out_channels]`
     pub fn output(&self, x: Tensor<4>, t: f32, labels: &[usize], guidance: f32) -> Guided {
+        self.head.output(self.features(x, t, labels, guidance))
+    }
+
+    /// What the head makes the output of; arguments as for [`Model::output`].
+    pub fn features(&self, x: Tensor<4>, t: f32, labels: &[usize], guidance: f32) -> Features {
         let no_label = vec![self.card.backbone.num_classes; labels.len()];
-        let forward = |x: Tensor<4>, labels: &[usize]| {
+        let features = |x: Tensor<4>, labels: &[usize]| {
             let t = vec![t; labels.len()];
             let labels: Vec<i64> = labels.iter().map(|label| *label as i64).collect();
             let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &self.device);
-            self.backbone.forward(x, &t, labels)
+            self.backbone.features(x, &t, labels)
         };
         if guidance == 1.0 {
-            return Guided { conditional: forward(x, labels), unconditional: None };
+            return Features { conditional: features(x, labels), unconditional: None };
         }
         if guidance == 0.0 {
-            return Guided { conditional: forward(x, &no_label), unconditional: None };
+            return Features { conditional: features(x, &no_label), unconditional: None };
         }
         let both = Tensor::cat(vec![x.clone(), x], 0);
-        let both = forward(both, &[labels, &no_label].concat());
+        let both = features(both, &[labels, &no_label].concat());
         let batch = labels.len();
-        Guided {
+        Features {
             conditional: both.clone().narrow(0, 0, batch),
             unconditional: Some((both.narrow(0, batch, batch), guidance)),
         }
     }
 
-    /// As [`Model::output`], of codes, some of them masked (equal to the number of codes), for the
+    /// As [`Model::features`], of codes, some of them masked (equal to the number of codes), for the
     /// `dfm` objective. `codes`: `[batch, height, width]`.
-    pub fn output_of_codes(
+    pub fn features_of_codes(
         &self,
         codes: &[u32],
         t: f32,
         labels: &[usize],
         guidance: f32,
-    ) -> Guided {
+    ) -> Features {
         let LatentShape { batch, height, width, .. } = self.latent_shape(labels.len());
         let codes: Vec<i64> = codes.iter().map(|code| i64::from(*code)).collect();
         let codes = TensorData::new(codes, [batch, height, width]);
         let codes = Tensor::<3, Int>::from_data(codes, &self.device);
         match self.backbone.embed_codes(codes) {
-            Some(x) => self.output(x, t, labels, guidance),
+            Some(x) => self.features(x, t, labels, guidance),
             // Which networks embed codes is checked against the objective when a model is opened.
             None => unreachable!("a dfm network embeds codes"),
         }
@@ -276,14 +316,45 @@ impl Model {
 
     /// Pictures of latents in the units of the flow, any point between codes included.
     pub fn decode(&self, latents: &Latents) -> Vec<RgbImage> {
-        let latents = self.upload(latents) / self.card.latent_scale;
-        to_pictures(self.tokenizer.decode(latents))
+        self.decoded(latents).flat_map(to_pictures).collect()
+    }
+
+    /// The same on the device, as many at a time as the budget has room for.
+    ///
+    /// # Shapes
+    /// - output: `[images, 3, height, width]` each, about `[-1, 1]`
+    pub fn decoded(&self, latents: &Latents) -> impl Iterator<Item = Tensor<4>> {
+        let LatentShape { batch, .. } = latents.shape;
+        let x = self.upload(latents) / self.card.latent_scale;
+        let group = self.decoded_at_once(latents.shape);
+        (0..batch).step_by(group).map(move |first| {
+            self.tokenizer.decode(x.clone().narrow(0, first, group.min(batch - first)))
+        })
+    }
+
+    /// Pictures whose largest layers in the decoder stay within the budget of the logits.
+    fn decoded_at_once(&self, shape: LatentShape) -> usize {
+        let vq = &self.card.tokenizer;
+        let pixels = shape.tokens() * vq.downsampling() * vq.downsampling();
+        // The outermost level, before the channels of the one below it are brought down.
+        let widest = vq.multipliers.iter().take(2).copied().max().unwrap_or(1);
+        let bytes = pixels * vq.channels * widest * size_of::<f32>();
+        (self.logits_budget / bytes.max(1)).max(1)
     }
 
     /// Pictures of codes, `[batch, height, width]`, each below the number of codes.
     pub fn decode_codes(&self, codes: &[u32], batch: usize) -> Vec<RgbImage> {
-        let LatentShape { height, width, .. } = self.latent_shape(batch);
-        to_pictures(self.decode_grid(codes.iter().copied(), [batch, height, width]))
+        self.decoded_codes(codes, batch).flat_map(to_pictures).collect()
+    }
+
+    /// The same on the device, as [`Model::decoded`].
+    pub fn decoded_codes(&self, codes: &[u32], batch: usize) -> impl Iterator<Item = Tensor<4>> {
+        let shape = self.latent_shape(batch);
+        let tokens = shape.tokens();
+        codes.chunks(tokens * self.decoded_at_once(shape)).map(move |codes| {
+            let grid = [codes.len() / tokens, shape.height, shape.width];
+            self.decode_grid(codes.iter().copied(), grid)
+        })
     }
 
     fn decode_grid(&self, codes: impl Iterator<Item = u32>, shape: [usize; 3]) -> Tensor<4> {
@@ -386,7 +457,7 @@ fn check_against_file(card: &ModelCard, file: &TensorFile) -> Result<(), String>
     if dit.depth + vq.residual_blocks > entries.len() {
         return Err("its card speaks of more blocks than it holds".to_owned());
     }
-    let name = "backbone.final_layer.linear.weight";
+    let name = HEAD[0];
     let expected = [dit.patch_size * dit.patch_size * dit.out_channels, dit.hidden_size];
     match entries.iter().find(|entry| entry.0 == name) {
         Some((.., shape)) if *shape == expected => Ok(()),
@@ -439,6 +510,21 @@ pub fn check_tokenizer(vq: &TokenizerConfig) -> Result<(), String> {
         return Err("the groups of its tokenizer do not divide the channels".to_owned());
     }
     Ok(())
+}
+
+/// The backbone's head in a model file, a part at a time: the whole may be more than a device takes in
+/// one piece.
+fn read_head(file: &TensorFile, dit: &DitConfig, device: &Device) -> Result<Head, ModelError> {
+    let DitConfig { hidden_size, out_channels, patch_size, input_size, .. } = *dit;
+    let rows = patch_size * patch_size * out_channels;
+    let weights = file.floats_of_shape(HEAD[0], &[rows, hidden_size])?;
+    let biases = file.floats_of_shape(HEAD[1], &[rows])?;
+    let weights = weights.chunks_exact(out_channels * hidden_size);
+    let parts = weights.zip(biases.chunks_exact(out_channels)).map(|(weight, bias)| {
+        let weight = TensorData::new(weight.to_vec(), [out_channels, hidden_size]);
+        (Tensor::from_data(weight, device), Tensor::from_floats(bias, device))
+    });
+    Ok(Head::from_parts(parts.collect(), input_size / patch_size, patch_size))
 }
 
 /// The tokenizer in a model file.

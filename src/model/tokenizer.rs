@@ -116,7 +116,7 @@ fn unit_length<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
 pub fn nearest_codes(latents: Tensor<4>, codebook: Tensor<2>) -> Tensor<3, Int> {
     let [batch, size, height, width] = latents.dims();
     let latents = latents.permute([0, 2, 3, 1]).reshape([batch * height * width, size]);
-    kernels::nearest_codes(latents, codebook).0.reshape([batch, height, width])
+    kernels::nearest_codes(latents, codebook, false).0.reshape([batch, height, width])
 }
 
 #[derive(Module, Debug)]

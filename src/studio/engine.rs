@@ -24,6 +24,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::pictures::Pictures;
+use crate::device::panic_text;
 use crate::flow::{Latents, SampleSettings, State, StepRecord};
 use crate::model::ModelCard;
 
@@ -266,13 +267,21 @@ pub trait Worker {
     fn encode(&self, picture: &RgbImage) -> Result<Vec<u32>, String>;
 
     /// One picture an image of the batch.
-    fn decode(&self, latents: &Latents) -> Vec<RgbImage>;
+    fn decode(&self, latents: &Latents) -> Pictures;
 
     /// One picture an image of the batch, from `[batch, height, width]` codes.
-    fn decode_codes(&self, codes: &[u32], batch: usize) -> Vec<RgbImage>;
+    fn decode_codes(&self, codes: &[u32], batch: usize) -> Pictures;
 
     /// A small picture a code.
     fn swatches(&self, codes: &[u32]) -> Vec<RgbImage>;
+
+    /// Whether the device still works, asked after a panic.
+    ///
+    /// # Errors
+    /// What happened to it, for people.
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// A run in progress; dropped to stop it.
@@ -457,11 +466,13 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
             }
             // What a panic leaves half done is the worker, and that is dropped.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.handle(command))) {
-                self.worker = None;
+                let reason = match self.worker.take().map(|worker| worker.health()) {
+                    Some(Err(lost)) => first_capital(&lost),
+                    _ => format!("The computation broke off ({})", panic_line(panic.as_ref())),
+                };
                 self.fail(format!(
-                    "The computation broke off ({}). Press Generate to load the model again and \
-                     go on; if that does not help, start with --device cpu.",
-                    panic_text(panic.as_ref()),
+                    "{reason}. Press Generate to load the model again and go on; if that does not \
+                     help, start with --device cpu.",
                 ));
             }
             self.run = None;
@@ -562,11 +573,11 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
                 return report(Event::Stopped { run });
             }
             let Some(record) = trajectory.advance() else { break };
-            let predicted = watched.then(|| worker.decode(&record.prediction).into());
+            let predicted = watched.then(|| worker.decode(&record.prediction));
             report(Event::Step { run, record: Arc::new(record), predicted });
         }
         let codes = trajectory.codes();
-        let pictures = worker.decode_codes(&codes, settings.labels.len()).into();
+        let pictures = worker.decode_codes(&codes, settings.labels.len());
         report(Event::Finished { run, codes, pictures, wall: begun.elapsed() });
     }
 }
@@ -575,22 +586,22 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
 fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
     match command {
         Command::Render { key, record } => {
-            let pictures = decode_step(worker, key.view, key.position, &record).into();
+            let pictures = decode_step(worker, key.view, key.position, &record);
             report(Event::Rendered { key, pictures });
         }
         Command::DecodeStep { ticket, view, position, record } => {
-            let pictures = decode_step(worker, view, position, &record).into();
+            let pictures = decode_step(worker, view, position, &record);
             report(Event::Decoded { ticket, pictures });
         }
         Command::Rethink { ticket, record, settings } => match worker.rethink(&record, &settings) {
             Ok(record) => {
-                let predicted = worker.decode(&record.prediction).into();
+                let predicted = worker.decode(&record.prediction);
                 report(Event::Rethought { ticket, record: Arc::new(record), predicted });
             }
             Err(text) => report(Event::Failed { run: None, text }),
         },
         Command::Decode { ticket, codes, batch } => {
-            let pictures = worker.decode_codes(&codes, batch).into();
+            let pictures = worker.decode_codes(&codes, batch);
             report(Event::Decoded { ticket, pictures });
         }
         Command::Encode { ticket, picture } => match worker.encode(&picture) {
@@ -611,7 +622,7 @@ fn decode_step<W: Worker>(
     view: View,
     position: usize,
     record: &StepRecord,
-) -> Vec<RgbImage> {
+) -> Pictures {
     match view {
         View::Predicted => worker.decode(&record.prediction),
         View::Likeliest => worker.decode_codes(&record.likeliest, record.x.shape.batch),
@@ -620,13 +631,14 @@ fn decode_step<W: Worker>(
     }
 }
 
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .and_then(|text| text.lines().next())
-        .unwrap_or("no reason was given")
+/// The first line of what a panic said.
+pub(super) fn panic_line(panic: &(dyn Any + Send)) -> &str {
+    panic_text(panic).lines().next().unwrap_or_default()
+}
+
+fn first_capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[cfg(test)]

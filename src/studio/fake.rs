@@ -6,6 +6,7 @@ use std::time::Duration;
 use image::{Rgb, RgbImage};
 
 use super::engine::{ModelInfo, ModelSource, Trajectory, Worker};
+use super::pictures::Pictures;
 use crate::flow::{
     Domain, LatentShape, Latents, Posterior, SampleSettings, Spot, State, StepRecord,
 };
@@ -198,7 +199,7 @@ impl Worker for FakeWorker {
         Ok(small.pixels().map(|p| code_of(p.0.map(|value| f32::from(value) / 255.0))).collect())
     }
 
-    fn decode(&self, latents: &Latents) -> Vec<RgbImage> {
+    fn decode(&self, latents: &Latents) -> Pictures {
         let LatentShape { batch, channels, height, width } = latents.shape;
         let scale = PIXELS as usize / SIDE;
         (0..batch)
@@ -211,10 +212,11 @@ impl Worker for FakeWorker {
                     }))
                 })
             })
-            .collect()
+            .collect::<Vec<_>>()
+            .into()
     }
 
-    fn decode_codes(&self, codes: &[u32], batch: usize) -> Vec<RgbImage> {
+    fn decode_codes(&self, codes: &[u32], batch: usize) -> Pictures {
         let shape = LatentShape { batch, channels: CHANNELS, height: SIDE, width: SIDE };
         let mut values = vec![0.0; shape.len()];
         for (at, &code) in codes.iter().enumerate() {

@@ -371,7 +371,7 @@ mod tests {
     use super::super::engine::{ModelSource, Worker};
     use super::super::worker::ModelWorker;
     use super::*;
-    use crate::device::DeviceChoice;
+    use crate::device::{DeviceChoice, Opener};
     use crate::flow::{LatentShape, SampleSettings};
 
     #[test]
@@ -442,7 +442,7 @@ mod tests {
     /// The model inside the program: what is held, is held at every step and at the end.
     #[test]
     fn the_embedded_model_keeps_every_token_outside_of_the_region() {
-        let mut worker = ModelWorker::new(DeviceChoice::Cpu, None).unwrap();
+        let mut worker = ModelWorker::new(&mut Opener::new(DeviceChoice::Cpu, None), None).unwrap();
         let info = worker.load(&ModelSource::Embedded).unwrap();
         let (side, size) = (info.card.backbone.input_size, info.card.tokenizer.code_size);
         let ramp = |x: u32, y: u32| image::Rgb([(x * 4) as u8, (y * 4) as u8, 120]);

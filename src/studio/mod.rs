@@ -21,14 +21,15 @@ pub mod frames;
 pub mod gallery;
 pub mod history;
 pub mod importer;
-pub mod jobs;
 pub mod inpaint;
+pub mod jobs;
 pub mod measure;
 pub mod notices;
 mod pages;
 pub mod panes;
 pub mod pictures;
 pub mod playground;
+pub mod present;
 pub mod presets;
 pub mod run;
 pub mod state;
@@ -52,7 +53,7 @@ use self::app::StudioApp;
 use self::engine::{Engine, ModelSource};
 use self::measure::Measurement;
 use self::worker::ModelWorker;
-use crate::device::{self, DeviceChoice};
+use crate::device::{self, DeviceChoice, Opener};
 
 /// What the window opens with.
 #[derive(Debug, Clone, Default)]
@@ -96,8 +97,9 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
     let source = model.map_or(ModelSource::Embedded, ModelSource::File);
     let create = move |creation: &eframe::CreationContext<'_>| {
         let (window, ctx) = (creation.wgpu_render_state.clone(), creation.egui_ctx.clone());
+        let mut opener = Opener::new(device, window.clone());
         let engine = Engine::spawn(
-            move || ModelWorker::new(device, window.as_ref()),
+            move || ModelWorker::new(&mut opener, window.as_ref()),
             move || ctx.request_repaint(),
         )?;
         let mut app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);

@@ -322,7 +322,7 @@ mod tests {
                 run.set_budget(records, pictures);
                 run
             });
-            let predicted = worker.decode(&record.prediction).into();
+            let predicted = worker.decode(&record.prediction);
             run.push(Arc::clone(&record), Some(predicted));
             all.push(record);
         }

@@ -19,8 +19,8 @@ use super::export::{Exports, Kind, Reply, Restored, is_trajectory};
 use super::gallery::Gallery;
 use super::history::History;
 use super::importer::Importer;
-use super::jobs::{Jobs, Outcome};
 use super::inpaint::Inpaint;
+use super::jobs::{Jobs, Outcome};
 use super::notices::Notices;
 use super::panes::Pane;
 use super::panes::canvas::CanvasState;
@@ -915,25 +915,25 @@ mod tests {
                         let start = start.map(|start| *start);
                         let mut trajectory = worker.begin(&settings, start).unwrap();
                         while let Some(record) = trajectory.advance() {
-                            let predicted = Some(worker.decode(&record.prediction).into());
+                            let predicted = Some(worker.decode(&record.prediction));
                             state.take(Event::Step { run, record: Arc::new(record), predicted });
                         }
                         let codes = trajectory.codes();
-                        let pictures = worker.decode_codes(&codes, settings.labels.len()).into();
+                        let pictures = worker.decode_codes(&codes, settings.labels.len());
                         let wall = Duration::from_secs(1);
                         state.take(Event::Finished { run, codes, pictures, wall });
                     }
                     Command::Render { key, record } => {
-                        let pictures = worker.decode(&record.x).into();
+                        let pictures = worker.decode(&record.x);
                         state.take(Event::Rendered { key, pictures });
                     }
                     Command::Rethink { ticket, record, settings } => {
                         let record = Arc::new(worker.rethink(&record, &settings).unwrap());
-                        let predicted = worker.decode(&record.prediction).into();
+                        let predicted = worker.decode(&record.prediction);
                         state.take(Event::Rethought { ticket, record, predicted });
                     }
                     Command::Decode { ticket, codes, batch } => {
-                        let pictures = worker.decode_codes(&codes, batch).into();
+                        let pictures = worker.decode_codes(&codes, batch);
                         state.take(Event::Decoded { ticket, pictures });
                     }
                     _ => {}

@@ -1,18 +1,24 @@
 //! The real model on the compute thread.
 
+use burn::tensor::Tensor;
 use eframe::egui_wgpu::RenderState;
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 
 use super::engine::{ModelInfo, ModelSource, Trajectory, Worker};
-use crate::device::{self, DeviceChoice, Selected};
+use super::pictures::Pictures;
+use super::present::Presenter;
+use crate::device::{Opener, Selected};
 use crate::flow::{self, Latents, SampleSettings, Sampler, State, StepRecord};
-use crate::model::{Model, from_pictures, params};
+use crate::kernels::present::Pixels;
+use crate::model::{Model, from_pictures, params, to_pictures};
 
 /// A device, and the model that was last loaded on it.
 #[derive(Debug)]
 pub struct ModelWorker {
     selected: Selected,
+    /// Where the window draws with the very device.
+    presenter: Option<Presenter>,
     model: Option<Model>,
 }
 
@@ -21,18 +27,30 @@ impl ModelWorker {
     ///
     /// # Errors
     /// No such device, in words that say what to do.
-    pub fn new(choice: DeviceChoice, window: Option<&RenderState>) -> Result<Self, String> {
-        let selected = match window {
-            Some(state) => device::select_in_window(choice, state),
-            None => device::select(choice),
-        };
-        match selected {
-            Ok(selected) => Ok(Self { selected, model: None }),
+    pub fn new(opener: &mut Opener, window: Option<&RenderState>) -> Result<Self, String> {
+        match opener.open() {
+            Ok(selected) => {
+                let shared = selected.handles.as_ref().is_some_and(|handles| handles.shared);
+                let presenter = window.filter(|_| shared).cloned().map(Presenter::new);
+                Ok(Self { selected, presenter, model: None })
+            }
             Err(error) => Err(format!(
                 "The device cannot be used: {error}. Start again with --device cpu, or see \
                  `purrscope devices`."
             )),
         }
+    }
+
+    /// Decoded pictures, left on the GPU where the window draws with it.
+    fn pictures(&self, decoded: impl Iterator<Item = Tensor<4>>) -> Pictures {
+        if let Some(presenter) = &self.presenter {
+            match presenter.show(decoded.map(Pixels::of_pictures)) {
+                Ok(pictures) => return pictures.into(),
+                // The device is lost; whoever waits for the pictures learns it from the panic.
+                Err(error) => panic!("{error}"),
+            }
+        }
+        decoded.flat_map(to_pictures).collect::<Vec<_>>().into()
     }
 
     fn model(&self) -> Result<&Model, String> {
@@ -102,12 +120,22 @@ impl Worker for ModelWorker {
         Ok(codes.into_data_as::<i64>().iter::<i64>().map(|code| code as u32).collect())
     }
 
-    fn decode(&self, latents: &Latents) -> Vec<RgbImage> {
-        self.model().map(|model| model.decode(latents)).unwrap_or_default()
+    fn decode(&self, latents: &Latents) -> Pictures {
+        match &self.model {
+            Some(model) => self.pictures(model.decoded(latents)),
+            None => Vec::new().into(),
+        }
     }
 
-    fn decode_codes(&self, codes: &[u32], batch: usize) -> Vec<RgbImage> {
-        self.model().map(|model| model.decode_codes(codes, batch)).unwrap_or_default()
+    fn decode_codes(&self, codes: &[u32], batch: usize) -> Pictures {
+        match &self.model {
+            Some(model) => self.pictures(model.decoded_codes(codes, batch)),
+            None => Vec::new().into(),
+        }
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.selected.check().map_err(|error| error.to_string())
     }
 
     fn swatches(&self, codes: &[u32]) -> Vec<RgbImage> {

@@ -1,10 +1,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use purrscope::device::{DeviceChoice, select};
+use purrscope::device::{DeviceChoice, adapters, select};
 use purrscope::io::tensors::TensorFile;
+use purrscope::kernels;
 
 /// burn's CPU backend.
 pub fn cpu() -> Device {
@@ -20,6 +21,21 @@ pub fn gpu() -> Device {
             .device
     })
     .clone()
+}
+
+/// Every way of sharing out a token that the adapter has, one after the other; one test at a time.
+pub fn on_every_path(mut each: impl FnMut(&str)) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let subgroups = adapters().first().is_some_and(|adapter| adapter.subgroups);
+    println!("the adapter has subgroups: {subgroups}");
+    for path in kernels::Path::ALL {
+        if subgroups || path != kernels::Path::Subgroups {
+            kernels::take_path(Some(path));
+            each(path.name());
+        }
+    }
+    kernels::take_path(None);
 }
 
 /// Path of a golden file.

@@ -1,11 +1,10 @@
 //! The categorical expectation against numbers of the reference implementation.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use purrscope::kernels::TokenMask;
-use purrscope::kernels::{Expectation, categorical_expectation, plain_expectation};
+use purrscope::kernels::{Expectation, TokenMask, categorical_expectation, plain_expectation};
 use purrscope::model::params::host;
 
-use crate::common::{check, cpu, golden, gpu, tensor};
+use crate::common::{check, cpu, golden, gpu, on_every_path, tensor};
 
 type Expect = fn(Tensor<2>, f32, Tensor<2>, usize, Option<&TokenMask>) -> Expectation;
 
@@ -54,5 +53,6 @@ fn plain_expectation_on_the_cpu() {
 
 #[test]
 fn expectation_on_the_gpu() {
-    expectation_matches("gpu", &gpu(), categorical_expectation, 1e-4);
+    let device = gpu();
+    on_every_path(|path| expectation_matches(path, &device, categorical_expectation, 1e-4));
 }

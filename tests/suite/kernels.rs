@@ -1,11 +1,12 @@
 //! Fused operations against their plain twins, in value and in gradient, and against differences.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use purrscope::kernels::present::Pixels;
 use purrscope::kernels::{self, Expectation, TokenMask, plain};
 use purrscope::model::params::host;
 use purrscope::rng::Stream;
 
-use crate::common::{check, cpu, gpu};
+use crate::common::{check, cpu, golden, gpu, on_every_path, tensor};
 
 const TOLERANCE: f32 = 2e-5;
 
@@ -135,18 +136,9 @@ fn code_loss_gradient_by_differences() {
     check("loss gradient by differences", "cpu", &gradient, &differences, 2e-3);
 }
 
-/// Both ways of adding up over a workgroup, one after the other.
-fn on_both_paths(mut each: impl FnMut(&str)) {
-    gpu();
-    let subgroups = purrscope::device::adapters().first().is_some_and(|adapter| adapter.subgroups);
-    println!("the adapter has subgroups: {subgroups}");
-    for path in [kernels::Path::Subgroups, kernels::Path::Workgroup] {
-        if subgroups || path == kernels::Path::Workgroup {
-            kernels::take_path(path);
-            each(&format!("{path:?}"));
-        }
-    }
-    kernels::take_path(kernels::Path::Chosen);
+/// Every path on a GPU; the CPU has but one.
+fn on_every_path_of(device: &Device, mut each: impl FnMut(&str)) {
+    if *device == cpu() { each("cpu") } else { on_every_path(each) }
 }
 
 fn expectations_agree(name: &str, found: Expectation, twin: Expectation, tolerance: f32) {
@@ -166,7 +158,7 @@ fn expectations_agree(name: &str, found: Expectation, twin: Expectation, toleran
 #[test]
 fn expectation_kernels_agree_with_tensors_everywhere() {
     for (device, tolerance) in [(cpu(), 1e-5), (gpu(), 1e-4)] {
-        on_both_paths(|path| {
+        on_every_path_of(&device, |path| {
             for (tokens, codes, size, top) in
                 [(1, 3, 1, 1), (5, 37, 4, 8), (3, 257, 17, 16), (2, 1000, 64, 8), (130, 65, 2, 3)]
             {
@@ -188,7 +180,9 @@ fn expectation_kernels_agree_with_tensors_everywhere() {
                 for (mask, top) in [(None, top.min(codes)), (Some(&mask), few)] {
                     for guidance in [None, Some((unguided.clone(), 2.5))] {
                         let mixed = match &guidance {
-                            Some((u, scale)) => u.clone() + (logits.clone() - u.clone()) * *scale,
+                            Some((u, scale)) => {
+                                kernels::plain_guided(logits.clone(), u.clone(), *scale)
+                            }
                             None => logits.clone(),
                         };
                         let found = kernels::categorical_expectation_guided(
@@ -238,52 +232,130 @@ fn expectation_kernels_agree_with_tensors_everywhere() {
     }
 }
 
-/// A GPU's f16 logits, as they are stored.
+/// The golden hard cases, with guidance and masks laid over them: infinities, ties, tau of 1e-6.
+#[test]
+fn hard_cases_under_guidance_and_masks_agree_with_tensors() {
+    let file = golden("categorical_expectation.safetensors");
+    for (device, tolerance) in [(cpu(), 1e-5), (gpu(), 1e-4)] {
+        on_every_path_of(&device, |path| {
+            for case in 0..7 {
+                let (shape, logits) = file.floats_as_stored(&format!("{case}.logits")).unwrap();
+                let logits = Tensor::<2>::from_data(TensorData::new(logits, shape), &device);
+                let codebook: Tensor<2> = tensor(&file, &format!("{case}.codebook"), &device);
+                let temperature = file.floats(&format!("{case}.temperature")).unwrap().1[0];
+                let [tokens, codes] = logits.dims();
+                let noise = Stream::new(3, case).normals(tokens * codes);
+                let unguided = TensorData::new(noise, [tokens, codes]);
+                let unguided = Tensor::<2>::from_data(unguided, &device);
+                let mut mask = TokenMask::new(tokens, codes);
+                let best = host(logits.clone().argmax(1).float());
+                // The likeliest code of the first token is banned, and the last token pinned.
+                mask.ban(0, best[0] as u32);
+                if tokens > 1 {
+                    mask.pin(tokens - 1, best[tokens - 1] as u32);
+                }
+                for scale in [1.5, -0.5] {
+                    let mixed = kernels::plain_guided(logits.clone(), unguided.clone(), scale);
+                    let guidance = Some((unguided.clone(), scale));
+                    let found = kernels::categorical_expectation_guided(
+                        logits.clone(),
+                        guidance,
+                        temperature,
+                        codebook.clone(),
+                        2,
+                        Some(&mask),
+                    );
+                    let twin = kernels::plain_expectation(
+                        mixed,
+                        temperature,
+                        codebook.clone(),
+                        2,
+                        Some(&mask),
+                    );
+                    let name = format!("case {case}, guidance {scale}, {path}");
+                    let compare = |what: &str, found: Tensor<2>, twin: Tensor<2>| {
+                        check(&format!("{name}: {what}"), "", &host(found), &host(twin), tolerance);
+                    };
+                    compare("mean", found.mean, twin.mean);
+                    compare("entropy", found.entropy, twin.entropy);
+                    compare("log Z", found.log_z, twin.log_z);
+                    compare("probabilities", found.top_probs, twin.top_probs);
+                }
+            }
+        });
+    }
+}
+
+/// Logits of 16 bits, as they are stored, on both devices.
 #[test]
 fn half_logits_are_read_as_they_are() {
-    let device = gpu();
-    if !purrscope::device::adapters().first().is_some_and(|adapter| adapter.half_floats) {
-        println!("the adapter has no 16-bit floats");
-        return;
+    let halves = purrscope::device::adapters().first().is_some_and(|adapter| adapter.half_floats);
+    println!("the adapter has 16-bit floats: {halves}");
+    let devices = [Some(cpu()), halves.then(gpu)];
+    for device in devices.into_iter().flatten() {
+        on_every_path_of(&device, |path| {
+            let values = Stream::new(8, 8).normals(3 * 200);
+            let logits = Tensor::<2>::from_data(TensorData::new(values, [3, 200]), &device);
+            let half = logits.cast(burn::tensor::FloatDType::F16);
+            let full = half.clone().cast(burn::tensor::FloatDType::F32);
+            let codebook = random(4, 1.0, [200, 4]).inner().to_data();
+            let codebook = Tensor::<2>::from_data(codebook, &device);
+            let twin = |logits| kernels::plain_expectation(logits, 0.9, codebook.clone(), 8, None);
+            let found =
+                kernels::categorical_expectation(half.clone(), 0.9, codebook.clone(), 8, None);
+            expectations_agree(&format!("f16, {path}"), found, twin(full.clone()), 1e-4);
+            let unguided = half.clone().flip([1]);
+            let mixed = kernels::plain_guided(full.clone(), full.flip([1]), 2.0);
+            let found = kernels::categorical_expectation_guided(
+                half,
+                Some((unguided, 2.0)),
+                0.9,
+                codebook.clone(),
+                8,
+                None,
+            );
+            expectations_agree(&format!("f16, guided, {path}"), found, twin(mixed), 1e-4);
+        });
     }
-    let values = Stream::new(8, 8).normals(3 * 200);
-    let logits = Tensor::<2>::from_data(TensorData::new(values, [3, 200]), &device);
-    let half = logits.cast(burn::tensor::FloatDType::F16);
-    let full = half.clone().cast(burn::tensor::FloatDType::F32);
-    let codebook = random(4, 1.0, [200, 4]).inner().to_data();
-    let codebook = Tensor::<2>::from_data(codebook, &device);
-    let found = kernels::categorical_expectation(half, 0.9, codebook.clone(), 8, None);
-    let twin = kernels::plain_expectation(full, 0.9, codebook, 8, None);
-    expectations_agree("f16", found, twin, 1e-4);
 }
 
 #[test]
 fn nearest_codes_agree_with_tensors_and_ties_go_to_the_lowest() {
     for device in [cpu(), gpu()] {
-        for (tokens, codes, size) in [(1, 2, 1), (37, 101, 8), (130, 63, 3)] {
+        on_every_path_of(&device, |path| nearest_on(&device, path));
+    }
+}
+
+fn nearest_on(device: &Device, path: &str) {
+    let list =
+        |codes: Tensor<2, Int>| codes.into_data_as::<i64>().iter::<i64>().collect::<Vec<_>>();
+    for (tokens, codes, size) in [(1, 2, 1), (37, 101, 8), (130, 63, 3), (5, 600, 64)] {
+        for unit in [false, true] {
             let make = |seed: u64, shape: [usize; 2]| {
                 let values = Stream::new(seed, 6).normals(shape[0] * shape[1]);
-                Tensor::<2>::from_data(TensorData::new(values, shape), &device)
+                Tensor::<2>::from_data(TensorData::new(values, shape), device)
             };
             let (latents, codebook) = (make(1, [tokens, size]), make(2, [codes, size]));
-            let (found, distances) = kernels::nearest_codes(latents.clone(), codebook.clone());
-            let (twin, twin_distances) = kernels::plain_nearest_codes(latents, codebook);
-            let list = |codes: Tensor<2, Int>| {
-                codes.into_data_as::<i64>().iter::<i64>().collect::<Vec<_>>()
-            };
-            assert_eq!(list(found), list(twin), "[{tokens}, {codes}], {size}");
-            check("nearest code: distance", "both", &host(distances), &host(twin_distances), 1e-4);
+            let (found, distances) =
+                kernels::nearest_codes(latents.clone(), codebook.clone(), unit);
+            let (twin, twin_distances) = kernels::plain_nearest_codes(latents, codebook, unit);
+            assert_eq!(list(found), list(twin), "[{tokens}, {codes}], {size}, {unit}, {path}");
+            check("nearest code: distance", path, &host(distances), &host(twin_distances), 1e-4);
         }
-        // Codes 3, 70 and 140 are the same; so are 0 and 1.
-        let mut rows = vec![5.0f32; 2 * 150];
-        for same in [3, 70, 140] {
-            rows[2 * same..2 * same + 2].copy_from_slice(&[1.0, 0.0]);
-        }
-        let codebook = Tensor::<2>::from_data(TensorData::new(rows, [150, 2]), &device);
-        let latents = TensorData::new(vec![0.9f32, 0.1, 9.0, 9.0], [2, 2]);
-        let (found, _) = kernels::nearest_codes(Tensor::from_data(latents, &device), codebook);
-        assert_eq!(found.into_data_as::<i64>().iter::<i64>().collect::<Vec<_>>(), [3, 0]);
     }
+    // Codes 3, 70 and 140 are the same; so are 0 and 1.
+    let mut rows = vec![5.0f32; 2 * 150];
+    for same in [3, 70, 140] {
+        rows[2 * same..2 * same + 2].copy_from_slice(&[1.0, 0.0]);
+    }
+    let codebook = Tensor::<2>::from_data(TensorData::new(rows, [150, 2]), device);
+    let latents = TensorData::new(vec![0.9f32, 0.1, 9.0, 9.0, 0.0, 0.0], [3, 2]);
+    let latents = Tensor::<2>::from_data(latents, device);
+    let (found, _) = kernels::nearest_codes(latents.clone(), codebook.clone(), false);
+    assert_eq!(list(found), [3, 0, 3], "{path}");
+    // A latent of length 0 stays where it is.
+    let (found, _) = kernels::nearest_codes(latents, codebook, true);
+    assert_eq!(list(found), [3, 3, 3], "{path}");
 }
 
 /// Loss and gradient on the GPU: against tensors, and on logits that are hard.
@@ -312,4 +384,54 @@ fn code_loss_on_the_gpu_agrees_with_tensors() {
     let logits = Tensor::<2>::from_data(TensorData::new(values, [1, 4]), &gpu());
     let codes = Tensor::<1, Int>::from_data([1i64].as_slice(), &gpu());
     assert_eq!(host(kernels::code_loss(logits, codes)), [1e4, 1e4]);
+}
+
+/// Pixels made on the GPU against those made in Rust, and those against pictures.
+#[test]
+fn pixels_are_the_same_on_every_device() {
+    let [batch, height, width] = [2, 5, 67];
+    let values = Stream::new(1, 3).normals(batch * 3 * height * width);
+    let entropy: Vec<f32> =
+        Stream::new(2, 3).normals(batch * height * width).iter().map(|x| x.abs()).collect();
+    let codes = |seed: u64| {
+        let mut stream = Stream::new(seed, 3);
+        (0..batch * height * width).map(|_| stream.below(2) as i64).collect::<Vec<_>>()
+    };
+    let (before, after) = (codes(3), codes(4));
+    let ramp: Vec<[u8; 4]> = (0..=255).map(|i| [i, 255 - i, i / 2, 255]).collect();
+    let mark = [9, 8, 7, 200];
+    let on = |device: &Device| {
+        let images = TensorData::new(values.clone(), [batch, 3, height, width]);
+        let numbers = TensorData::new(entropy.clone(), [batch, height, width]);
+        let grid = |codes: &[i64]| {
+            let data = TensorData::new(codes.to_vec(), [batch, height, width]);
+            Tensor::<3, Int>::from_data(data, device)
+        };
+        let pictures = Pixels::of_pictures(Tensor::from_data(images, device));
+        assert_eq!([pictures.batch(), pictures.height(), pictures.width], [batch, height, width]);
+        let ramp = Pixels::of_ramp(Tensor::from_data(numbers, device), 2.0, &ramp);
+        let changes = Pixels::of_changes(grid(&before), grid(&after), mark);
+        [pictures, ramp, changes].map(|pixels| pixels.to_bytes())
+    };
+    let [pictures, ramped, changes] = on(&cpu());
+    let [gpu_pictures, gpu_ramped, gpu_changes] = on(&gpu());
+    let near = |a: &[u8], b: &[u8]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= 1)
+    };
+    assert!(near(&pictures, &gpu_pictures), "pictures");
+    assert!(near(&ramped, &gpu_ramped), "ramp");
+    assert_eq!(changes, gpu_changes, "changes");
+
+    let images = TensorData::new(values, [batch, 3, height, width]);
+    let rgb = purrscope::model::to_pictures(Tensor::from_data(images, &cpu()));
+    let expected: Vec<u8> = rgb
+        .iter()
+        .flat_map(|picture| picture.pixels())
+        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255])
+        .collect();
+    assert_eq!(pictures, expected);
+    let marks = changes.chunks_exact(4).zip(before.iter().zip(&after));
+    for (pixel, (before, after)) in marks {
+        assert_eq!(pixel, if before == after { [0; 4] } else { mark });
+    }
 }

@@ -2,9 +2,11 @@
 
 mod cli;
 mod golden;
+mod head;
 mod hostile;
 mod import;
 mod kernels;
+mod lost;
 mod portability;
 mod reference;
 mod shards;

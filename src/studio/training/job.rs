@@ -78,7 +78,7 @@ impl Job {
             let ended = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
                 Err(format!(
                     "the training broke off ({}); its last checkpoint is whole",
-                    crate::studio::engine::panic_text(panic.as_ref())
+                    crate::studio::engine::panic_line(panic.as_ref())
                 ))
             });
             tell(News::Ended(ended));

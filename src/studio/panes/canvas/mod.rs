@@ -14,15 +14,15 @@ mod toolbar;
 mod tools;
 
 use egui::{
-    Align, Color32, Layout, Pos2, Rect, Response, Role, Sense, Ui, UiBuilder, Vec2, WidgetInfo,
-    pos2, vec2,
+    Align, Color32, Layout, Pos2, Rect, Response, Role, Sense, TextureHandle, Ui, UiBuilder, Vec2,
+    WidgetInfo, pos2, vec2,
 };
 use serde::{Deserialize, Serialize};
 
 use self::camera::{Camera, Placement, Sheet};
 use self::marks::outline;
 use self::overlays::OverlayKey;
-use self::textures::{Filter, Textures};
+use self::textures::{Filter, SHARP_FROM, Textures};
 use self::tools::Stroke;
 use crate::flow::LatentShape;
 use crate::studio::engine::{PictureKey, RunId, View};
@@ -71,6 +71,9 @@ pub struct CanvasState {
     stroke: Option<Stroke>,
     #[serde(skip)]
     pictures: Textures<(PictureKey, Filter)>,
+    /// What was drawn last, until something else is known.
+    #[serde(skip)]
+    latest: Option<Pictures>,
     #[serde(skip)]
     overlays: Textures<OverlayKey>,
 }
@@ -89,6 +92,7 @@ impl Default for CanvasState {
             hovered: None,
             stroke: None,
             pictures: Textures::default(),
+            latest: None,
             overlays: Textures::default(),
         }
     }
@@ -214,7 +218,9 @@ fn upload(ui: &Ui, state: &mut StudioState, scene: &Scene, placement: &Placement
     let shown = state.shown();
     let canvas = &mut state.canvas;
     let Some((key, images)) = &scene.current else { return };
-    if let Some(images) = images.host() {
+    if images.on_device().is_none()
+        && let Some(images) = images.host()
+    {
         let filter = match canvas.sharp {
             true => Filter::sharp(placement.camera.zoom * ui.pixels_per_point()),
             false => Filter::Smooth,
@@ -222,6 +228,7 @@ fn upload(ui: &Ui, state: &mut StudioState, scene: &Scene, placement: &Placement
         let images = images.iter().map(|image| filter.enlarge(image));
         canvas.pictures.update(ui.ctx(), (*key, filter), "picture", filter.options(), images);
     }
+    canvas.latest = Some(images.clone());
     if let (Some(run), Some(shown), false) = (&state.run, &shown, scene.subject) {
         overlays::update(ui, canvas, &state.draft, run, *key, shown);
     }
@@ -232,11 +239,20 @@ fn draw(ui: &Ui, canvas: &CanvasState, scene: &Scene, placement: &Placement) {
     if scene.subject && scene.current.is_none() {
         return;
     }
+    // Pictures that never left the GPU are drawn as they are there.
+    let on_device = canvas.latest.as_ref().and_then(Pictures::on_device).map(|pictures| {
+        let hard = canvas.sharp && placement.camera.zoom * ui.pixels_per_point() > SHARP_FROM;
+        pictures.ids(hard)
+    });
     let veil = Color32::from_white_alpha((canvas.opacity * 255.0) as u8);
     for index in 0..scene.shape.batch {
         let rect = placement.picture(index);
-        if let Some(texture) = canvas.pictures.handles.get(index) {
-            ui.painter().image(texture.id(), rect, UNIT, Color32::WHITE);
+        let texture = match on_device {
+            Some(ids) => ids.get(index).copied(),
+            None => canvas.pictures.handles.get(index).map(TextureHandle::id),
+        };
+        if let Some(texture) = texture {
+            ui.painter().image(texture, rect, UNIT, Color32::WHITE);
         }
         if let (true, Some(texture)) =
             (canvas.overlay != Overlay::None && !scene.subject, canvas.overlays.handles.get(index))

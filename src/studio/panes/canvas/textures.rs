@@ -6,7 +6,7 @@ use image::RgbImage;
 use crate::studio::pictures::Pictures;
 
 /// Enlargement beyond which pictures are shown with hard pixels.
-const SHARP_FROM: f32 = 2.0;
+pub(super) const SHARP_FROM: f32 = 2.0;
 
 /// Textures of one batch, uploaded again when their key changes.
 pub(super) struct Textures<K> {

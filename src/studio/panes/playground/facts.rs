@@ -122,14 +122,7 @@ fn curves(ui: &mut Ui, playground: &mut Playground, flow: &Flow) {
             let (rect, _) = ui.allocate_exact_size(vec2(5.0 * GRID, 4.0 * GRID), Sense::hover());
             let (ends, stroke) =
                 ([rect.left_center(), rect.right_center()], Stroke::new(2.0, curve.colour));
-            match curve.dash {
-                Dash::Solid => {
-                    ui.painter().line_segment(ends, stroke);
-                }
-                Dash::Dashed => {
-                    ui.painter().extend(egui::Shape::dashed_line(&ends, stroke, 5.0, 3.0));
-                }
-            }
+            curve.dash.paint(ui.painter(), ends.to_vec(), stroke);
             ui.label(theme::section(ui, name));
             ui.add_space(2.0 * GRID);
         }
