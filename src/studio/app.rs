@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::dock::Dock;
 use super::draft::Draft;
 use super::engine::{Engine, ModelSource, View};
-use super::export::{Destination, Dialogs, Reply};
+use super::export::{Destination, Dialogs, Export, Reply};
 use super::frames::FrameTimes;
 use super::jobs::Wake;
 use super::measure::Measurement;
@@ -153,6 +153,9 @@ impl StudioApp {
         let dropped = ctx.input(|input| {
             input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect::<Vec<_>>()
         });
+        if let Some(path) = self.state.inpaint.wants_picture.take() {
+            self.dialogs.read_picture(ctx, path);
+        }
         if std::mem::take(&mut self.state.inpaint.wants_file) {
             self.dialogs.open_picture(ctx);
         }
@@ -194,6 +197,13 @@ impl StudioApp {
         }
         if pressed(Modifiers::COMMAND, Key::Z) {
             self.state.undo();
+        }
+        if pressed(Modifiers::COMMAND | Modifiers::SHIFT, Key::S) {
+            let picture = self.state.selected.map_or(0, |token| token.image);
+            self.state.export(Export::Picture(picture));
+        }
+        if pressed(Modifiers::COMMAND, Key::S) {
+            self.state.keep();
         }
         if pressed(Modifiers::COMMAND, Key::O) {
             self.dialogs.open_model(ctx);

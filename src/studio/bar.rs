@@ -10,7 +10,7 @@ use egui::{
 use super::app::StudioApp;
 use super::export;
 use super::pages::Page;
-use super::panes::{Pane, canvas};
+use super::panes::Pane;
 use super::theme::{self, GRID, PANE_MARGIN, palette};
 use super::widgets::job_strip;
 
@@ -87,7 +87,9 @@ fn file_menu(ui: &mut Ui, app: &mut StudioApp) {
         app.state.load_model(super::engine::ModelSource::Embedded);
     }
     ui.separator();
-    save_menu(ui, app);
+    if item(ui, "Keep in the gallery", command(Key::S), app.state.has_pictures()) {
+        app.state.keep();
+    }
     ui.add_enabled_ui(app.state.run.is_some(), |ui| {
         ui.menu_button("Export", |ui| export::export_menu(ui, &mut app.state));
     });
@@ -107,44 +109,6 @@ fn recent_menu(ui: &mut Ui, app: &mut StudioApp, recent: &[PathBuf]) {
     ui.separator();
     if ui.button("Forget these").clicked() {
         app.state.recent.clear();
-    }
-}
-
-fn save_menu(ui: &mut Ui, app: &mut StudioApp) {
-    ui.add_enabled_ui(app.state.has_pictures(), |ui| {
-        ui.menu_button("Save PNG", |ui| {
-            let count = app.state.run.as_ref().map_or(0, |run| run.settings.labels.len());
-            for index in 0..count {
-                let name = format!("Picture {}", index + 1);
-                let button = ui.button(name).accessible_name(format!("Save picture {}", index + 1));
-                if button.clicked() {
-                    save(ui, app, Some(index));
-                }
-            }
-            if count > 1 && ui.button("All on one sheet").clicked() {
-                save(ui, app, None);
-            }
-        });
-    });
-}
-
-/// Saves a picture of the shown step, or all on a sheet.
-fn save(ui: &Ui, app: &mut StudioApp, picture: Option<usize>) {
-    let Some((_, pictures)) = app.state.pictures() else { return };
-    let Some(run) = &app.state.run else { return };
-    let image = match picture {
-        Some(index) => pictures.host().and_then(|pictures| pictures.get(index)).cloned(),
-        None => canvas::contact_sheet(&pictures),
-    };
-    match (image, export::settings_json(run, app.state.position, picture)) {
-        (Some(image), Ok(settings)) => {
-            let name = export::file_name(run, app.state.position, picture);
-            app.dialogs.save_png(ui.ctx(), &name, image, settings);
-        }
-        (_, Err(error)) => {
-            app.state.notices.error(format!("The settings could not be written down: {error}."));
-        }
-        (None, _) => {}
     }
 }
 

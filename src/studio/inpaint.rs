@@ -4,6 +4,8 @@
 //! A region of its tokens is free; every token outside is pinned to the code that it has, in as many
 //! pictures as seeds are tried.
 
+use std::path::PathBuf;
+
 use image::RgbImage;
 
 use super::draft::Draft;
@@ -109,6 +111,8 @@ pub struct Inpaint {
     pub original: bool,
     /// Whether a picture file is to be asked for.
     pub wants_file: bool,
+    /// A picture that is to be read.
+    pub wants_picture: Option<PathBuf>,
     subject: Option<Subject>,
     /// Number of the subject, rising, for textures.
     serial: u64,
@@ -125,6 +129,7 @@ impl Default for Inpaint {
             seeds: 4,
             original: false,
             wants_file: false,
+            wants_picture: None,
             subject: None,
             serial: 0,
             encoding: None,

@@ -31,7 +31,11 @@ pub mod pictures;
 pub mod playground;
 pub mod present;
 pub mod presets;
+#[cfg(test)]
+mod random;
 pub mod run;
+#[cfg(test)]
+mod snapshots;
 pub mod state;
 pub mod sweep;
 #[cfg(test)]

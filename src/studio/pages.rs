@@ -10,6 +10,7 @@ use super::bar;
 use super::frames::resident_memory;
 use super::notices::{Entry, Level};
 use super::panes::Pane;
+use super::run::Run;
 use super::theme::{self, GRID, palette};
 
 /// A page over the whole window.
@@ -34,7 +35,7 @@ const KEYS: &[(&str, &str)] = &[
     ("Right drag", "Move the canvas while a tool paints; so does Space"),
     ("Click", "Choose a token; Shift and arrows move the choice"),
     ("Ctrl Z", "Undo a setting; Ctrl Shift Z to redo"),
-    ("Ctrl S", "Keep the pictures on show in the gallery"),
+    ("Ctrl S", "Keep the pictures on show in the gallery; Ctrl Shift S exports one"),
     ("Ctrl O", "Open a model, a picture or a trajectory"),
     ("Ctrl + -", "Scale the interface"),
     ("Drop", "A model to open it; a picture, settings or a trajectory made here to make it again"),
@@ -106,6 +107,9 @@ fn banner(ctx: &Context, app: &mut StudioApp) {
 
 /// What to do first, until it was read.
 fn hint(ctx: &Context, app: &mut StudioApp) {
+    // Who has asked a token of a run of their own has found the way.
+    let found = |run: &Run| run.id > 1 && run.end.is_some();
+    app.greeted |= app.state.selected.is_some() && app.state.run.as_ref().is_some_and(found);
     if app.greeted || app.page.is_some() {
         return;
     }
@@ -118,7 +122,7 @@ fn hint(ctx: &Context, app: &mut StudioApp) {
                 .inner_margin(Margin::symmetric(20, 16))
                 .stroke(Stroke::new(1.0, accent));
             frame.show(ui, |ui| {
-                ui.set_max_width(56.0 * GRID);
+                ui.set_width(60.0 * GRID);
                 ui.label(RichText::new("First steps").color(accent));
                 for (number, text) in [
                     ("1", "Generate makes pictures of the class on the left, step by step."),
@@ -131,7 +135,7 @@ fn hint(ctx: &Context, app: &mut StudioApp) {
                 ] {
                     ui.horizontal_top(|ui| {
                         ui.label(theme::number(ui, number));
-                        ui.label(text);
+                        ui.add(egui::Label::new(text).wrap());
                     });
                 }
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

@@ -1,5 +1,6 @@
 //! The window, driven by the names that a screen reader reads.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use egui::{Key, Role, vec2};
@@ -15,6 +16,11 @@ use super::panes::canvas::Overlay;
 pub(crate) type Window = Harness<'static, StudioApp>;
 
 pub(crate) fn window_with(worker: FakeWorker) -> Window {
+    window_keeping(worker, None)
+}
+
+/// As [`window_with`], with a folder for its gallery.
+pub(crate) fn window_keeping(worker: FakeWorker, gallery: Option<PathBuf>) -> Window {
     Harness::builder()
         .with_size(vec2(1440.0, 900.0))
         .with_step_dt(1.0 / 30.0)
@@ -23,7 +29,12 @@ pub(crate) fn window_with(worker: FakeWorker) -> Window {
             let ctx = creation.egui_ctx.clone();
             let wake = move || ctx.request_repaint();
             let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
-            StudioApp::new(&creation.egui_ctx, None, engine, ModelSource::Embedded)
+            let ctx = &creation.egui_ctx;
+            let mut app = StudioApp::new(ctx, None, engine, ModelSource::Embedded);
+            if let Some(folder) = gallery {
+                app.open_gallery(folder);
+            }
+            app
         })
 }
 

@@ -25,7 +25,9 @@ pub use self::restored::{Kind, Restored, is_trajectory, parse};
 use super::run::{Run, class_name, class_of};
 use super::state::StudioState;
 use crate::flow::{Branch, RunRecord, SampleSettings};
-use crate::io::{atomic, png};
+use crate::io::atomic;
+#[cfg(test)]
+use crate::io::png;
 
 /// A dialog that closes sooner than this was never seen.
 const SEEN_AFTER: Duration = Duration::from_millis(150);
@@ -140,6 +142,7 @@ pub fn plain(text: &str) -> String {
     if text.is_empty() { "picture".to_owned() } else { text }
 }
 
+#[cfg(test)]
 /// Writes a picture with its settings inside.
 ///
 /// # Errors
@@ -224,26 +227,6 @@ impl Dialogs {
             None => Err(format!("{NO_DIALOG}. Files can also be dropped on this window.")),
         };
         self.ask(ctx, dialog.pick_file(), chosen);
-    }
-
-    /// Asks where to write a picture, and writes it; to the folder of pictures where no dialog can
-    /// be shown.
-    pub fn save_png(&self, ctx: &egui::Context, name: &str, image: RgbImage, settings: String) {
-        let dialog = AsyncFileDialog::new()
-            .set_title("Save the picture")
-            .set_file_name(name)
-            .add_filter("PNG picture", &["png"]);
-        let name = name.to_owned();
-        let write = move |path: Option<PathBuf>| {
-            let path = match path {
-                Some(path) => path.with_extension("png"),
-                None => unused_name(&pictures_folder(), &name),
-            };
-            write_png(&path, &image, &settings)
-                .map_err(|error| format!("{} was not written: {error}.", path.display()))?;
-            Ok(Reply::Saved(path))
-        };
-        self.ask(ctx, dialog.save_file(), write);
     }
 
     /// Asks where a file called `name` is to go, and writes what `make` gives: whole or not at all.

@@ -113,9 +113,7 @@ fn about(ui: &mut Ui, model: &ModelInfo) {
     ];
     Grid::new("about the model").num_columns(2).spacing([4.0 * GRID, GRID]).show(ui, |ui| {
         for (name, value, hint) in lines.iter().filter(|(_, value, _)| !value.is_empty()) {
-            ui.with_layout(Layout::left_to_right(Align::Min), |ui| {
-                ui.label(theme::weak(ui, *name)).on_hover_text(*hint);
-            });
+            ui.label(theme::weak(ui, *name)).on_hover_text(*hint);
             ui.add(Label::new(value).wrap()).on_hover_text(*hint);
             ui.end_row();
         }

@@ -87,6 +87,15 @@ impl GalleryPane {
                     *action = Some(Action::Restore(restored));
                 }
             }
+            if let [name] = &self.chosen[..]
+                && let Some(path) = gallery.path(name)
+                && ui
+                    .button("Change a part")
+                    .on_hover_text("Paints a region of it on the canvas, to make that anew")
+                    .clicked()
+            {
+                *action = Some(Action::Inpaint(path));
+            }
             if self.chosen.len() == 2
                 && ui
                     .button("Compare")

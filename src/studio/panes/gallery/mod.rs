@@ -14,6 +14,8 @@ use self::compare::Compare;
 use self::thumbs::Thumbs;
 use crate::studio::export::Restored;
 use crate::studio::gallery::Gallery;
+use crate::studio::panes::Pane;
+use crate::studio::panes::canvas::Tool;
 use crate::studio::state::{StudioState, count};
 use crate::studio::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::widgets::{choice, empty_state};
@@ -68,6 +70,7 @@ impl Size {
 enum Action {
     Restore(Box<Restored>),
     Export(Vec<PathBuf>),
+    Inpaint(PathBuf),
 }
 
 /// Shows the pane.
@@ -97,6 +100,11 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
     match action {
         Some(Action::Restore(restored)) => state.restore(&restored),
         Some(Action::Export(files)) => state.export_copies(files),
+        Some(Action::Inpaint(path)) => {
+            state.canvas.tool = Tool::Region;
+            state.inpaint.wants_picture = Some(path);
+            state.wanted_pane = Some(Pane::Canvas);
+        }
         None => {}
     }
 }

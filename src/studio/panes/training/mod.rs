@@ -11,6 +11,7 @@ use egui::{
     Align, Button, Color32, Label, Layout, ProgressBar, RichText, Sense, Stroke, TextEdit, Ui, vec2,
 };
 
+use crate::studio::engine::ModelSource;
 use crate::studio::state::StudioState;
 use crate::studio::theme::{self, GRID, palette};
 use crate::studio::training::{Outcome, Plan, RunView, Training};
@@ -50,7 +51,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
         });
     }
     if let Some(model) = wanted {
-        state.open_file(model);
+        state.load_model(ModelSource::File(model));
     }
 }
 
