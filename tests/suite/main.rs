@@ -13,6 +13,7 @@ mod shards;
 mod solvers;
 mod torch_writer;
 mod training;
+mod window;
 
 /// Devices and comparisons that several modules share.
 mod common;
