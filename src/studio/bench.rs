@@ -55,7 +55,7 @@ impl Bench {
     }
 
     pub fn until(&mut self, done: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !done(self) {
             assert!(Instant::now() < deadline, "it never came: {:?}", self.state.notices.log);
             std::thread::sleep(Duration::from_millis(1));

@@ -347,7 +347,7 @@ impl Engine {
     /// Waits for the next event, for tests.
     #[cfg(test)]
     pub fn wait(&self) -> Event {
-        self.events.recv_timeout(Duration::from_secs(20)).unwrap()
+        self.events.recv_timeout(Duration::from_secs(60)).unwrap()
     }
 }
 

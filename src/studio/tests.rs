@@ -40,7 +40,7 @@ pub(crate) fn window_keeping(worker: FakeWorker, gallery: Option<PathBuf>) -> Wi
 
 /// Shows frames until `done` holds.
 pub(crate) fn wait_until(window: &mut Window, done: impl Fn(&StudioApp) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done(window.state()) {
         assert!(Instant::now() < deadline, "it never came");
         std::thread::sleep(Duration::from_millis(2));

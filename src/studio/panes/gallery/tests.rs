@@ -53,7 +53,7 @@ fn pane(size: egui::Vec2) -> Pane {
 }
 
 fn wait(pane: &mut Pane, done: impl Fn(&Pane) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done(pane) {
         assert!(Instant::now() < deadline, "it never came");
         std::thread::sleep(Duration::from_millis(2));
@@ -292,7 +292,7 @@ fn the_menu_of_exports_and_the_jobs() {
         menu.get_by_label(name).click();
         menu.run_steps(2);
     }
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while menu.state().exported().len() < 6 {
         assert!(Instant::now() < deadline, "{:?}", menu.state().errors());
         std::thread::sleep(Duration::from_millis(2));
