@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes the pictures in docs/: a row of samples, a generation as a GIF, and screenshots of the studio.
+# Makes the pictures in docs/: a row of samples, generations as GIFs, a sweep, and a screenshot of every pane.
 # Needs a release build, Xvfb, xdotool and ImageMagick (./x test installs them).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-program=${CARGO_TARGET_DIR:-target}/release/purrscope
+program=$(realpath "${CARGO_TARGET_DIR:-target}")/release/purrscope
 work=$(mktemp -d)
-export HOME=$work XDG_RUNTIME_DIR=$work # settings of other runs stay out of the pictures
+export HOME=$work XDG_RUNTIME_DIR=$work PURRSCOPE_GALLERY=$work/gallery # nothing of other sessions is in the pictures
 mkdir -p docs
 
 "$program" sample --labels 4,1,8,6,14,7,15,18,21,23,30,32 --seed 5 --steps 40 --cfg 2 --out "$work/row"
@@ -19,14 +19,46 @@ trap 'kill $server 2>/dev/null || true; rm -rf "$work"' EXIT
 for _ in $(seq 50); do [ -s "$work/display" ] && break; sleep 0.1; done
 DISPLAY=:$(cat "$work/display")
 export DISPLAY
-"$program" >/dev/null 2>&1 &
+(cd "$work" && exec "$program" --device cpu >/dev/null 2>&1) &
 app=$!
-shot() { import -window root "docs/$1.png"; }
-sleep 3.5; shot studio-running
+press() { for key in "$@"; do xdotool key "$key"; sleep 0.3; done; }
+click() { xdotool mousemove "$1" "$2" click 1; sleep "${3:-0.7}"; }
+shot() { import -window root -strip -define png:compression-level=9 "docs/$1.png"; }
+wide() { click "$1" 62 1.5; }
+
 for _ in $(seq 60); do sleep 1; xdotool search --name Purrscope windowfocus 2>/dev/null && break; done
-sleep 6; shot studio-finished
-xdotool mousemove 600 220 click 1; sleep 2
-for _ in 1 2 3 4 5 6 7 8 9 10; do xdotool key Left; sleep 0.3; done
-xdotool mousemove 650 95 click 1; sleep 1; xdotool mousemove 625 157 click 1; sleep 1 # overlay: entropy
-xdotool mousemove 760 640; sleep 1; shot studio
+sleep 6
+click 1384 850        # the hint was read
+click 628 234         # a token of the first picture
+for _ in $(seq 11); do press Left; done
+press 5               # entropy over the pictures
+xdotool mousemove 760 640; sleep 1.5; shot studio
+
+# A generation in the window, one picture a step.
+press 4 End; click 70 340 0.2
+press g
+for frame in $(seq -w 0 17); do sleep 0.12; import -window root "$work/frame-$frame.png"; done
+sleep 4; import -window root "$work/frame-18.png"
+convert -delay 18 "$work"/frame-0*.png "$work"/frame-1[0-7].png -delay 200 "$work/frame-18.png" -resize 960x -colors 96 \
+    -layers OptimizePlus -loop 0 docs/studio.gif
+
+press s r             # the region tool: paint a part of the first picture
+for y in 215 240 265; do
+    xdotool mousemove 570 $y; sleep 0.1; xdotool mousedown 1; sleep 0.1
+    for x in 580 590 600 610 620 630 640 650 660; do xdotool mousemove $x $y; sleep 0.03; done
+    xdotool mouseup 1; sleep 0.2
+done
+sleep 0.5; shot pane-region
+press v
+wide 396; click 410 190; shot pane-gallery
+xdotool keydown ctrl; click 550 190; xdotool keyup ctrl
+wide 462; sleep 5; shot pane-codebook
+wide 527; click 368 168 45; shot pane-sweep
+wide 596; sleep 3; shot pane-playground
+wide 339
+click 1219 62; shot pane-model
+mkdir -p "$work/flow"; cp assets/recipe/flow.jsonl "$work/flow/metrics.jsonl"
+click 1278 62; click 1215 264; xdotool type "$work/flow"; sleep 0.5; click 1326 264 2; shot pane-training
+click 1329 62; shot pane-log
+click 1158 62
 kill $app

@@ -80,31 +80,45 @@ fn hint(figure: &str) -> &'static str {
 }
 
 fn head(ui: &mut Ui, training: &mut Training, names: &BTreeSet<&String>) {
-    ui.horizontal_wrapped(|ui| {
-        ComboBox::from_id_salt("figure")
-            .selected_text(words(&training.curves.figure))
-            .width(40.0 * GRID)
-            .show_ui(ui, |ui| {
-                for name in names {
-                    let chosen = &mut training.curves.figure;
-                    ui.selectable_value(chosen, (*name).clone(), words(name))
-                        .on_hover_text(hint(name));
-                }
-            })
-            .response
-            .on_hover_text(hint(&training.curves.figure))
-            .accessible_name("Figure");
-        ui.add_space(2.0 * GRID);
-        let hint = "How strongly curves are smoothed; what lies faintly behind them is not.";
-        let label = ui.label("Smoothing").on_hover_text(hint);
-        ui.spacing_mut().slider_width = 28.0 * GRID;
-        let slider = Slider::new(&mut training.curves.smoothing, 1.0..=200.0);
-        ui.add(slider.logarithmic(true).show_value(false))
-            .labelled_by(label.id)
-            .on_hover_text(hint);
+    /// A pane narrower than this has smoothing on a line of its own.
+    const NARROW: f32 = 110.0 * GRID;
+    let wide = ui.available_width() > NARROW;
+    ui.horizontal(|ui| {
+        figure(ui, training, names);
         ui.checkbox(&mut training.curves.log, "Log axis")
             .on_hover_text("Equal factors take equal room; values of 0 are left out.");
+        if wide {
+            ui.add_space(2.0 * GRID);
+            smoothing(ui, training);
+        }
     });
+    if !wide {
+        ui.horizontal(|ui| smoothing(ui, training));
+    }
+}
+
+/// Chooses what is shown large.
+fn figure(ui: &mut Ui, training: &mut Training, names: &BTreeSet<&String>) {
+    ComboBox::from_id_salt("figure")
+        .selected_text(words(&training.curves.figure))
+        .width(40.0 * GRID)
+        .show_ui(ui, |ui| {
+            for name in names {
+                let chosen = &mut training.curves.figure;
+                ui.selectable_value(chosen, (*name).clone(), words(name)).on_hover_text(hint(name));
+            }
+        })
+        .response
+        .on_hover_text(hint(&training.curves.figure))
+        .accessible_name("Figure");
+}
+
+fn smoothing(ui: &mut Ui, training: &mut Training) {
+    let hint = "How strongly curves are smoothed; what lies faintly behind them is not.";
+    let label = ui.label("Smoothing").on_hover_text(hint);
+    ui.spacing_mut().slider_width = 28.0 * GRID;
+    let slider = Slider::new(&mut training.curves.smoothing, 1.0..=200.0);
+    ui.add(slider.logarithmic(true).show_value(false)).labelled_by(label.id).on_hover_text(hint);
 }
 
 /// A figure of all runs that have it.
