@@ -42,7 +42,7 @@ impl Mark {
         Self::Circle,
     ];
 
-    /// The shape of a code. With its colour it names one of [`COLOURS`] times as many codes.
+    /// The shape of a code, which with its colour tells it from 48 others.
     pub fn of_code(code: usize) -> Self {
         Self::OF_CODES[(code + code / COLOURS) % Self::OF_CODES.len()]
     }
