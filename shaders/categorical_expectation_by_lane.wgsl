@@ -4,7 +4,7 @@
 // What stands between brackets is repeated for each.
 //? half enable f16;
 
-@group(0) @binding(0) var<storage, read_write> logits: array<{{ elem }}>;
+@group(0) @binding(0) var<storage, read_write> logits: array<{{ read }}>;
 // [codes, PARTS], a part of a code being four numbers, or one where its size is no multiple of four.
 @group(0) @binding(1) var<storage, read_write> codebook: array<{{ part }}>;
 // For every token SIZE numbers of the mean, entropy, log Z and TOP probabilities.
@@ -12,7 +12,7 @@
 @group(0) @binding(3) var<storage, read_write> best: array<i32>;
 // Tokens, codes, tau, guidance scale; then for every token its pin and one (0: none) and the bits of its bans.
 @group(0) @binding(4) var<storage, read_write> info: array<u32>;
-//? guided @group(0) @binding(5) var<storage, read_write> unguided: array<{{ elem }}>;
+//? guided @group(0) @binding(5) var<storage, read_write> unguided: array<{{ read }}>;
 
 const LANES = {{ lanes }}u;
 const TOKENS = {{ tokens }}u;
@@ -22,17 +22,23 @@ const TOP = {{ top }}u;
 // Stands for minus infinity, which WGSL cannot write.
 const LOWEST = -3.0e38;
 
-// The logit of a code, of the token whose logits begin at `start`; `bans` is where its bans begin.
-fn believed(start: u32, code: u32, pin: u32, bans: u32) -> f32 {
-    var logit = f32(logits[start + code]);
+// The logits of codes `k`, the first of which is a multiple of four, of the token whose logits begin at
+// `start`; `bans` is where its bans begin.
+fn believed(start: u32, k: vec4<u32>, pin: u32, bans: u32) -> vec4<f32> {
+    let at = k + start;
+//? fours     var logit = vec4<f32>(logits[at.x / 4u]);
+//! fours     var logit = vec4<f32>(f32(logits[at.x]), f32(logits[at.y]), f32(logits[at.z]), f32(logits[at.w]));
 //{ guided
-    let base = f32(unguided[start + code]);
-    if min(logit, base) < LOWEST { return LOWEST; }
-    logit = base + bitcast<f32>(info[3]) * (logit - base);
+//? fours     let base = vec4<f32>(unguided[at.x / 4u]);
+//! fours     let base = vec4<f32>(f32(unguided[at.x]), f32(unguided[at.y]), f32(unguided[at.z]), f32(unguided[at.w]));
+    let none = min(logit, base) < vec4<f32>(LOWEST);
+    logit = select(base + bitcast<f32>(info[3]) * (logit - base), vec4<f32>(LOWEST), none);
 //}
 //{ masked
-    let banned = (info[bans + code / 32u] >> (code % 32u)) & 1u;
-    if (pin == 0u && banned == 1u) || (pin != 0u && pin != code + 1u) { return LOWEST; }
+    let word = vec4<u32>(info[bans + k.x / 32u]);
+    let banned = ((word >> (k % vec4<u32>(32u))) & vec4<u32>(1u)) == vec4<u32>(1u);
+    let away = select(k + vec4<u32>(1u) != vec4<u32>(pin), banned, vec4<bool>(pin == 0u));
+    logit = select(logit, vec4<f32>(LOWEST), away);
 //}
     return logit;
 }
@@ -59,11 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let k = min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(codes - 1u));
         let real = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(codes);
 //[
-        var a_T: vec4<f32>;
-        a_T.x = believed(start_T, k.x, pin_T, bans_T);
-        a_T.y = believed(start_T, k.y, pin_T, bans_T);
-        a_T.z = believed(start_T, k.z, pin_T, bans_T);
-        a_T.w = believed(start_T, k.w, pin_T, bans_T);
+        var a_T = believed(start_T, k, pin_T, bans_T);
         a_T = select(vec4<f32>(LOWEST), max(a_T / tau, vec4<f32>(LOWEST)), real);
         let high_T = max(max(a_T.x, a_T.y), max(a_T.z, a_T.w));
         if high_T > most_T {
@@ -91,11 +93,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var next = a_T;
             var codes_next = k;
             for (var i = 0u; i < 4u; i++) {
-                var x = next.x;
-                var c = codes_next.x;
+                let x = next.x;
+                let c = codes_next.x;
                 if x > top_T_{{ last }} {
-                    var swap = 0.0;
-                    var swap_code = 0u;
 {{ insert }}
                 }
                 next = next.yzwx;

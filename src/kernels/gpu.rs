@@ -27,7 +27,7 @@ const LANES: u32 = 64;
 /// Lanes of a workgroup where every lane has tokens of its own: few, so that there are many workgroups.
 const LANES_ALONE: u32 = 8;
 /// Tokens of a lane where it has them for itself.
-const TOKENS_A_LANE: u32 = 2;
+const TOKENS_A_LANE: u32 = 4;
 
 /// How a token's logits are shared out and its lanes add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,10 +97,22 @@ pub struct Shader {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Kind {
-    Expectation { size: usize, top: usize, half: bool, guided: bool, masked: bool },
+    /// `fours`: the logits of four codes are read at once, which takes a number of codes that is a
+    /// multiple of four.
+    Expectation {
+        size: usize,
+        top: usize,
+        half: bool,
+        guided: bool,
+        masked: bool,
+        fours: bool,
+    },
     Loss,
     LossBackward,
-    Nearest { size: usize, unit: bool },
+    Nearest {
+        size: usize,
+        unit: bool,
+    },
     Present(Sight),
 }
 
@@ -120,9 +132,9 @@ impl Shader {
         for &size in sizes {
             kinds.extend([false, true].map(|unit| Kind::Nearest { size, unit }));
             for &top in tops {
-                for flags in 0..8 {
-                    let [half, guided, masked] = [1, 2, 4].map(|flag| flags & flag != 0);
-                    kinds.push(Kind::Expectation { size, top, half, guided, masked });
+                for flags in 0..16 {
+                    let [half, guided, masked, fours] = [1, 2, 4, 8].map(|flag| flags & flag != 0);
+                    kinds.push(Kind::Expectation { size, top, half, guided, masked, fours });
                 }
             }
         }
@@ -167,14 +179,17 @@ impl Shader {
         let mut flags = vec![("alone", alone), ("together", !alone)];
         let mut names = vec![("lanes", self.lanes().to_string())];
         let source = match &self.kind {
-            Kind::Expectation { size, top, half, guided, masked } => {
+            Kind::Expectation { size, top, half, guided, masked, fours } => {
                 flags.extend([
                     ("half", *half),
                     ("guided", *guided),
                     ("masked", *masked),
+                    ("fours", *fours),
                     ("subgroups", self.path == Path::Subgroups),
                 ]);
-                names.push(("elem", if *half { "f16" } else { "f32" }.to_owned()));
+                let elem = if *half { "f16" } else { "f32" };
+                let read = if *fours { format!("vec4<{elem}>") } else { elem.to_owned() };
+                names.extend([("elem", elem.to_owned()), ("read", read)]);
                 names.push(("last", (top - 1).to_string()));
                 names.extend([("size", size.to_string()), ("top", top.to_string())]);
                 if alone {
@@ -318,11 +333,15 @@ fn unrolled_by_lane(size: usize, top: usize) -> Vec<(&'static str, String)> {
             tokens.collect::<String>()
         )
     });
-    let insert = lines(top, |r| {
-        format!(
-            "                    if x > top_T_{r} {{ swap = top_T_{r}; top_T_{r} = x; x = swap; \
-             swap_code = code_T_{r}; code_T_{r} = c; c = swap_code; }}"
-        )
+    // From the last rank up, so that every rank is changed at most once and waits for no other.
+    let insert = lines(top, |i| match top - 1 - i {
+        0 => "                    if x > top_T_0 { top_T_0 = x; code_T_0 = c; }".to_owned(),
+        r => format!(
+            "                    let up_{r} = x > top_T_{n}; let in_{r} = x > top_T_{r};\n                    \
+             top_T_{r} = select(select(top_T_{r}, x, in_{r}), top_T_{n}, up_{r});\n                    \
+             code_T_{r} = select(select(code_T_{r}, c, in_{r}), code_T_{n}, up_{r});",
+            n = r - 1
+        ),
     });
     let mean = lines(size, |j| {
         let number = if at_once == 4 { ["x", "y", "z", "w"][j % 4] } else { "" };
@@ -453,6 +472,7 @@ impl CodeOps for CubeBackend {
             half: conditional.dtype == DType::F16,
             guided: unconditional.is_some(),
             masked: !mask.is_empty(),
+            fours: path(&conditional) == Path::Lane && codes.is_multiple_of(4),
         };
         let mut info =
             vec![tokens as u32, codes as u32, tau.to_bits(), scale.unwrap_or(1.0).to_bits()];
