@@ -31,6 +31,13 @@ pub fn viridis(value: f32) -> Color32 {
     Color32::from_rgb(mix(0), mix(1), mix(2))
 }
 
+/// Viridis in even steps, red, green, blue and opacity: so fine that the nearest step is the colour itself,
+/// within a level.
+pub fn steps() -> Vec<[u8; 4]> {
+    const STEPS: u16 = 128 * (VIRIDIS.len() as u16 - 1);
+    (0..=STEPS).map(|step| viridis(f32::from(step) / f32::from(STEPS)).to_array()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

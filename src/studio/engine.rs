@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pictures::Pictures;
 use crate::device::panic_text;
-use crate::flow::{Latents, SampleSettings, State, StepRecord};
+use crate::flow::{LatentShape, Latents, SampleSettings, State, StepRecord};
 use crate::model::ModelCard;
 
 /// Number of a run, rising within one session of the window.
@@ -89,6 +89,27 @@ pub struct PictureKey {
     pub ticket: u64,
 }
 
+/// What is to be laid over the pictures of a batch, a colour a token.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Drawing {
+    /// Entropies on the ramp of colours.
+    Entropy {
+        /// In nats, `[batch, height, width]`.
+        values: Vec<f32>,
+        /// The entropy at the bright end, in nats.
+        top: f32,
+    },
+    /// A mark where codes differ.
+    Changes {
+        /// `[batch, height, width]`
+        before: Vec<u32>,
+        /// `[batch, height, width]`
+        after: Vec<u32>,
+        /// Red, green, blue, opacity.
+        mark: [u8; 4],
+    },
+}
+
 /// What the window asks for.
 #[derive(Debug)]
 pub enum Command {
@@ -145,6 +166,15 @@ pub enum Command {
         position: usize,
         /// The step; for the end of a run, its last step.
         record: Arc<StepRecord>,
+    },
+    /// Draw an overlay on the window's GPU. Only the newest such request is answered.
+    Overlay {
+        /// Number of the request, chosen by the window.
+        ticket: u64,
+        /// Extent of the batch.
+        shape: LatentShape,
+        /// What to draw.
+        drawing: Drawing,
     },
     /// Turn a picture, scaled to the model's size, into codes.
     Encode {
@@ -224,6 +254,13 @@ pub enum Event {
         /// One a grid of codes.
         pictures: Pictures,
     },
+    /// The answer to [`Command::Overlay`].
+    Overlaid {
+        /// Which request.
+        ticket: u64,
+        /// One an image, a pixel a token; nothing where the window's GPU is not shared.
+        pictures: Option<Pictures>,
+    },
     /// The answer to [`Command::Encode`].
     Encoded {
         /// Which request.
@@ -271,6 +308,11 @@ pub trait Worker {
 
     /// One picture an image of the batch, from `[batch, height, width]` codes.
     fn decode_codes(&self, codes: &[u32], batch: usize) -> Pictures;
+
+    /// An overlay as textures of the window, where it computes on the window's GPU.
+    fn overlay(&self, _shape: LatentShape, _drawing: &Drawing) -> Option<Pictures> {
+        None
+    }
 
     /// A small picture a code.
     fn swatches(&self, codes: &[u32]) -> Vec<RgbImage>;
@@ -397,10 +439,12 @@ impl Inbox {
                     | Command::Generate { .. }
                     | Command::Render { .. }
                     | Command::Rethink { .. }
+                    | Command::Overlay { .. }
             ),
             Command::Generate { .. } | Command::Stop => matches!(old, Command::Generate { .. }),
             Command::Render { .. } => matches!(old, Command::Render { .. }),
             Command::Rethink { .. } => matches!(old, Command::Rethink { .. }),
+            Command::Overlay { .. } => matches!(old, Command::Overlay { .. }),
             Command::Decode { .. }
             | Command::DecodeStep { .. }
             | Command::Encode { .. }
@@ -437,6 +481,7 @@ impl Command {
                 | Self::Rethink { .. }
                 | Self::Decode { .. }
                 | Self::DecodeStep { .. }
+                | Self::Overlay { .. }
                 | Self::Encode { .. }
                 | Self::Swatches(_)
         )
@@ -604,6 +649,10 @@ fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
             let pictures = worker.decode_codes(&codes, batch);
             report(Event::Decoded { ticket, pictures });
         }
+        Command::Overlay { ticket, shape, drawing } => {
+            let pictures = worker.overlay(shape, &drawing);
+            report(Event::Overlaid { ticket, pictures });
+        }
         Command::Encode { ticket, picture } => match worker.encode(&picture) {
             Ok(codes) => report(Event::Encoded { ticket, codes }),
             Err(text) => report(Event::Failed { run: None, text }),
@@ -669,6 +718,7 @@ mod tests {
             Event::Rendered { key, .. } => format!("rendered {}", key.position),
             Event::Rethought { ticket, .. } => format!("rethought {ticket}"),
             Event::Decoded { ticket, .. } => format!("decoded {ticket}"),
+            Event::Overlaid { ticket, .. } => format!("overlaid {ticket}"),
             Event::Encoded { ticket, .. } => format!("encoded {ticket}"),
             Event::Swatches(list) => format!("swatches {}", list.len()),
         }
@@ -821,6 +871,32 @@ mod tests {
         for wanted in ["rethought 2", "decoded 3", "encoded 4"] {
             assert!(names.contains(&wanted.to_owned()), "{wanted}: {names:?}");
         }
+    }
+
+    #[test]
+    fn of_many_overlays_the_newest_is_answered_before_the_next_step() {
+        let (gate, worker) = FakeWorker::gated();
+        let engine = engine(worker);
+        engine.send(generate(1, settings(1, 3)));
+        engine.wait();
+        gate.let_pass(1);
+        let Event::Step { record, .. } = engine.wait() else { panic!("no step came first") };
+        for ticket in 1..=3 {
+            let drawing = Drawing::Entropy { values: record.entropy().to_vec(), top: 6.0 };
+            engine.send(Command::Overlay { ticket, shape: record.x.shape, drawing });
+        }
+        gate.let_pass(1000);
+        let names = names_until(&engine, "finished 1");
+        let at = |wanted: &str| names.iter().position(|name| name == wanted);
+        // The thread may have been in the second step already, and looks up after it.
+        assert!(at("overlaid 3").unwrap() < at("step 1.2").unwrap(), "{names:?}");
+        assert!(!names.contains(&"stopped 1".to_owned()), "{names:?}");
+        // A stand-in shares no GPU, and says so.
+        let drawing = Drawing::Changes { before: vec![1], after: vec![2], mark: [9; 4] };
+        engine.send(Command::Overlay { ticket: 4, shape: record.x.shape, drawing });
+        let Event::Overlaid { ticket: 4, pictures: None } = engine.wait() else {
+            panic!("another answer")
+        };
     }
 
     #[test]

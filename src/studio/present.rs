@@ -155,7 +155,8 @@ mod tests {
     use eframe::egui_wgpu::RendererOptions;
     use egui_kittest::wgpu::create_render_state;
 
-    use super::super::engine::{Command, Engine, Event, ModelSource};
+    use super::super::colormap::viridis;
+    use super::super::engine::{Command, Drawing, Engine, Event, ModelSource};
     use super::super::worker::ModelWorker;
     use super::*;
     use crate::device::{self, DeviceChoice, Opener};
@@ -191,6 +192,42 @@ mod tests {
         let ids = shown.ids(false).to_vec();
         drop(shown);
         assert!(ids.iter().all(|id| window.renderer.read().texture(id).is_none()));
+    }
+
+    #[test]
+    fn an_overlay_asked_for_during_a_run_comes_as_textures_of_the_window() {
+        let window = window();
+        let mut opener = Opener::new(DeviceChoice::Gpu(None), Some(window.clone()));
+        let state = window.clone();
+        let engine =
+            Engine::spawn(move || ModelWorker::new(&mut opener, Some(&state)), || {}).unwrap();
+        engine.send(Command::LoadModel(ModelSource::Embedded));
+        let settings = SampleSettings { labels: vec![2], steps: 4, ..SampleSettings::default() };
+        engine.send(Command::Generate { run: 1, settings, start: None, watched: true });
+        let mut asked = None;
+        let pictures = loop {
+            match engine.wait() {
+                Event::Step { record, .. } if asked.is_none() => {
+                    let (values, shape) = (record.entropy().to_vec(), record.x.shape);
+                    let drawing = Drawing::Entropy { values: values.clone(), top: 7.0 };
+                    engine.send(Command::Overlay { ticket: 5, shape, drawing });
+                    asked = Some(values);
+                }
+                Event::Overlaid { ticket, pictures } => {
+                    assert_eq!(ticket, 5);
+                    break pictures.expect("the window's GPU is shared");
+                }
+                Event::Failed { text, .. } => panic!("{text}"),
+                _ => {}
+            }
+        };
+        assert!(pictures.on_device().is_some());
+        let picture = &pictures.host().unwrap()[0];
+        for (pixel, entropy) in picture.pixels().zip(asked.unwrap()) {
+            let expected = viridis(entropy / 7.0);
+            let far = pixel.0.iter().zip(expected.to_array()).map(|(a, b)| a.abs_diff(b)).max();
+            assert!(far <= Some(1), "{pixel:?}, not {expected:?}");
+        }
     }
 
     /// The window's device is destroyed in the midst of a run.

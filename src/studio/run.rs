@@ -252,6 +252,12 @@ impl Run {
         }
     }
 
+    /// The codes that those at `position` are compared with, `[batch, height, width]`; at the first
+    /// step, its own.
+    pub fn codes_before(&self, position: usize) -> Option<&[u32]> {
+        self.codes(position.min(self.last()).saturating_sub(1))
+    }
+
     /// Whether the run held a token to a code.
     pub fn holds(&self, token: Token, code: u32) -> bool {
         self.edits.pin_of(token) == Some(code)

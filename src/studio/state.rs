@@ -583,6 +583,7 @@ impl StudioState {
         Some(Shown { record, what_if: false })
     }
 
+    /// Numbers a request.
     pub(super) fn number_ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket - 1
@@ -627,6 +628,7 @@ impl StudioState {
                 self.end_active(run);
             }
             Event::Failed { run, text } => {
+                self.canvas.drawn.forget_asked();
                 match run {
                     Some(run) => {
                         self.end_active(run);
@@ -649,6 +651,7 @@ impl StudioState {
             Event::Decoded { ticket, pictures } => {
                 self.decoded.insert(ticket, pictures);
             }
+            Event::Overlaid { ticket, pictures } => self.canvas.drawn.take(ticket, pictures),
             Event::Encoded { ticket, codes } => {
                 self.encoded.insert(ticket, codes);
             }
@@ -658,6 +661,7 @@ impl StudioState {
 
     fn welcome(&mut self, model: Arc<ModelInfo>) {
         self.loading = None;
+        self.canvas.drawn.forget_asked();
         if let ModelSource::File(path) = &model.source {
             self.remember(path.clone());
         }
@@ -706,6 +710,7 @@ impl StudioState {
                 self.exports.hold(old);
             }
             self.asked_view = None;
+            self.canvas.drawn.forget_asked();
             self.position = 0;
             self.selected = self.selected.filter(|token| token.index(shape).is_some());
         }

@@ -1,15 +1,16 @@
 //! The real model on the compute thread.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use eframe::egui_wgpu::RenderState;
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 
-use super::engine::{ModelInfo, ModelSource, Trajectory, Worker};
+use super::colormap;
+use super::engine::{Drawing, ModelInfo, ModelSource, Trajectory, Worker};
 use super::pictures::Pictures;
 use super::present::Presenter;
 use crate::device::{Opener, Selected};
-use crate::flow::{self, Latents, SampleSettings, Sampler, State, StepRecord};
+use crate::flow::{self, LatentShape, Latents, SampleSettings, Sampler, State, StepRecord};
 use crate::kernels::present::Pixels;
 use crate::model::{Model, from_pictures, params, to_pictures};
 
@@ -44,17 +45,40 @@ impl ModelWorker {
     /// Decoded pictures, left on the GPU where the window draws with it.
     fn pictures(&self, decoded: impl Iterator<Item = Tensor<4>>) -> Pictures {
         if let Some(presenter) = &self.presenter {
-            match presenter.show(decoded.map(Pixels::of_pictures)) {
-                Ok(pictures) => return pictures.into(),
-                // The device is lost; whoever waits for the pictures learns it from the panic.
-                Err(error) => panic!("{error}"),
-            }
+            return present(presenter, decoded.map(Pixels::of_pictures));
         }
         decoded.flat_map(to_pictures).collect::<Vec<_>>().into()
     }
 
     fn model(&self) -> Result<&Model, String> {
         self.model.as_ref().ok_or_else(|| "No model is loaded: open one first.".to_owned())
+    }
+}
+
+/// Pixels as textures of the window.
+fn present(presenter: &Presenter, pixels: impl Iterator<Item = Pixels>) -> Pictures {
+    match presenter.show(pixels) {
+        Ok(pictures) => pictures.into(),
+        // The device is lost; whoever waits for the pictures learns it from the panic.
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// An overlay, a pixel a token, on the device.
+pub(super) fn drawn(shape: LatentShape, drawing: &Drawing, device: &Device) -> Pixels {
+    let extent = [shape.batch, shape.height, shape.width];
+    match drawing {
+        Drawing::Entropy { values, top } => {
+            let values = TensorData::new(values.clone(), extent);
+            Pixels::of_ramp(Tensor::from_data(values, device), *top, &colormap::steps())
+        }
+        Drawing::Changes { before, after, mark } => {
+            let grid = |codes: &[u32]| {
+                let codes = codes.iter().map(|code| i64::from(*code)).collect::<Vec<_>>();
+                Tensor::<3, Int>::from_data(TensorData::new(codes, extent), device)
+            };
+            Pixels::of_changes(grid(before), grid(after), *mark)
+        }
     }
 }
 
@@ -132,6 +156,12 @@ impl Worker for ModelWorker {
             Some(model) => self.pictures(model.decoded_codes(codes, batch)),
             None => Vec::new().into(),
         }
+    }
+
+    fn overlay(&self, shape: LatentShape, drawing: &Drawing) -> Option<Pictures> {
+        let presenter = self.presenter.as_ref()?;
+        let pixels = drawn(shape, drawing, &self.selected.device);
+        Some(present(presenter, std::iter::once(pixels)))
     }
 
     fn health(&self) -> Result<(), String> {

@@ -3,6 +3,7 @@
 
 mod camera;
 mod chip;
+mod drawn;
 mod marks;
 mod overlays;
 #[cfg(test)]
@@ -20,12 +21,13 @@ use egui::{
 use serde::{Deserialize, Serialize};
 
 use self::camera::{Camera, Placement, Sheet};
+use self::drawn::DrawnOverlay;
 use self::marks::outline;
 use self::overlays::OverlayKey;
 use self::textures::{Filter, SHARP_FROM, Textures};
 use self::tools::Stroke;
 use crate::flow::LatentShape;
-use crate::studio::engine::{PictureKey, RunId, View};
+use crate::studio::engine::{Command, PictureKey, RunId, View};
 use crate::studio::pictures::Pictures;
 use crate::studio::run::{Run, class_name};
 use crate::studio::state::{StudioState, Token};
@@ -76,6 +78,12 @@ pub struct CanvasState {
     latest: Option<Pictures>,
     #[serde(skip)]
     overlays: Textures<OverlayKey>,
+    /// Overlays drawn on the window's GPU.
+    #[serde(skip)]
+    pub(in crate::studio) drawn: DrawnOverlay,
+    /// The overlay to draw, if it is one that the GPU draws.
+    #[serde(skip)]
+    drawing: Option<OverlayKey>,
 }
 
 impl Default for CanvasState {
@@ -94,6 +102,8 @@ impl Default for CanvasState {
             pictures: Textures::default(),
             latest: None,
             overlays: Textures::default(),
+            drawn: DrawnOverlay::default(),
+            drawing: None,
         }
     }
 }
@@ -229,8 +239,13 @@ fn upload(ui: &Ui, state: &mut StudioState, scene: &Scene, placement: &Placement
         canvas.pictures.update(ui.ctx(), (*key, filter), "picture", filter.options(), images);
     }
     canvas.latest = Some(images.clone());
-    if let (Some(run), Some(shown), false) = (&state.run, &shown, scene.subject) {
-        overlays::update(ui, canvas, &state.draft, run, *key, shown);
+    let (Some(run), Some(shown), false) = (&state.run, &shown, scene.subject) else { return };
+    let on_device = images.on_device().is_some();
+    let asked = overlays::update(ui, canvas, &state.draft, run, *key, shown, on_device);
+    if let Some((overlay, drawing)) = asked {
+        let (shape, ticket) = (run.shape, state.number_ticket());
+        state.canvas.drawn.ask(ticket, overlay);
+        state.send(Command::Overlay { ticket, shape, drawing });
     }
 }
 
@@ -254,10 +269,13 @@ fn draw(ui: &Ui, canvas: &CanvasState, scene: &Scene, placement: &Placement) {
         if let Some(texture) = texture {
             ui.painter().image(texture, rect, UNIT, Color32::WHITE);
         }
-        if let (true, Some(texture)) =
-            (canvas.overlay != Overlay::None && !scene.subject, canvas.overlays.handles.get(index))
+        let overlay = match &canvas.drawing {
+            Some(key) => canvas.drawn.textures(key).get(index).copied(),
+            None => canvas.overlays.handles.get(index).map(TextureHandle::id),
+        };
+        if let (true, Some(texture)) = (canvas.overlay != Overlay::None && !scene.subject, overlay)
         {
-            ui.painter().image(texture.id(), rect, UNIT, veil);
+            ui.painter().image(texture, rect, UNIT, veil);
         }
     }
 }

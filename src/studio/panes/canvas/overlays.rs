@@ -7,7 +7,7 @@ use super::CanvasState;
 use crate::studio::colormap::viridis;
 use crate::studio::draft::Draft;
 use crate::studio::edits::Edits;
-use crate::studio::engine::PictureKey;
+use crate::studio::engine::{Drawing, PictureKey};
 use crate::studio::run::Run;
 use crate::studio::state::{Shown, StudioState, Token};
 use crate::studio::theme::{self, GRID, palette};
@@ -93,7 +93,63 @@ fn edit_colour(edits: &Edits, run: &Run, token: Token) -> Color32 {
     }
 }
 
-/// Uploads the overlay of what is on show, where it changed.
+/// What the colours of an overlay are made of.
+struct Colouring<'a> {
+    overlay: Overlay,
+    run: &'a Run,
+    position: usize,
+    shown: &'a Shown,
+    edits: &'a Edits,
+    mark: Color32,
+}
+
+impl Colouring<'_> {
+    /// The colour of a token.
+    fn colour(&self, image: usize, token: usize) -> Color32 {
+        let Self { overlay, run, position, shown, edits, mark } = *self;
+        let shape = run.shape;
+        let at = image * shape.tokens() + token;
+        let marked = |marked: bool| if marked { mark } else { Color32::TRANSPARENT };
+        match overlay {
+            Overlay::None => Color32::TRANSPARENT,
+            Overlay::Entropy => match shown.record.entropy().get(at) {
+                Some(entropy) => viridis(entropy / entropy_top(run)),
+                None => Color32::TRANSPARENT,
+            },
+            Overlay::Changes => marked(run.changed(position).is_some_and(|changed| changed[at])),
+            Overlay::TopProbability => match &shown.record.posterior {
+                Some(p) => viridis(p.top_probs[image * p.top * shape.tokens() + token]),
+                None => Color32::TRANSPARENT,
+            },
+            Overlay::Unsettled => marked(run.is_unsettled(position, &shown.record.likeliest, at)),
+            Overlay::Edits => {
+                let (row, column) = (token / shape.width, token % shape.width);
+                edit_colour(edits, run, Token { image, row, column })
+            }
+        }
+    }
+
+    /// The same for the window's GPU; nothing of those overlays that are coloured on the CPU alone.
+    fn drawing(&self) -> Option<Drawing> {
+        let Self { overlay, run, position, shown, mark, .. } = *self;
+        match overlay {
+            Overlay::Entropy => {
+                let values = shown.record.entropy().to_vec();
+                let whole = values.len() == run.shape.batch * run.shape.tokens();
+                whole.then(|| Drawing::Entropy { values, top: entropy_top(run) })
+            }
+            Overlay::Changes => {
+                let (before, after) = (run.codes_before(position)?, run.codes(position)?);
+                let (before, after) = (before.to_vec(), after.to_vec());
+                Some(Drawing::Changes { before, after, mark: mark.to_array() })
+            }
+            Overlay::None | Overlay::TopProbability | Overlay::Unsettled | Overlay::Edits => None,
+        }
+    }
+}
+
+/// Uploads the overlay of what is on show, where it changed; or gives what to ask of the window's GPU,
+/// where the pictures are there too (`on_device`).
 pub(super) fn update(
     ui: &Ui,
     canvas: &mut CanvasState,
@@ -101,52 +157,61 @@ pub(super) fn update(
     run: &Run,
     pictures: PictureKey,
     shown: &Shown,
-) {
-    let overlay = canvas.overlay;
-    let Some(changed) = run.changed(pictures.position) else { return };
+    on_device: bool,
+) -> Option<(OverlayKey, Drawing)> {
+    let (overlay, mark) = (canvas.overlay, palette(ui.visuals()).mark);
+    run.changed(pictures.position)?;
+    let edits = (overlay == Overlay::Edits).then(|| draft.edits.clone());
+    let (top, ended) = (entropy_top(run).to_bits(), run.end.is_some());
+    let key = OverlayKey { pictures, overlay, top, mark, ended, edits };
+    let position = pictures.position;
+    let colouring = Colouring { overlay, run, position, shown, edits: &draft.edits, mark };
+    canvas.drawing = None;
+    if on_device
+        && !canvas.drawn.is_refused(&key)
+        && matches!(overlay, Overlay::Entropy | Overlay::Changes)
+    {
+        let drawing = match canvas.drawn.wants(&key) {
+            true => Some((key.clone(), colouring.drawing()?)),
+            false => None,
+        };
+        canvas.drawing = Some(key);
+        return drawing;
+    }
     let shape = run.shape;
-    let entropy = shown.record.entropy();
-    let mark = palette(ui.visuals()).mark;
-    let top = entropy_top(run);
-    let colour = |image: usize, token: usize| {
-        let at = image * shape.tokens() + token;
-        let marked = |marked: bool| if marked { mark } else { Color32::TRANSPARENT };
-        match overlay {
-            Overlay::None => Color32::TRANSPARENT,
-            Overlay::Entropy => {
-                entropy.get(at).map_or(Color32::TRANSPARENT, |value| viridis(value / top))
-            }
-            Overlay::Changes => marked(changed[at]),
-            Overlay::TopProbability => match &shown.record.posterior {
-                Some(p) => viridis(p.top_probs[image * p.top * shape.tokens() + token]),
-                None => Color32::TRANSPARENT,
-            },
-            Overlay::Unsettled => {
-                marked(run.is_unsettled(pictures.position, &shown.record.likeliest, at))
-            }
-            Overlay::Edits => {
-                let (row, column) = (token / shape.width, token % shape.width);
-                edit_colour(&draft.edits, run, Token { image, row, column })
-            }
-        }
-    };
     let images = (0..shape.batch).map(|image| {
-        let pixels = (0..shape.tokens()).map(|token| colour(image, token)).collect();
+        let pixels = (0..shape.tokens()).map(|token| colouring.colour(image, token)).collect();
         ColorImage::new([shape.width, shape.height], pixels)
     });
-    let edits = (overlay == Overlay::Edits).then(|| draft.edits.clone());
-    let key = OverlayKey { pictures, overlay, top: top.to_bits(), ended: run.end.is_some(), edits };
     canvas.overlays.update(ui.ctx(), key, "overlay", TextureOptions::NEAREST, images);
+    None
 }
 
 /// What an uploaded overlay depends on.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) struct OverlayKey {
     pictures: PictureKey,
     overlay: Overlay,
     top: u32,
+    mark: Color32,
     ended: bool,
     edits: Option<Edits>,
+}
+
+impl OverlayKey {
+    /// Some overlay of some step.
+    #[cfg(test)]
+    pub(super) fn of(overlay: Overlay) -> Self {
+        use crate::studio::engine::View;
+        let pictures = PictureKey { run: 1, position: 0, view: View::Predicted, ticket: 0 };
+        let (top, mark, ended, edits) = (0, Color32::RED, false, None);
+        Self { pictures, overlay, top, mark, ended, edits }
+    }
+
+    /// Whether it is the same overlay of the same run, perhaps at another step.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (self.pictures.run, self.overlay) == (other.pictures.run, other.overlay)
+    }
 }
 
 /// Tells what the colours mean, in a row that fills from the right.
@@ -196,4 +261,73 @@ fn entry(ui: &mut Ui, colour: Color32, text: &str, overlay: Overlay) {
     let (rect, _) = ui.allocate_exact_size(Vec2::splat(2.5 * GRID), Sense::hover());
     ui.painter().rect_filled(rect, 1.0, colour);
     ui.add_space(GRID);
+}
+
+#[cfg(test)]
+mod tests {
+    use eframe::egui_wgpu::RendererOptions;
+    use egui_kittest::wgpu::create_render_state;
+
+    use super::*;
+    use crate::device::{self, DeviceChoice};
+    use crate::studio::present::Presenter;
+    use crate::studio::tests::window;
+    use crate::studio::worker::drawn;
+
+    /// Every position of a run, coloured here and by the kernels, which read numbers and not colours.
+    #[test]
+    fn the_gpu_draws_the_colours_of_the_cpu() {
+        let shared = create_render_state(device::wgpu_setup(), RendererOptions::PREDICTABLE);
+        let selected = device::select_in_window(DeviceChoice::Gpu(None), &shared).unwrap();
+        let presenter = Presenter::new(shared);
+        let mut window = window();
+        let app = window.state_mut();
+        let edits = app.state.draft.edits.clone();
+        let mark = Color32::from_rgb(255, 120, 40);
+        let (mut marks, mut colours) = (0, std::collections::HashSet::new());
+        for position in 0..=app.state.run.as_ref().unwrap().last() {
+            app.state.position = position;
+            let (run, shown) = (app.state.run.as_ref().unwrap(), app.state.shown().unwrap());
+            for overlay in [Overlay::Entropy, Overlay::Changes] {
+                let colouring =
+                    Colouring { overlay, run, position, shown: &shown, edits: &edits, mark };
+                let drawing = colouring.drawing().unwrap();
+                let pixels = drawn(run.shape, &drawing, &selected.device);
+                let bytes = pixels.to_bytes();
+                let textures = presenter.show(std::iter::once(pixels)).unwrap();
+                assert_eq!(textures.count(), run.shape.batch);
+                let fetched = textures.host().unwrap();
+                for (at, pixel) in bytes.as_chunks::<4>().0.iter().enumerate() {
+                    let (image, token) = (at / run.shape.tokens(), at % run.shape.tokens());
+                    let expected = colouring.colour(image, token).to_array();
+                    let far = |found: &[u8]| {
+                        found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+                    };
+                    let (row, column) = (token / run.shape.width, token % run.shape.width);
+                    let texel = fetched[image].get_pixel(column as u32, row as u32);
+                    let allowed = u8::from(overlay == Overlay::Entropy);
+                    assert!(far(pixel) <= allowed, "{overlay:?}: {pixel:?}, not {expected:?}");
+                    assert!(far(&texel.0) <= allowed, "{overlay:?}: {texel:?} in the texture");
+                    match overlay {
+                        Overlay::Changes => marks += usize::from(expected[3] == 255),
+                        _ => _ = colours.insert(expected),
+                    }
+                }
+            }
+        }
+        assert!(marks > 0 && colours.len() > 10, "{marks} marks, {} colours", colours.len());
+    }
+
+    #[test]
+    fn what_only_the_cpu_colours_is_not_asked_of_the_gpu() {
+        let window = window();
+        let state = &window.state().state;
+        let (run, shown) = (state.run.as_ref().unwrap(), state.shown().unwrap());
+        for overlay in [Overlay::None, Overlay::TopProbability, Overlay::Unsettled, Overlay::Edits]
+        {
+            let (edits, mark) = (&state.draft.edits, Color32::RED);
+            let colouring = Colouring { overlay, run, position: 0, shown: &shown, edits, mark };
+            assert_eq!(colouring.drawing(), None, "{overlay:?}");
+        }
+    }
 }
