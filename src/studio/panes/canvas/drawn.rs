@@ -11,17 +11,14 @@ pub(in crate::studio) struct DrawnOverlay {
     asked: Option<(u64, OverlayKey)>,
     /// Without pictures where the compute thread does not share the window's GPU.
     known: Option<(OverlayKey, Option<Pictures>)>,
+    /// Whether what is known is what is to be seen.
+    fits: bool,
 }
 
 impl DrawnOverlay {
-    /// Whether `key` is to be asked for: it is not there, and nothing else is on its way.
+    /// Whether `key` is to be asked for: it was not answered, and nothing else is on its way.
     pub(super) fn wants(&self, key: &OverlayKey) -> bool {
         self.asked.is_none() && self.known.as_ref().is_none_or(|(known, _)| known != key)
-    }
-
-    /// Whether `key` was answered with nothing, so that it is to be coloured on the CPU.
-    pub(super) fn is_refused(&self, key: &OverlayKey) -> bool {
-        matches!(&self.known, Some((known, None)) if known == key)
     }
 
     /// Notes that `key` was asked for.
@@ -33,6 +30,7 @@ impl DrawnOverlay {
     pub(in crate::studio) fn take(&mut self, ticket: u64, pictures: Option<Pictures>) {
         if let Some((_, key)) = self.asked.take_if(|(asked, _)| *asked == ticket) {
             self.known = Some((key, pictures));
+            self.fits = false;
         }
     }
 
@@ -41,15 +39,15 @@ impl DrawnOverlay {
         self.asked = None;
     }
 
-    /// The textures to lay over the pictures until those of `key` are there: of the same run, and of
-    /// the same kind.
-    pub(super) fn textures(&self, key: &OverlayKey) -> &[TextureId] {
-        match &self.known {
-            Some((known, Some(pictures))) if known.is_like(key) => {
-                pictures.on_device().map_or(&[], |pictures| pictures.ids(true))
-            }
-            _ => &[],
-        }
+    /// Puts `key` on show, if it is there.
+    pub(super) fn show(&mut self, key: &OverlayKey) {
+        self.fits = self.known.as_ref().is_some_and(|(known, _)| known == key);
+    }
+
+    /// The textures on show, one an image; nothing while they are not those of what is to be seen.
+    pub(super) fn on_show(&self) -> Option<&[TextureId]> {
+        let (_, pictures) = self.known.as_ref().filter(|_| self.fits)?;
+        Some(pictures.as_ref()?.on_device()?.ids(true))
     }
 }
 
@@ -69,9 +67,10 @@ mod tests {
         drawn.take(7, None);
         assert!(!drawn.wants(&changes), "an answer to somebody else");
         drawn.take(1, None);
-        assert!(drawn.is_refused(&entropy) && !drawn.is_refused(&changes));
         assert!(!drawn.wants(&entropy), "no use in asking again");
-        assert!(drawn.wants(&changes) && drawn.textures(&changes).is_empty());
+        drawn.show(&entropy);
+        assert!(drawn.on_show().is_none(), "a refusal is nothing to see");
+        assert!(drawn.wants(&changes));
         drawn.ask(2, changes.clone());
         drawn.forget_asked();
         assert!(drawn.wants(&changes), "what broke off may be asked for again");

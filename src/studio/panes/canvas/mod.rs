@@ -81,9 +81,6 @@ pub struct CanvasState {
     /// Overlays drawn on the window's GPU.
     #[serde(skip)]
     pub(in crate::studio) drawn: DrawnOverlay,
-    /// The overlay to draw, if it is one that the GPU draws.
-    #[serde(skip)]
-    drawing: Option<OverlayKey>,
 }
 
 impl Default for CanvasState {
@@ -103,7 +100,6 @@ impl Default for CanvasState {
             latest: None,
             overlays: Textures::default(),
             drawn: DrawnOverlay::default(),
-            drawing: None,
         }
     }
 }
@@ -269,8 +265,8 @@ fn draw(ui: &Ui, canvas: &CanvasState, scene: &Scene, placement: &Placement) {
         if let Some(texture) = texture {
             ui.painter().image(texture, rect, UNIT, Color32::WHITE);
         }
-        let overlay = match &canvas.drawing {
-            Some(key) => canvas.drawn.textures(key).get(index).copied(),
+        let overlay = match canvas.drawn.on_show() {
+            Some(ids) => ids.get(index).copied(),
             None => canvas.overlays.handles.get(index).map(TextureHandle::id),
         };
         if let (true, Some(texture)) = (canvas.overlay != Overlay::None && !scene.subject, overlay)

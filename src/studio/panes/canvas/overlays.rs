@@ -166,25 +166,22 @@ pub(super) fn update(
     let key = OverlayKey { pictures, overlay, top, mark, ended, edits };
     let position = pictures.position;
     let colouring = Colouring { overlay, run, position, shown, edits: &draft.edits, mark };
-    canvas.drawing = None;
-    if on_device
-        && !canvas.drawn.is_refused(&key)
-        && matches!(overlay, Overlay::Entropy | Overlay::Changes)
-    {
-        let drawing = match canvas.drawn.wants(&key) {
-            true => Some((key.clone(), colouring.drawing()?)),
-            false => None,
-        };
-        canvas.drawing = Some(key);
-        return drawing;
+    canvas.drawn.show(&key);
+    if canvas.drawn.on_show().is_some() {
+        return None;
     }
+    // Until the textures come, which may be a step later, the same colours from here stand in: what is
+    // laid over a step is never that of another one.
+    let drawable = on_device && canvas.drawn.wants(&key);
+    let asked = drawable.then(|| colouring.drawing()).flatten();
+    let asked = asked.map(|drawing| (key.clone(), drawing));
     let shape = run.shape;
     let images = (0..shape.batch).map(|image| {
         let pixels = (0..shape.tokens()).map(|token| colouring.colour(image, token)).collect();
         ColorImage::new([shape.width, shape.height], pixels)
     });
     canvas.overlays.update(ui.ctx(), key, "overlay", TextureOptions::NEAREST, images);
-    None
+    asked
 }
 
 /// What an uploaded overlay depends on.
@@ -206,11 +203,6 @@ impl OverlayKey {
         let pictures = PictureKey { run: 1, position: 0, view: View::Predicted, ticket: 0 };
         let (top, mark, ended, edits) = (0, Color32::RED, false, None);
         Self { pictures, overlay, top, mark, ended, edits }
-    }
-
-    /// Whether it is the same overlay of the same run, perhaps at another step.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        (self.pictures.run, self.overlay) == (other.pictures.run, other.overlay)
     }
 }
 
