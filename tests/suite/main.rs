@@ -7,6 +7,7 @@ mod hostile;
 mod import;
 mod kernels;
 mod lost;
+mod memory;
 mod portability;
 mod reference;
 mod shards;
