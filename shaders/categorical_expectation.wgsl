@@ -93,8 +93,8 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 //? subgroups     @builtin(subgroup_invocation_id) rank: u32,
 ) {
-    let token = group.y * 65535u + group.x;
-    if token >= info[0] { return; }
+    // Groups beyond the last token do its work once more: no barrier may depend on what is in memory.
+    let token = min(group.y * 65535u + group.x, info[0] - 1u);
     let row = row_of(token);
     let codes = row.codes;
 
@@ -112,8 +112,9 @@ fn main(
         a.w = select(LOWEST, tempered(row, k.w), first + 3u * STEP < codes);
         let high = max(max(a.x, a.y), max(a.z, a.w));
         if high > most {
-            let scale = exp(most - high);
-            if z > 0.0 { spread = scale * (spread + z * max(most - high, -1e5)); }
+            let fall = max(most - high, -1e5);
+            let scale = exp(fall);
+            if z > 0.0 { spread = scale * (spread + z * fall); }
             z *= scale;
 {{ rescale }}
             most = high;
@@ -147,8 +148,9 @@ fn main(
     let moved = select(0.0, scale * (spread + z * max(most - top, -1e5)), scale > 0.0);
     let moved_sum = total(lane, rank, moved);
     let out = token * (SIZE + 2u + TOP);
-{{ store }}
+{{ gather }}
     if lane == 0u {
+{{ store }}
         beliefs[out + SIZE] = max(log(sum) - moved_sum / sum, 0.0);
         beliefs[out + SIZE + 1u] = top + log(sum);
     }

@@ -69,8 +69,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         a_T = select(vec4<f32>(LOWEST), max(a_T / tau, vec4<f32>(LOWEST)), real);
         let high_T = max(max(a_T.x, a_T.y), max(a_T.z, a_T.w));
         if high_T > most_T {
-            let scale = exp(most_T - high_T);
-            if z_T > 0.0 { spread_T = scale * (spread_T + z_T * max(most_T - high_T, -1e5)); }
+            let fall = max(most_T - high_T, -1e5);
+            let scale = exp(fall);
+            if z_T > 0.0 { spread_T = scale * (spread_T + z_T * fall); }
             z_T *= scale;
 {{ rescale }}
             most_T = high_T;

@@ -14,8 +14,8 @@ var<workgroup> shared_number: array<f32, LANES>;
 
 @compute @workgroup_size({{ lanes }}, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let token = group.y * 65535u + group.x;
-    if token >= info[0] { return; }
+    // Groups beyond the last token do its work once more: no barrier may depend on what is in memory.
+    let token = min(group.y * 65535u + group.x, info[0] - 1u);
     let channels = info[1];
     let row = token * channels;
     var most = LOWEST;
@@ -23,10 +23,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var k = lane; k < channels; k += LANES) {
         let logit = max(logits[row + k], LOWEST);
         if logit > most {
-            z *= exp(most - logit);
+            z *= exp(max(most - logit, -1e5));
             most = logit;
         }
-        z += exp(logit - most);
+        z += exp(max(logit - most, -1e5));
     }
     shared_number[lane] = most;
     workgroupBarrier();

@@ -20,10 +20,10 @@ const FARTHEST = 3.0e38;
 
 @compute @workgroup_size({{ lanes }}, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-//? together     let latent = group.y * 65535u + group.x;
-//? together     if latent >= info[0] { return; }
+    // Beyond the last latent its work is done once more: no barrier may depend on what is in memory.
+//? together     let wanted = group.y * 65535u + group.x;
 //? alone     let wanted = (group.y * 65535u + group.x) * LANES + lane;
-//? alone     let latent = min(wanted, info[0] - 1u);
+    let latent = min(wanted, info[0] - 1u);
     let codes = info[1];
 {{ load }}
 //{ unit

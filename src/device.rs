@@ -254,7 +254,8 @@ fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
         // SAFETY: the token acknowledges that experimental features may have bugs that validation
         // does not catch. burn's own device creation acknowledges the same for the same kernels.
         experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
-        memory_hints: wgpu::MemoryHints::Performance,
+        // burn's runtime pools its buffers itself.
+        memory_hints: wgpu::MemoryHints::MemoryUsage,
         trace: wgpu::Trace::Off,
     }
 }

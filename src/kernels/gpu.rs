@@ -294,16 +294,14 @@ fn unrolled_expectation(size: usize, top: usize) -> Vec<(&'static str, String)> 
     });
     let insert = lines(top, |r| {
         format!(
-            "                    if x > top_{r} {{ swap = top_{r}; top_{r} = x; x = swap; \
+            "                    if x > top_{r} || (x == top_{r} && c < code_{r}) {{ swap = top_{r}; top_{r} = x; x = swap; \
              swap_code = code_{r}; code_{r} = c; c = swap_code; }}"
         )
     });
-    let store = lines(size, |j| {
-        format!(
-            "    let whole_{j} = total(lane, rank, mean_{j} * scale);\n    \
-             if lane == 0u {{ beliefs[out + {j}u] = whole_{j} / sum; }}"
-        )
-    });
+    // All sums before the first store, so that the lanes of a subgroup come to each of them together.
+    let gather =
+        lines(size, |j| format!("    let whole_{j} = total(lane, rank, mean_{j} * scale);"));
+    let store = lines(size, |j| format!("        beliefs[out + {j}u] = whole_{j} / sum;"));
     let advance = lines(top, |r| match r + 1 < top {
         true => format!("            top_{r} = top_{n}; code_{r} = code_{n};", n = r + 1),
         false => format!("            top_{r} = -3.4e38; code_{r} = 0xffffffffu;"),
@@ -313,6 +311,7 @@ fn unrolled_expectation(size: usize, top: usize) -> Vec<(&'static str, String)> 
         ("rescale", lines(size, |j| format!("            mean_{j} *= scale;"))),
         ("accumulate", accumulate),
         ("insert", insert),
+        ("gather", gather),
         ("store", store),
         ("advance", advance),
     ]

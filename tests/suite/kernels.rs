@@ -286,6 +286,46 @@ fn hard_cases_under_guidance_and_masks_agree_with_tensors() {
     }
 }
 
+/// Codes that are equally likely come in their own order, on every device and path: also those of one
+/// lane that a likelier one pushes down, and those that a pin leaves at nothing.
+#[test]
+fn codes_that_tie_come_in_their_order() {
+    const CODES: usize = 300;
+    for device in [cpu(), gpu()] {
+        on_every_path_of(&device, |path| {
+            let mut logits = vec![0.0; 3 * CODES];
+            // Codes 0, 64, 128 and 192 belong to one lane of a group of 64.
+            for (code, logit) in [(0, 1.0), (64, 1.0), (128, 2.0), (192, 1.0), (7, 1.0)] {
+                logits[code] = logit;
+            }
+            let mut mask = TokenMask::new(3, CODES);
+            mask.pin(1, 128);
+            let codebook = random(1, 1.0, [CODES, 3]).inner();
+            let codebook = Tensor::<2>::from_data(codebook.into_data(), &device);
+            let logits = Tensor::<2>::from_data(TensorData::new(logits, [3, CODES]), &device);
+            for top in [2, 4, 8] {
+                let found = kernels::categorical_expectation(
+                    logits.clone(),
+                    1.0,
+                    codebook.clone(),
+                    top,
+                    Some(&mask),
+                );
+                let found = found.top_codes.into_data_as::<i64>();
+                let found: Vec<i64> = found.iter::<i64>().collect();
+                let expected: [[i64; 8]; 3] = [
+                    [128, 0, 7, 64, 192, 1, 2, 3],
+                    [128, 0, 1, 2, 3, 4, 5, 6],
+                    [0, 1, 2, 3, 4, 5, 6, 7],
+                ];
+                let expected: Vec<i64> =
+                    expected.iter().flat_map(|codes| &codes[..top]).copied().collect();
+                assert_eq!(found, expected, "top {top}, {path}");
+            }
+        });
+    }
+}
+
 /// Logits of 16 bits, as they are stored, on both devices.
 #[test]
 fn half_logits_are_read_as_they_are() {

@@ -5,6 +5,8 @@ use purrscope::device::{DeviceChoice, DeviceError, Opener, guard};
 use purrscope::flow::{Predictor, SampleSettings, seeded_noise};
 use purrscope::model::Model;
 
+use crate::common::check;
+
 #[test]
 fn a_lost_device_is_reported_and_opened_again() {
     let mut opener = Opener::new(DeviceChoice::Gpu(None), None);
@@ -29,7 +31,8 @@ fn a_lost_device_is_reported_and_opened_again() {
     assert_ne!(second.device, first.device, "burn has a new name for the new device");
     assert!(second.description.contains("opened again"), "{}", second.description);
     let again = Model::embedded(&second.device).unwrap();
-    assert_eq!(predict(&again), expected);
+    // Not to the last bit: another test may have other paths of the kernels taken meanwhile.
+    check("prediction", "opened again", &predict(&again), &expected, 1e-4);
 }
 
 #[test]
