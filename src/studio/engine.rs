@@ -562,14 +562,25 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
     }
 
     fn load(&mut self, source: ModelSource) {
-        let Some(worker) = self.employ() else { return };
-        match worker.load(&source) {
-            Ok(info) => {
+        match self.read(&source) {
+            Some(Ok(info)) => {
                 self.source = Some(source);
                 (self.report)(Event::ModelReady(Arc::new(info)));
             }
-            Err(text) => self.fail(text),
+            Some(Err(text)) => self.fail(text),
+            None => {}
         }
+    }
+
+    /// Reads a model with the worker at hand, or with a new one. Without the model a new one goes again:
+    /// who has none is to load the last good one.
+    fn read(&mut self, source: &ModelSource) -> Option<Result<ModelInfo, String>> {
+        let new = self.worker.is_none();
+        let read = self.employ()?.load(source);
+        if new && read.is_err() {
+            self.worker = None;
+        }
+        Some(read)
     }
 
     /// Whether there is a model to run, after an attempt to bring one back that a panic took.
@@ -577,8 +588,7 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
         if self.worker.is_none()
             && let Some(source) = self.source.clone()
         {
-            let worker = self.employ().map(|worker| worker.load(&source));
-            return match worker {
+            return match self.read(&source) {
                 Some(Ok(_)) => true,
                 Some(Err(text)) => {
                     self.fail(text);
@@ -849,6 +859,18 @@ mod tests {
         assert!(text.contains("broken.safetensors"), "{text}");
         engine.send(generate(1, settings(1, 1)));
         names_until(&engine, "finished 1");
+    }
+
+    #[test]
+    fn a_bad_file_after_a_panic_leaves_the_model_that_was_there() {
+        let worker = FakeWorker { panics_at: Some((13, 1)), ..FakeWorker::default() };
+        let engine = engine(worker);
+        engine.send(generate(1, SampleSettings { seed: 13, ..settings(1, 3) }));
+        names_until(&engine, "failed Some(1)");
+        engine.send(Command::LoadModel(ModelSource::File("broken.safetensors".into())));
+        names_until(&engine, "failed None");
+        engine.send(generate(2, settings(1, 1)));
+        names_until(&engine, "finished 2");
     }
 
     #[test]

@@ -297,6 +297,7 @@ impl StudioState {
             let Draft { classes, count, edits, seed, .. } = draft;
             self.draft = Draft { classes, count, edits, seed, ..self.draft.clone() };
             self.branch = branch;
+            self.take_as_sent();
         }
         let (seeds, serial) = (self.inpaint.seeds, self.inpaint.serial);
         self.inpaint = Inpaint { seeds, serial, ..Inpaint::default() };

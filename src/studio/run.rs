@@ -179,12 +179,6 @@ impl Run {
 
     /// Takes in a view that was asked for.
     pub fn take_rendered(&mut self, position: usize, view: View, pictures: Pictures) {
-        if view == View::Predicted
-            && let Some(frame) = self.frames.get_mut(position)
-        {
-            frame.predicted = Some(pictures);
-            return self.drop_pictures();
-        }
         let bytes = |rendered: &VecDeque<(_, Pictures)>| -> usize {
             rendered.iter().map(|(_, pictures)| pictures.bytes()).sum()
         };
@@ -281,12 +275,18 @@ impl Run {
             (Some(end), View::Predicted | View::Likeliest) if self.is_end(position) => {
                 Some(&end.pictures)
             }
-            (_, View::Predicted) => self.frames.get(position)?.predicted.as_ref(),
-            _ => {
-                let mut rendered = self.rendered.iter();
-                rendered.find(|(key, _)| *key == (position, view)).map(|(_, pictures)| pictures)
+            (_, View::Predicted) => {
+                let predicted = self.frames.get(position)?.predicted.as_ref();
+                predicted.or_else(|| self.rendered(position, view))
             }
+            _ => self.rendered(position, view),
         }
+    }
+
+    /// Those of them that were asked for.
+    fn rendered(&self, position: usize, view: View) -> Option<&Pictures> {
+        let mut rendered = self.rendered.iter();
+        rendered.find(|(key, _)| *key == (position, view)).map(|(_, pictures)| pictures)
     }
 }
 
@@ -358,5 +358,8 @@ mod tests {
         (0..4).for_each(|at| run.take_rendered(at, View::Likeliest, again.clone()));
         assert!(run.pictures(4, View::State).is_none());
         assert!(run.pictures(3, View::Likeliest).is_some());
+        // A prediction that was let go of and is asked for again stays, whatever its age.
+        run.take_rendered(0, View::Predicted, again);
+        assert!(run.pictures(0, View::Predicted).is_some());
     }
 }

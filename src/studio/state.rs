@@ -227,6 +227,8 @@ pub struct StudioState {
     /// Settings last sent, to see a change in live mode.
     sent: Option<SampleSettings>,
     asked_view: Option<PictureKey>,
+    /// Whether something failed since a run last began.
+    broke_off: bool,
     what_if: Option<WhatIf>,
     decoded: HashMap<u64, Pictures>,
     encoded: HashMap<u64, Vec<u32>>,
@@ -272,6 +274,7 @@ impl Default for StudioState {
             next_ticket: 1,
             sent: None,
             asked_view: None,
+            broke_off: false,
             what_if: None,
             decoded: HashMap::new(),
             encoded: HashMap::new(),
@@ -616,6 +619,18 @@ impl StudioState {
 
     /// Takes in what the compute thread reports.
     pub fn take(&mut self, event: Event) {
+        match &event {
+            Event::Failed { .. } => {
+                self.broke_off = true;
+                self.forget_questions();
+                self.exports.fail_waiting("the computation broke off");
+            }
+            // What was asked in between went unanswered where there was no model to ask.
+            Event::Started { .. } if std::mem::take(&mut self.broke_off) => {
+                self.forget_questions();
+            }
+            _ => {}
+        }
         let Some(event) = self.sweep.absorb(event) else { return };
         match event {
             Event::ModelReady(model) => self.welcome(model),
@@ -628,17 +643,12 @@ impl StudioState {
                 self.end_active(run);
             }
             Event::Failed { run, text } => {
-                self.canvas.drawn.forget_asked();
                 match run {
                     Some(run) => {
                         self.end_active(run);
                     }
-                    None => {
-                        self.loading = None;
-                        self.drop_questions();
-                    }
+                    None => self.loading = None,
                 }
-                self.exports.fail_waiting("the computation broke off");
                 self.notices.error(text);
             }
             Event::Rendered { key, pictures } => self.take_rendered(key, pictures),
@@ -657,6 +667,16 @@ impl StudioState {
             }
             Event::Swatches(list) => self.swatches.known.extend(list),
         }
+    }
+
+    /// Waits no longer for what was asked of the compute thread; what is still wanted is asked again.
+    /// But not what the settings would change: that may be what was refused.
+    fn forget_questions(&mut self) {
+        self.asked_view = None;
+        self.canvas.drawn.forget_asked();
+        let Swatches { known, asked, .. } = &mut self.swatches;
+        asked.retain(|code| known.contains_key(code));
+        self.drop_questions();
     }
 
     fn welcome(&mut self, model: Arc<ModelInfo>) {
@@ -860,12 +880,24 @@ impl StudioState {
         }
         // One request at a time, so that scrubbing does not pile up work.
         if self.asked_view.is_none()
+            && self.decodes_run()
             && let Some(Shown { record, .. }) = self.shown()
         {
             self.asked_view = Some(key);
             self.outbox.push(Command::Render { key, record });
         }
         None
+    }
+
+    /// Whether what is asked about the run on show is answered by the model that made it.
+    pub(super) fn decodes_run(&self) -> bool {
+        let same = |(model, run): (&Arc<ModelInfo>, &Run)| Arc::ptr_eq(model, &run.model);
+        self.loading.is_none() && self.model.as_ref().zip(self.run.as_ref()).is_some_and(same)
+    }
+
+    /// Takes the settings on the controls as sent, so that live mode does not run them.
+    pub(super) fn take_as_sent(&mut self) {
+        self.sent = self.settings();
     }
 
     /// Asks for the swatches of `codes` that were not asked for before.
@@ -1165,5 +1197,37 @@ mod tests {
         settle(&mut state);
         assert_eq!(state.take_decoded(ticket).unwrap().count(), 4);
         assert!(state.take_decoded(ticket).is_none());
+    }
+
+    #[test]
+    fn what_was_asked_is_asked_again_after_a_failure_and_after_the_recovery() {
+        let mut state = ready();
+        state.canvas.view = View::State;
+        state.go_to(1);
+        assert!(state.pictures().is_none());
+        state.want_swatches([3, 4].into_iter());
+        let commands = state.take_commands();
+        assert!(matches!(commands[..], [Command::Render { .. }, Command::Swatches(_)]));
+        assert!(state.pictures().is_none() && state.take_commands().is_empty(), "asked once");
+        state.take(Event::Failed { run: None, text: "no".to_owned() });
+        // There is no model to ask, and these go unanswered too.
+        assert!(state.pictures().is_none());
+        state.want_swatches([3, 4].into_iter());
+        assert_eq!(state.take_commands().len(), 2);
+        state.take(Event::Started { run: 99 });
+        assert!(state.pictures().is_none());
+        settle(&mut state);
+        assert!(state.pictures().is_some());
+    }
+
+    #[test]
+    fn a_run_of_another_model_is_not_decoded_by_the_one_in_use() {
+        let mut state = ready();
+        state.canvas.view = View::State;
+        state.go_to(1);
+        let model = FakeWorker::default().load(&ModelSource::Embedded).unwrap();
+        state.model = Some(Arc::new(model));
+        assert!(state.pictures().is_none());
+        assert!(!state.take_commands().iter().any(|c| matches!(c, Command::Render { .. })));
     }
 }

@@ -399,15 +399,15 @@ fn subject_line(ui: &mut Ui, state: &StudioState) {
 
 /// One line about a token.
 fn describe(state: &StudioState, run: &Run, token: Token) -> String {
-    let (Some(frame), Some(codes), Some(at)) =
-        (run.frame(state.position), run.codes(state.position), token.index(run.shape))
+    let (Some(shown), Some(codes), Some(at)) =
+        (state.shown(), state.shown_codes(), token.index(run.shape))
     else {
         return String::new();
     };
     let Token { image, row, column } = token;
     let mut parts =
         vec![format!("picture {} · token ({row}, {column}) · code {}", image + 1, codes[at])];
-    if let Some(entropy) = frame.entropy.get(at) {
+    if let Some(entropy) = shown.record.entropy().get(at) {
         parts.push(format!("entropy {entropy:.2} nats"));
     }
     let edits = &state.draft.edits;

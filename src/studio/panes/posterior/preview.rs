@@ -107,7 +107,11 @@ fn follow(
     // A grid that is still masked in places cannot be decoded.
     let known = state.model.as_ref()?.card.tokenizer.codes;
     let whole = codes.iter().all(|code| (*code as usize) < known);
-    if state.posterior.previews.find(key).is_none() && (idle || eager) && whole {
+    if state.posterior.previews.find(key).is_none()
+        && (idle || eager)
+        && whole
+        && state.decodes_run()
+    {
         let mut pair = codes.to_vec();
         pair.extend(codes);
         pair[tokens + at] = code;
