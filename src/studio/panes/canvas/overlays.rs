@@ -93,6 +93,18 @@ fn edit_colour(edits: &Edits, run: &Run, token: Token) -> Color32 {
     }
 }
 
+/// The codes before a step and those on show, which are what the settings on the controls would make
+/// likeliest where these were asked; `[batch, height, width]`.
+fn change<'a>(run: &'a Run, position: usize, shown: &'a Shown) -> Option<[&'a [u32]; 2]> {
+    let now = match shown.what_if {
+        true => &shown.record.likeliest,
+        false => run.codes(position)?,
+    };
+    // Nothing comes before the first step.
+    let before = if position == 0 { now } else { run.codes_before(position)? };
+    (before.len() == now.len()).then_some([before, now])
+}
+
 /// What the colours of an overlay are made of.
 struct Colouring<'a> {
     overlay: Overlay,
@@ -116,7 +128,10 @@ impl Colouring<'_> {
                 Some(entropy) => viridis(entropy / entropy_top(run)),
                 None => Color32::TRANSPARENT,
             },
-            Overlay::Changes => marked(run.changed(position).is_some_and(|changed| changed[at])),
+            Overlay::Changes => {
+                let change = change(run, position, shown);
+                marked(change.is_some_and(|[before, now]| before[at] != now[at]))
+            }
             Overlay::TopProbability => match &shown.record.posterior {
                 Some(p) => viridis(p.top_probs[image * p.top * shape.tokens() + token]),
                 None => Color32::TRANSPARENT,
@@ -139,8 +154,7 @@ impl Colouring<'_> {
                 whole.then(|| Drawing::Entropy { values, top: entropy_top(run) })
             }
             Overlay::Changes => {
-                let (before, after) = (run.codes_before(position)?, run.codes(position)?);
-                let (before, after) = (before.to_vec(), after.to_vec());
+                let [before, after] = change(run, position, shown)?.map(<[u32]>::to_vec);
                 Some(Drawing::Changes { before, after, mark: mark.to_array() })
             }
             Overlay::None | Overlay::TopProbability | Overlay::Unsettled | Overlay::Edits => None,
@@ -217,9 +231,10 @@ pub(super) fn legend(ui: &mut Ui, state: &StudioState, run: &Run) {
         }
         Overlay::TopProbability => legend_ramp(ui, "0", "1 probability", overlay.hint()),
         Overlay::Changes => {
-            let changed = run.changed(state.position).unwrap_or_default();
-            let count = changed.iter().filter(|changed| **changed).count();
-            let text = format!("changed: {count} of {} tokens", changed.len());
+            let Some(shown) = state.shown() else { return };
+            let [before, now] = change(run, state.position, &shown).unwrap_or_default();
+            let count = before.iter().zip(now).filter(|(before, now)| before != now).count();
+            let text = format!("changed: {count} of {} tokens", now.len());
             entry(ui, mark, &text, overlay);
         }
         Overlay::Unsettled => {
