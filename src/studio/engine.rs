@@ -702,7 +702,7 @@ fn first_capital(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{FakeWorker, settings};
+    use super::super::fake::{FakeWorker, Gate, settings};
     use super::*;
 
     fn engine(worker: FakeWorker) -> Engine {
@@ -800,12 +800,7 @@ mod tests {
 
     #[test]
     fn views_and_swatches_are_answered_during_a_run() {
-        let (gate, worker) = FakeWorker::gated();
-        let engine = engine(worker);
-        engine.send(generate(1, settings(1, 3)));
-        engine.wait();
-        gate.let_pass(1);
-        let Event::Step { record, .. } = engine.wait() else { panic!("no step came first") };
+        let (gate, engine, record) = after_one_step();
         for position in [3, 0] {
             let key = PictureKey { run: 1, position, view: View::State, ticket: 0 };
             engine.send(Command::Render { key, record: Arc::clone(&record) });
@@ -873,14 +868,20 @@ mod tests {
         names_until(&engine, "finished 2");
     }
 
-    #[test]
-    fn questions_are_answered_during_a_run() {
+    /// A run of three steps that has made one and waits at the gate.
+    fn after_one_step() -> (Gate, Engine, Arc<StepRecord>) {
         let (gate, worker) = FakeWorker::gated();
         let engine = engine(worker);
         engine.send(generate(1, settings(1, 3)));
         engine.wait();
         gate.let_pass(1);
         let Event::Step { record, .. } = engine.wait() else { panic!("no step came first") };
+        (gate, engine, record)
+    }
+
+    #[test]
+    fn questions_are_answered_during_a_run() {
+        let (gate, engine, record) = after_one_step();
         for ticket in 1..=2 {
             let (record, settings) = (Arc::clone(&record), Box::new(settings(1, 3)));
             engine.send(Command::Rethink { ticket, record, settings });
@@ -897,12 +898,7 @@ mod tests {
 
     #[test]
     fn of_many_overlays_the_newest_is_answered_before_the_next_step() {
-        let (gate, worker) = FakeWorker::gated();
-        let engine = engine(worker);
-        engine.send(generate(1, settings(1, 3)));
-        engine.wait();
-        gate.let_pass(1);
-        let Event::Step { record, .. } = engine.wait() else { panic!("no step came first") };
+        let (gate, engine, record) = after_one_step();
         for ticket in 1..=3 {
             let drawing = Drawing::Entropy { values: record.entropy().to_vec(), top: 6.0 };
             engine.send(Command::Overlay { ticket, shape: record.x.shape, drawing });

@@ -167,6 +167,13 @@ mod tests {
         create_render_state(device::wgpu_setup(), RendererOptions::PREDICTABLE)
     }
 
+    /// A compute thread on the window's own GPU.
+    fn sharing(window: &RenderState) -> Engine {
+        let mut opener = Opener::new(DeviceChoice::Gpu(None), Some(window.clone()));
+        let state = window.clone();
+        Engine::spawn(move || ModelWorker::new(&mut opener, Some(&state)), || {}).unwrap()
+    }
+
     #[test]
     fn textures_hold_what_is_decoded_and_are_given_back() {
         let window = window();
@@ -197,10 +204,7 @@ mod tests {
     #[test]
     fn an_overlay_asked_for_during_a_run_comes_as_textures_of_the_window() {
         let window = window();
-        let mut opener = Opener::new(DeviceChoice::Gpu(None), Some(window.clone()));
-        let state = window.clone();
-        let engine =
-            Engine::spawn(move || ModelWorker::new(&mut opener, Some(&state)), || {}).unwrap();
+        let engine = sharing(&window);
         engine.send(Command::LoadModel(ModelSource::Embedded));
         let settings = SampleSettings { labels: vec![2], steps: 4, ..SampleSettings::default() };
         engine.send(Command::Generate { run: 1, settings, start: None, watched: true });
@@ -234,10 +238,7 @@ mod tests {
     #[test]
     fn a_lost_window_device_ends_one_run_and_the_next_one_works() {
         let window = window();
-        let mut opener = Opener::new(DeviceChoice::Gpu(None), Some(window.clone()));
-        let state = window.clone();
-        let engine =
-            Engine::spawn(move || ModelWorker::new(&mut opener, Some(&state)), || {}).unwrap();
+        let engine = sharing(&window);
         let devices = Arc::new(Mutex::new(Vec::new()));
         let wait = || loop {
             if let Some(event) = engine.events().next() {
