@@ -17,7 +17,7 @@ use super::draft::{Draft, FIRST_CLASS};
 use super::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, View};
 use super::export::{Exports, Kind, Reply, Restored, is_trajectory};
 use super::gallery::Gallery;
-use super::history::History;
+use super::history::{History, Setup};
 use super::importer::Importer;
 use super::inpaint::Inpaint;
 use super::jobs::{Jobs, Outcome};
@@ -497,7 +497,8 @@ impl StudioState {
     /// While `busy`, a widget is in use.
     pub fn follow_draft(&mut self, busy: bool) {
         self.draft.tidy();
-        self.history.settle(&self.draft, busy);
+        let branch = self.branch.as_ref().map(|point| &point.branch);
+        self.history.settle(&self.draft, branch, busy);
         self.follow_inpaint();
         self.follow_changes();
         self.follow_what_if();
@@ -505,12 +506,31 @@ impl StudioState {
 
     /// Goes back to the settings before the last change.
     pub fn undo(&mut self) {
-        self.history.undo(&mut self.draft);
+        let now = self.setup();
+        if let Some(wanted) = self.history.undo(now) {
+            self.set_up(wanted);
+        }
     }
 
     /// Takes back [`StudioState::undo`].
     pub fn redo(&mut self) {
-        self.history.redo(&mut self.draft);
+        let now = self.setup();
+        if let Some(wanted) = self.history.redo(now) {
+            self.set_up(wanted);
+        }
+    }
+
+    /// What the next run would be made of.
+    fn setup(&self) -> Setup {
+        let branch = self.branch.as_ref().map(|point| point.branch.clone());
+        Setup { draft: self.draft.clone(), branch }
+    }
+
+    fn set_up(&mut self, Setup { draft, branch }: Setup) {
+        self.draft = draft;
+        if self.branch.as_ref().map(|point| &point.branch) != branch.as_ref() {
+            self.branch = branch.map(|branch| BranchPoint { branch, start: None });
+        }
     }
 
     /// The settings on the controls, where they differ from those of the run on show in nothing but
@@ -701,6 +721,7 @@ impl StudioState {
         let grid = |info: &ModelInfo| (info.card.backbone.input_size, info.card.tokenizer.codes);
         if self.model.as_ref().is_some_and(|old| old.hash != model.hash) {
             self.branch = None;
+            self.history.forget_branches();
         }
         if self.model.as_ref().is_some_and(|old| grid(old) != grid(&model)) {
             self.draft.edits.clear();
@@ -1229,5 +1250,26 @@ mod tests {
         state.model = Some(Arc::new(model));
         assert!(state.pictures().is_none());
         assert!(!state.take_commands().iter().any(|c| matches!(c, Command::Render { .. })));
+    }
+
+    #[test]
+    fn undo_gives_back_the_branch_too() {
+        let mut state = ready();
+        state.follow_draft(false);
+        state.go_to(2);
+        state.branch_here();
+        state.follow_draft(false);
+        let branched = state.settings().unwrap();
+        let restored = SampleSettings { branch: None, seed: 5, ..branched.clone() };
+        state.restore(&Restored { class: None, model_hash: None, settings: restored });
+        assert!(state.branch.is_none());
+        settle(&mut state);
+        state.follow_draft(false);
+        state.undo();
+        assert_eq!(state.settings(), Some(branched));
+        state.undo();
+        assert!(state.branch.is_none(), "to branch is a step of its own");
+        state.redo();
+        assert_eq!(state.branch.as_ref().map(|point| point.branch.step), Some(2));
     }
 }

@@ -1,5 +1,7 @@
 //! What is laid over the pictures: numbers and marks, a token at a time.
 
+use std::sync::Arc;
+
 use egui::{Color32, ColorImage, Sense, TextureOptions, Ui, Vec2};
 use serde::{Deserialize, Serialize};
 
@@ -177,7 +179,9 @@ pub(super) fn update(
     run.changed(pictures.position)?;
     let edits = (overlay == Overlay::Edits).then(|| draft.edits.clone());
     let (top, ended) = (entropy_top(run).to_bits(), run.end.is_some());
-    let key = OverlayKey { pictures, overlay, top, mark, ended, edits };
+    // The answer is kept while it is on show, so that no other one is at its place.
+    let believed = shown.what_if.then(|| Arc::as_ptr(&shown.record).addr());
+    let key = OverlayKey { pictures, believed, overlay, top, mark, ended, edits };
     let position = pictures.position;
     let colouring = Colouring { overlay, run, position, shown, edits: &draft.edits, mark };
     canvas.drawn.show(&key);
@@ -202,6 +206,8 @@ pub(super) fn update(
 #[derive(Clone, PartialEq)]
 pub(super) struct OverlayKey {
     pictures: PictureKey,
+    /// Tells the answers to what the settings on the controls would change apart.
+    believed: Option<usize>,
     overlay: Overlay,
     top: u32,
     mark: Color32,
@@ -215,8 +221,8 @@ impl OverlayKey {
     pub(super) fn of(overlay: Overlay) -> Self {
         use crate::studio::engine::View;
         let pictures = PictureKey { run: 1, position: 0, view: View::Predicted, ticket: 0 };
-        let (top, mark, ended, edits) = (0, Color32::RED, false, None);
-        Self { pictures, overlay, top, mark, ended, edits }
+        let (top, mark) = (0, Color32::RED);
+        Self { pictures, believed: None, overlay, top, mark, ended: false, edits: None }
     }
 }
 
