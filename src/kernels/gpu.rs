@@ -294,8 +294,8 @@ fn unrolled_expectation(size: usize, top: usize) -> Vec<(&'static str, String)> 
     });
     let insert = lines(top, |r| {
         format!(
-            "                    if x > top_{r} || (x == top_{r} && c < code_{r}) {{ swap = top_{r}; top_{r} = x; x = swap; \
-             swap_code = code_{r}; code_{r} = c; c = swap_code; }}"
+            "                    if x > top_{r} || (x == top_{r} && c < code_{r}) {{ swap = top_{r}; \
+             top_{r} = x; x = swap; swap_code = code_{r}; code_{r} = c; c = swap_code; }}"
         )
     });
     // All sums before the first store, so that the lanes of a subgroup come to each of them together.

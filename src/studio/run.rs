@@ -252,6 +252,11 @@ impl Run {
         self.codes(position.min(self.last()).saturating_sub(1))
     }
 
+    /// Whether `model` made it, so that its latents mean the same there.
+    pub fn is_of(&self, model: Option<&Arc<ModelInfo>>) -> bool {
+        model.is_some_and(|model| Arc::ptr_eq(model, &self.model))
+    }
+
     /// Whether the run held a token to a code.
     pub fn holds(&self, token: Token, code: u32) -> bool {
         self.edits.pin_of(token) == Some(code)

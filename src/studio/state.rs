@@ -540,7 +540,7 @@ impl StudioState {
         if self.active.is_some() || !run.model.card.objective.has_posterior() {
             return None;
         }
-        let same_model = self.model.as_ref().is_some_and(|model| Arc::ptr_eq(model, &run.model));
+        let same_model = run.is_of(self.model.as_ref());
         let wanted = self.settings().filter(|wanted| same_model && *wanted != run.settings)?;
         let SampleSettings { temperature, guidance, pins, bans, banned_codes, .. } =
             run.settings.clone();
@@ -912,8 +912,8 @@ impl StudioState {
 
     /// Whether what is asked about the run on show is answered by the model that made it.
     pub(super) fn decodes_run(&self) -> bool {
-        let same = |(model, run): (&Arc<ModelInfo>, &Run)| Arc::ptr_eq(model, &run.model);
-        self.loading.is_none() && self.model.as_ref().zip(self.run.as_ref()).is_some_and(same)
+        let known = self.run.as_ref().is_some_and(|run| run.is_of(self.model.as_ref()));
+        known && self.loading.is_none()
     }
 
     /// Takes the settings on the controls as sent, so that live mode does not run them.

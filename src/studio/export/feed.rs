@@ -210,7 +210,7 @@ impl StudioState {
             Wanted::Belief(position, view, record) => (*position, *view, Some(record)),
             Wanted::Ready(_) => return Err("its pictures are on the GPU alone".to_owned()),
         };
-        if !self.model.as_ref().is_some_and(|model| Arc::ptr_eq(model, &run.model)) {
+        if !run.is_of(self.model.as_ref()) {
             let name = &run.model.card.name;
             return Err(format!(
                 "some of its pictures have to be decoded again by {name}: open it"

@@ -176,7 +176,6 @@ pub(super) fn update(
     on_device: bool,
 ) -> Option<(OverlayKey, Drawing)> {
     let (overlay, mark) = (canvas.overlay, palette(ui.visuals()).mark);
-    run.changed(pictures.position)?;
     let edits = (overlay == Overlay::Edits).then(|| draft.edits.clone());
     let (top, ended) = (entropy_top(run).to_bits(), run.end.is_some());
     // The answer is kept while it is on show, so that no other one is at its place.
