@@ -6,6 +6,9 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+/// How the name of a file begins that is being written, or was when the program was killed.
+pub const ASIDE: &str = ".purrscope-";
+
 /// Writes `bytes` to `path`: aside, synced, renamed over the old file, and the folder synced.
 ///
 /// A reader, or a program killed at any instant, sees the old file or the new one.
@@ -25,7 +28,7 @@ pub fn write_with<E: From<io::Error>>(
     fill: impl FnOnce(&mut NamedTempFile) -> Result<(), E>,
 ) -> Result<(), E> {
     let folder = folder_of(path);
-    let mut aside = NamedTempFile::with_prefix_in(".purrscope-", folder)?;
+    let mut aside = NamedTempFile::with_prefix_in(ASIDE, folder)?;
     fill(&mut aside)?;
     make_readable(aside.as_file())?;
     aside.as_file().sync_all()?;
@@ -39,7 +42,7 @@ pub fn write_with<E: From<io::Error>>(
 /// [`io::ErrorKind::AlreadyExists`] for one that is, or whatever the file system says.
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
-    let mut aside = NamedTempFile::with_prefix_in(".purrscope-", folder)?;
+    let mut aside = NamedTempFile::with_prefix_in(ASIDE, folder)?;
     aside.write_all(bytes)?;
     make_readable(aside.as_file())?;
     aside.as_file().sync_all()?;
@@ -84,7 +87,7 @@ fn sync_folder(_: &Path) -> io::Result<()> {
 /// Whatever the file system says.
 pub fn prepare_folder(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    NamedTempFile::with_prefix_in(".purrscope-", folder).map(drop)
+    NamedTempFile::with_prefix_in(ASIDE, folder).map(drop)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::export::Destination;
 use super::fake::FakeWorker;
 use super::notices::Level;
 use super::state::StudioState;
+use crate::io::atomic;
 
 /// A studio without a window, with a gallery and a folder for exports of its own.
 pub struct Bench {
@@ -88,15 +89,14 @@ impl Bench {
         log.filter(|entry| entry.level == Level::Error).map(|entry| entry.text.clone()).collect()
     }
 
-    /// Names and bytes of what was exported.
+    /// Names and bytes of what was exported; files still being written aside are none yet.
     pub fn exported(&self) -> Vec<(String, Vec<u8>)> {
         let entries = std::fs::read_dir(self.place.path().join("exports")).unwrap();
         let mut files: Vec<_> = entries
-            .map(|entry| {
-                let path = entry.unwrap().path();
-                let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                (name, std::fs::read(path).unwrap())
-            })
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path))
+            .filter(|(name, _)| !name.starts_with(atomic::ASIDE))
+            .map(|(name, path)| (name, std::fs::read(path).unwrap()))
             .collect();
         files.sort();
         files

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     fn wait(jobs: &mut Jobs) -> Vec<Outcome> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let ended = jobs.ended();
             if !ended.is_empty() {

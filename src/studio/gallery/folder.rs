@@ -18,8 +18,6 @@ use crate::studio::export::parse;
 /// Where deleted pictures wait.
 const DELETED: &str = "deleted";
 const FAVOURITES: &str = "favourites.json";
-/// Beginning of the names of files that are being written, or were when the program was killed.
-const ASIDE: &str = ".purrscope-";
 /// How long a deleted picture waits.
 pub const KEPT_DELETED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A file that was being written this long ago no longer is.
@@ -186,7 +184,7 @@ impl Folder {
             entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
         };
         let is_aside = |path: &PathBuf| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(ASIDE))
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(atomic::ASIDE))
         };
         let halves = files(&self.0).into_iter().filter(|path| is_aside(path) && older(path, STALE));
         let gone = files(&self.0.join(DELETED)).into_iter().filter(|path| {

@@ -308,7 +308,7 @@ mod tests {
 
     fn settle(playground: &mut Playground, draft: &Draft) {
         let ctx = Context::default();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             playground.follow(&ctx, draft);
             if !playground.is_busy() && playground.asked_exact.is_none() {
