@@ -106,6 +106,7 @@ enum Kind {
         guided: bool,
         masked: bool,
         fours: bool,
+        votes: bool,
     },
     Loss,
     LossBackward,
@@ -132,9 +133,10 @@ impl Shader {
         for &size in sizes {
             kinds.extend([false, true].map(|unit| Kind::Nearest { size, unit }));
             for &top in tops {
-                for flags in 0..16 {
-                    let [half, guided, masked, fours] = [1, 2, 4, 8].map(|flag| flags & flag != 0);
-                    kinds.push(Kind::Expectation { size, top, half, guided, masked, fours });
+                for flags in 0..32 {
+                    let [half, guided, masked, fours, votes] =
+                        [1, 2, 4, 8, 16].map(|flag| flags & flag != 0);
+                    kinds.push(Kind::Expectation { size, top, half, guided, masked, fours, votes });
                 }
             }
         }
@@ -179,12 +181,13 @@ impl Shader {
         let mut flags = vec![("alone", alone), ("together", !alone)];
         let mut names = vec![("lanes", self.lanes().to_string())];
         let source = match &self.kind {
-            Kind::Expectation { size, top, half, guided, masked, fours } => {
+            Kind::Expectation { size, top, half, guided, masked, fours, votes } => {
                 flags.extend([
                     ("half", *half),
                     ("guided", *guided),
                     ("masked", *masked),
                     ("fours", *fours),
+                    ("votes", *votes),
                     ("subgroups", self.path == Path::Subgroups),
                 ]);
                 let elem = if *half { "f16" } else { "f32" };
@@ -472,6 +475,7 @@ impl CodeOps for CubeBackend {
             guided: unconditional.is_some(),
             masked: !mask.is_empty(),
             fours: path(&conditional) == Path::Lane && codes.is_multiple_of(4),
+            votes: std::env::var_os("NOVOTE").is_none(),
         };
         let mut info =
             vec![tokens as u32, codes as u32, tau.to_bits(), scale.unwrap_or(1.0).to_bits()];
