@@ -5,11 +5,12 @@ use purrscope::kernels::{Expectation, TokenMask, categorical_expectation, plain_
 use purrscope::model::params::host;
 
 use crate::common::{check, cpu, golden, gpu, on_every_path, tensor};
+use crate::tolerance::Tolerances;
 
 type Expect = fn(Tensor<2>, f32, Tensor<2>, usize, Option<&TokenMask>) -> Expectation;
 
 /// Every hard case of the categorical expectation.
-fn expectation_matches(name: &str, device: &Device, expect: Expect, tolerance: f32) {
+fn expectation_matches(name: &str, device: &Device, expect: Expect, allowed: Tolerances) {
     let file = golden("categorical_expectation.safetensors");
     for case in 0..7 {
         let read = |what: &str| file.floats(&format!("{case}.{what}")).unwrap();
@@ -20,7 +21,13 @@ fn expectation_matches(name: &str, device: &Device, expect: Expect, tolerance: f
         let codebook = tensor(&file, &format!("{case}.codebook"), device);
         let found = expect(logits, temperature, codebook, shape[1], None);
         let compare = |what: &str, found: Tensor<2>, expected: &[f32]| {
-            check(&format!("expectation {case}: {what}"), name, &host(found), expected, tolerance);
+            check(
+                &format!("expectation {case}: {what}"),
+                name,
+                &host(found),
+                expected,
+                allowed.values,
+            );
         };
         compare("mean", found.mean, &read("mean").1);
         compare("entropy", found.entropy, &read("entropy_nats").1);
@@ -43,16 +50,18 @@ fn expectation_matches(name: &str, device: &Device, expect: Expect, tolerance: f
 
 #[test]
 fn expectation_on_the_cpu() {
-    expectation_matches("cpu", &cpu(), categorical_expectation, 1e-5);
+    expectation_matches("cpu", &cpu(), categorical_expectation, Tolerances::CPU);
 }
 
 #[test]
 fn plain_expectation_on_the_cpu() {
-    expectation_matches("cpu", &cpu(), plain_expectation, 1e-5);
+    expectation_matches("cpu", &cpu(), plain_expectation, Tolerances::CPU);
 }
 
 #[test]
 fn expectation_on_the_gpu() {
     let device = gpu();
-    on_every_path(|path| expectation_matches(path, &device, categorical_expectation, 1e-4));
+    on_every_path(|path| {
+        expectation_matches(path, &device, categorical_expectation, Tolerances::GPU)
+    });
 }

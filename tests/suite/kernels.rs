@@ -7,6 +7,7 @@ use purrscope::model::params::host;
 use purrscope::rng::Stream;
 
 use crate::common::{check, cpu, golden, gpu, on_every_path, tensor};
+use crate::tolerance::Tolerances;
 
 const TOLERANCE: f32 = 2e-5;
 
@@ -157,7 +158,9 @@ fn expectations_agree(name: &str, found: Expectation, twin: Expectation, toleran
 /// The kernels against tensors, on shapes that are multiples of nothing, with guidance and masks.
 #[test]
 fn expectation_kernels_agree_with_tensors_everywhere() {
-    for (device, tolerance) in [(cpu(), 1e-5), (gpu(), 1e-4)] {
+    for (device, Tolerances { values: tolerance, .. }) in
+        [(cpu(), Tolerances::CPU), (gpu(), Tolerances::GPU)]
+    {
         on_every_path_of(&device, |path| {
             for (tokens, codes, size, top) in
                 [(1, 3, 1, 1), (5, 37, 4, 8), (3, 257, 17, 16), (2, 1000, 64, 8), (130, 65, 2, 3)]
@@ -236,7 +239,9 @@ fn expectation_kernels_agree_with_tensors_everywhere() {
 #[test]
 fn hard_cases_under_guidance_and_masks_agree_with_tensors() {
     let file = golden("categorical_expectation.safetensors");
-    for (device, tolerance) in [(cpu(), 1e-5), (gpu(), 1e-4)] {
+    for (device, Tolerances { values: tolerance, .. }) in
+        [(cpu(), Tolerances::CPU), (gpu(), Tolerances::GPU)]
+    {
         on_every_path_of(&device, |path| {
             for case in 0..7 {
                 let (shape, logits) = file.floats_as_stored(&format!("{case}.logits")).unwrap();

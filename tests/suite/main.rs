@@ -12,6 +12,7 @@ mod portability;
 mod reference;
 mod shards;
 mod solvers;
+mod tolerance;
 mod torch_writer;
 mod training;
 mod window;
