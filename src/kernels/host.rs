@@ -30,9 +30,10 @@ impl Rows {
         self.0.shape().to_vec()
     }
 
+    /// # Panics
+    /// The tensor is not of f32, for which alone these operations are written.
     pub(super) fn values(&self) -> &[f32] {
-        // A contiguous f32 tensor is a slice; anything else has no numbers for these operations.
-        self.0.as_slice().unwrap_or_default()
+        self.0.as_slice().unwrap_or_else(|| refuse(&self.0))
     }
 
     pub(super) fn like(&self, values: Vec<f32>) -> FloatTensor<Flex> {
@@ -63,6 +64,13 @@ impl Rows {
         });
         self.like(out)
     }
+}
+
+/// What happens where a tensor's numbers are not of the type that an operation is written for: an empty
+/// slice in their place would be a wrong result without a word.
+#[cold]
+pub(super) fn refuse(tensor: &FloatTensor<Flex>) -> ! {
+    panic!("the fused operations of the CPU were given numbers of type {:?}", tensor.dtype())
 }
 
 /// Runs a loop compiled for the widest vectors that the processor has.
@@ -310,12 +318,21 @@ pub fn group_norm_silu_backward(
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "given numbers of type F64")]
+    fn numbers_of_another_type_are_refused() {
+        let doubles = TensorData::new(vec![1.0f64, 2.0], Shape::from([2]));
+        Rows::new(FloatTensor::<Flex>::from_data(doubles)).map(|x| x);
+    }
+
     #[test]
     fn exp_is_exact_to_a_few_units_in_the_last_place() {
         for i in -8700..8700 {
             let x = i as f32 / 100.0;
             let exact = f64::from(x).exp();
-            let error = (f64::from(super::exp(x)) - exact).abs() / exact;
+            let error = (f64::from(exp(x)) - exact).abs() / exact;
             assert!(error < 4e-7, "exp({x}) is off by {error}");
         }
     }

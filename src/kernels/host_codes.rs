@@ -10,7 +10,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::codes::{CodeOps, Nearest, PackedBeliefs};
-use super::host::{EXP_LIMIT, ROWS_PER_TASK, Rows, exp, sum, tensor, vectors};
+use super::host::{EXP_LIMIT, ROWS_PER_TASK, Rows, exp, refuse, sum, tensor, vectors};
 
 /// Codes taken at a time.
 const BLOCK: usize = 256;
@@ -36,9 +36,8 @@ impl Numbers {
 
     fn slice(&self) -> Slice<'_> {
         match self.0.dtype() {
-            DType::F16 => Slice::Half(self.0.as_slice().unwrap_or_default()),
-            // A tensor of anything else has no numbers for these operations.
-            _ => Slice::Single(self.0.as_slice().unwrap_or_default()),
+            DType::F16 => Slice::Half(self.0.as_slice().unwrap_or_else(|| refuse(&self.0))),
+            _ => Slice::Single(self.0.as_slice().unwrap_or_else(|| refuse(&self.0))),
         }
     }
 }
