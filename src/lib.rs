@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod data;
 pub mod device;
+pub mod doctor;
 pub mod flow;
 pub mod io;
 pub mod kernels;

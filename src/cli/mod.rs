@@ -2,6 +2,7 @@
 
 mod codes;
 mod devices;
+mod doctor;
 mod import;
 mod inspect;
 mod oracle;
@@ -86,6 +87,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Lists the adapters of this machine and what each can run
     Devices(devices::DevicesArgs),
+    /// Tests every operation of a device against stored numbers
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Runs the program: 0 on success, 1 with one line on standard error, 2 for a wrong command line.
@@ -182,6 +185,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Oracle(args)) => oracle::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Devices(args)) => devices::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
         None => match cli.train {
             Some(file) => train::run(&file, cli.resume, cli.device),
             None => studio(cli.model, cli.device, cli.measure),

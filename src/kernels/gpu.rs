@@ -82,10 +82,13 @@ fn path(tensor: &CubeTensor) -> Path {
     if let Some(place) = FORCED.load(Ordering::Relaxed).checked_sub(1) {
         return Path::ALL[usize::from(place)];
     }
-    let client = &tensor.client;
     // burn's runtime knows the physical device behind every adapter that is not software.
-    let software = client.properties().identity.physical.is_none();
-    Path::of(software, client.features().plane.contains(Plane::Ops))
+    let software = tensor.client.properties().identity.physical.is_none();
+    Path::of(software, has_subgroups(tensor))
+}
+
+fn has_subgroups(tensor: &CubeTensor) -> bool {
+    tensor.client.features().plane.contains(Plane::Ops)
 }
 
 /// A shader, with everything that its source depends on.
@@ -98,7 +101,7 @@ pub struct Shader {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Kind {
     /// `fours`: the logits of four codes are read at once, which takes a number of codes that is a
-    /// multiple of four.
+    /// multiple of four. `votes`: lanes agree by a vote when one of them has something rare to do.
     Expectation {
         size: usize,
         top: usize,
@@ -128,19 +131,24 @@ enum Sight {
 impl Shader {
     /// Every shader in all of its variants, for codes of `sizes` numbers and `tops` likeliest codes.
     pub fn variants(sizes: &[usize], tops: &[usize]) -> Vec<Self> {
-        let mut kinds = vec![Kind::Loss, Kind::LossBackward];
-        kinds.extend([Sight::Pictures, Sight::Ramp, Sight::Changes].map(Kind::Present));
-        for &size in sizes {
-            kinds.extend([false, true].map(|unit| Kind::Nearest { size, unit }));
-            for &top in tops {
-                for flags in 0..32 {
-                    let [half, guided, masked, fours, votes] =
-                        [1, 2, 4, 8, 16].map(|flag| flags & flag != 0);
-                    kinds.push(Kind::Expectation { size, top, half, guided, masked, fours, votes });
-                }
+        let kinds = |path: Path| {
+            let mut kinds = vec![Kind::Loss, Kind::LossBackward];
+            kinds.extend([Sight::Pictures, Sight::Ramp, Sight::Changes].map(Kind::Present));
+            // `fours` and `votes` are for lanes alone.
+            let flags = if path == Path::Lane { 32 } else { 8 };
+            for &size in sizes {
+                kinds.extend([false, true].map(|unit| Kind::Nearest { size, unit }));
+                kinds.extend(tops.iter().flat_map(|&top| {
+                    (0..flags).map(move |flags| {
+                        let [half, guided, masked, fours, votes] =
+                            [1, 2, 4, 8, 16].map(|flag| flags & flag != 0);
+                        Kind::Expectation { size, top, half, guided, masked, fours, votes }
+                    })
+                }));
             }
-        }
-        let with = |path| kinds.iter().map(move |kind| Self { kind: kind.clone(), path });
+            kinds
+        };
+        let with = |path| kinds(path).into_iter().map(move |kind| Self { kind, path });
         Path::ALL.into_iter().flat_map(with).collect()
     }
 
@@ -223,8 +231,27 @@ impl Shader {
                 include_str!("../../shaders/present.wgsl")
             }
         };
-        fill(source, &flags, &names)
+        let text = fill(source, &flags, &names);
+        if self.is_spoilt() { text.replace("log(shared_number[0])", "1.01") } else { text }
     }
+
+    /// Whether a test wants this shader to compute something else than it should.
+    fn is_spoilt(&self) -> bool {
+        #[cfg(test)]
+        let spoilt = SPOILT.load(Ordering::Relaxed) && self.kind == Kind::Loss;
+        #[cfg(not(test))]
+        let spoilt = false;
+        spoilt
+    }
+}
+
+#[cfg(test)]
+static SPOILT: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Makes the loss kernel compute something wrong from now on, or no longer.
+#[cfg(test)]
+pub(crate) fn spoil_loss(spoilt: bool) {
+    SPOILT.store(spoilt, Ordering::Relaxed);
 }
 
 /// Keeps the lines whose flag is set (`//? flag`) or not set (`//! flag`), and those between `//{ flag`
@@ -404,7 +431,7 @@ impl KernelSource for Shader {
     }
 
     fn id(&self) -> KernelId {
-        KernelId::new::<Self>().info(self.clone())
+        KernelId::new::<Self>().info((self.clone(), self.is_spoilt()))
     }
 
     fn lang(&self) -> &'static str {
@@ -468,14 +495,15 @@ impl CodeOps for CubeBackend {
         let codebook = laid_out(codebook, &conditional);
         let beliefs = empty(&conditional, [tokens, size + 2 + top], DType::F32);
         let best = empty(&conditional, [tokens, top], DType::I32);
+        let alone = path(&conditional) == Path::Lane;
         let kind = Kind::Expectation {
             size,
             top,
             half: conditional.dtype == DType::F16,
             guided: unconditional.is_some(),
             masked: !mask.is_empty(),
-            fours: path(&conditional) == Path::Lane && codes.is_multiple_of(4),
-            votes: std::env::var_os("NOVOTE").is_none(),
+            fours: alone && codes.is_multiple_of(4),
+            votes: alone && has_subgroups(&conditional),
         };
         let mut info =
             vec![tokens as u32, codes as u32, tau.to_bits(), scale.unwrap_or(1.0).to_bits()];

@@ -18,5 +18,7 @@ pub use expectation::{
     packed_expectation, plain_expectation, plain_guided,
 };
 pub use fused::{code_loss, gelu_tanh, group_norm_silu, layer_norm_modulate, plain};
+#[cfg(test)]
+pub(crate) use gpu::spoil_loss;
 pub use gpu::{Path, Shader, take_path};
 pub use nearest::{nearest_codes, plain_nearest_codes};
