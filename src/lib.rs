@@ -6,10 +6,12 @@
 pub mod cli;
 pub mod data;
 pub mod device;
+pub mod fault;
 pub mod flow;
 pub mod io;
 pub mod kernels;
 pub mod model;
 pub mod rng;
+pub mod say;
 pub mod studio;
 pub mod train;
