@@ -8,6 +8,7 @@ mod import;
 mod kernels;
 mod lost;
 mod memory;
+mod outputs;
 mod portability;
 mod reference;
 mod shards;
