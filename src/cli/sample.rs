@@ -106,12 +106,12 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         }
         _ => String::new(),
     };
-    let renamed = match done.renamed {
+    let numbered = match done.numbered {
         0 => String::new(),
-        count => format!(", {count} under new names beside other pictures"),
+        count => format!(", {count} numbered since other pictures have their names"),
     };
     super::print(&format!(
-        "{} pictures in {}{renamed} ({} evaluations of the network{adaptive}, {:.1} s)\n",
+        "{} pictures in {}{numbered} ({} evaluations of the network{adaptive}, {:.1} s)\n",
         done.pictures,
         args.out.display(),
         done.evaluations,
@@ -135,7 +135,7 @@ struct Job<'a> {
 struct Done {
     pictures: usize,
     /// Pictures that found their name taken by another one.
-    renamed: usize,
+    numbered: usize,
     evaluations: usize,
     accepted: usize,
     rejected: usize,
@@ -274,7 +274,7 @@ impl<'a> Job<'a> {
         let bytes = png::encode(picture, &record.to_json()?)?;
         let path = super::write_beside(&self.args.out, &stem, "png", &bytes)?;
         done.pictures += 1;
-        done.renamed += usize::from(path.file_stem() != Some(stem.as_ref()));
+        done.numbered += usize::from(path.file_stem() != Some(stem.as_ref()));
         Ok(())
     }
 }
