@@ -11,6 +11,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use purrscope::device::{DeviceChoice, select};
 use purrscope::flow::{SampleSettings, Sampler};
+use purrscope::io::{atomic, outputs};
 use purrscope::kernels::{self, Expectation, TokenMask, plain};
 use purrscope::model::Model;
 use purrscope::rng::Stream;
@@ -268,6 +269,9 @@ fn main() {
             _ => what.push(argument),
         }
     }
+    if let Some(Err(error)) = json.as_deref().map(outputs::prepare) {
+        return eprintln!("error: {error}");
+    }
     let selected = match select(choice) {
         Ok(selected) => selected,
         Err(error) => return eprintln!("error: {error}"),
@@ -286,7 +290,7 @@ fn main() {
         if let Some(path) = json {
             let report =
                 serde_json::json!({ "tokens": 1024, "codes": 16384, "size": 8, "rows": rows });
-            if let Err(error) = std::fs::write(&path, format!("{report:#}\n")) {
+            if let Err(error) = atomic::write(&path, format!("{report:#}\n").as_bytes()) {
                 eprintln!("error: cannot write {}: {error}", path.display());
             }
         }

@@ -2,9 +2,9 @@
 
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use burn_wgpu::WgpuSetup;
@@ -137,25 +137,12 @@ pub fn guard<T>(
     check: impl FnOnce() -> Result<(), DeviceError>,
     work: impl FnOnce() -> T,
 ) -> Result<T, DeviceError> {
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&said);
-    let usual = take_hook();
-    // What a lost device makes burn say is of no use to anyone; what else goes wrong is said below.
-    set_hook(Box::new(move |info| {
-        heard.lock().unwrap_or_else(PoisonError::into_inner).push(info.to_string());
-    }));
-    let done = catch_unwind(AssertUnwindSafe(work));
-    let lost = if done.is_err() { check().err() } else { None };
-    set_hook(usual);
-    if lost.is_none() {
-        for text in said.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            eprintln!("{text}");
-        }
-    }
-    match (done, lost) {
-        (Ok(done), _) => Ok(done),
-        (Err(_), Some(lost)) => Err(lost),
-        (Err(panic), None) => resume_unwind(panic),
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => Ok(done),
+        Err(panic) => match check() {
+            Err(lost) => Err(lost),
+            Ok(()) => resume_unwind(panic),
+        },
     }
 }
 

@@ -4,19 +4,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::DeviceArg;
+use super::{Cli, DeviceArg};
 use crate::data::{ImageFolder, ShardWriter, fit_square, is_picture};
 use crate::flow::LatentShape;
+use crate::io::outputs::{self, Content};
+use crate::io::png;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
-use crate::io::{atomic, png};
 use crate::model::{Model, from_pictures, params};
 
 /// Pictures encoded or decoded at once.
 const BATCH: usize = 32;
+
+/// Most pictures of a shard, all of which wait in memory until it is written.
+const MOST_IN_A_SHARD: i64 = 1_000_000;
 
 #[derive(Debug, Args)]
 pub struct EncodeArgs {
@@ -32,8 +37,9 @@ pub struct EncodeArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     shards: Option<PathBuf>,
     /// Most pictures of a shard
-    #[arg(long, default_value_t = 10_000, requires = "shards")]
-    shard_size: usize,
+    #[arg(long, default_value_t = 10_000, requires = "shards",
+        value_parser = clap::value_parser!(u32).range(1..=MOST_IN_A_SHARD))]
+    shard_size: u32,
     #[command(flatten)]
     device: DeviceArg,
 }
@@ -44,7 +50,7 @@ pub struct DecodeArgs {
     model: PathBuf,
     /// Codes: `codes` i64 [pictures, height, width]
     codes: PathBuf,
-    /// Folder for the PNG files
+    /// Folder for the PNG files; beside another picture of its name, one gets a number
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
@@ -61,6 +67,9 @@ struct Header {
 
 /// Encodes every readable picture; the others are named in warnings.
 pub fn encode(args: &EncodeArgs) -> Result<()> {
+    if let Some(out) = &args.out {
+        outputs::check(out, Content::TENSORS, &[&args.model])?;
+    }
     let selected = args.device.open()?;
     let model = Model::open(&args.model, &selected.device)?;
     let out = match (&args.out, &args.shards) {
@@ -72,6 +81,9 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     for path in &args.pictures {
         collect(path, &mut files)?;
     }
+    let taken: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    outputs::check(out, Content::TENSORS, &taken)?;
+    outputs::prepare(out)?;
     let side = model.card.image_size() as u32;
     let (mut codes, mut names) = (Vec::new(), Vec::new());
     for files in files.chunks(BATCH) {
@@ -105,16 +117,17 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
 /// class has the number that the model has for its name, or else its place in the order of names.
 fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
     let [folder] = &args.pictures[..] else {
-        bail!("--shards takes one folder of pictures, with a sub-folder a class")
+        let text = "--shards takes one folder of pictures, with a sub-folder a class";
+        Cli::command().error(ErrorKind::TooManyValues, text).exit();
     };
     let images = ImageFolder::open(folder, model.card.image_size())?;
     let known = &model.card.class_names;
     let numbers = images.class_names().iter().map(|name| known.iter().position(|n| n == name));
     let numbers: Vec<usize> =
         numbers.collect::<Option<_>>().unwrap_or_else(|| (0..images.class_names().len()).collect());
-    atomic::prepare_folder(out).with_context(|| format!("cannot write to {}", out.display()))?;
+    outputs::prepare_folder(out)?;
     let LatentShape { channels, height, width, .. } = model.latent_shape(1);
-    let mut writer = ShardWriter::new(out, [channels, height, width], args.shard_size);
+    let mut writer = ShardWriter::new(out, [channels, height, width], args.shard_size as usize);
     let labels: Vec<usize> = images.files().map(|(_, label)| numbers[label]).collect();
     let all: Vec<usize> = (0..images.len()).collect();
     for indices in all.chunks(BATCH) {
@@ -184,15 +197,12 @@ pub fn decode(args: &DecodeArgs) -> Result<()> {
         .map(|code| u32::try_from(*code).ok().filter(|code| (*code as usize) < known))
         .collect::<Option<_>>()
         .with_context(|| format!("{path}: a code is not from 0 to {}", known - 1))?;
-    atomic::prepare_folder(&args.out)
-        .with_context(|| format!("cannot write to {}", args.out.display()))?;
+    outputs::prepare_folder(&args.out)?;
     for (batch, codes) in codes.chunks(BATCH * grid * grid).enumerate() {
         let pictures = model.decode_codes(codes, codes.len() / (grid * grid));
         for (i, picture) in pictures.iter().enumerate() {
-            let path = args.out.join(format!("{:05}.png", batch * BATCH + i));
             let bytes = png::encode(picture, "{}")?;
-            atomic::write(&path, &bytes)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            super::write_beside(&args.out, &format!("{:05}", batch * BATCH + i), "png", &bytes)?;
         }
     }
     super::print(&format!("{count} pictures in {}\n", args.out.display()))

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::DeviceArg;
 use crate::doctor::{Extent, Verdict, examine};
 use crate::io::atomic;
+use crate::io::outputs::{self, Content};
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -25,6 +26,10 @@ pub struct DoctorArgs {
 
 /// Tries every operation on the device, and prints a line for each.
 pub fn run(args: &DoctorArgs) -> Result<()> {
+    if let Some(path) = &args.json {
+        outputs::check(path, Content::REPORT, &[])?;
+        outputs::prepare(path)?;
+    }
     let selected = args.device.open()?;
     let begun = Instant::now();
     let extent = if args.short { Extent::Short } else { Extent::Full };

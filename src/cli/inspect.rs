@@ -12,6 +12,7 @@ use crate::io::png;
 use crate::io::tensors::{METADATA_KEY, TensorFile};
 use crate::io::torch::TorchFile;
 use crate::model::read_card;
+use crate::say;
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
@@ -45,7 +46,7 @@ fn report(path: &Path) -> Result<Value> {
     if start[..read] == *PNG_SIGNATURE {
         let bytes = fs::read(path).with_context(|| path.display().to_string())?;
         let settings = png::settings(&bytes).with_context(|| path.display().to_string())?;
-        let settings: Value = serde_json::from_str(&settings).unwrap_or(Value::String(settings));
+        let settings = json(&settings).unwrap_or(Value::String(settings));
         return Ok(json!({ "kind": "picture", "settings": settings }));
     }
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
@@ -60,8 +61,7 @@ fn report(path: &Path) -> Result<Value> {
         .into_iter()
         .map(|(name, dtype, shape)| json!({ "name": name, "type": format!("{dtype:?}"), "shape": shape }))
         .collect();
-    let metadata: Option<Value> =
-        file.metadata(METADATA_KEY).and_then(|text| serde_json::from_str(text).ok());
+    let metadata = file.metadata(METADATA_KEY).and_then(json);
     let kind = kind(&file);
     let parameters: usize = file
         .entries()
@@ -78,6 +78,11 @@ fn report(path: &Path) -> Result<Value> {
     }
     report["tensors"] = json!(tensors);
     Ok(report)
+}
+
+/// What a text says, if it is JSON: with a byte-order mark or without.
+fn json(text: &str) -> Option<Value> {
+    serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()
 }
 
 /// A WebDataset shard of latents.
@@ -140,6 +145,7 @@ fn write_human(text: &mut String, value: &Value, depth: usize) {
     let Value::Object(entries) = value else { return };
     let indent = "  ".repeat(depth);
     for (key, value) in entries {
+        let key = say::line(key);
         match value {
             Value::Object(_) => {
                 *text += &format!("{indent}{key}:\n");
@@ -160,7 +166,7 @@ fn write_human(text: &mut String, value: &Value, depth: usize) {
 
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => say::line(text).into_owned(),
         Value::Array(items) => {
             format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", "))
         }

@@ -11,19 +11,24 @@ mod settings;
 mod sweep;
 mod train;
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::Result;
-use clap::error::ErrorKind;
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::device::{DeviceChoice, Selected, guard, select};
+use crate::doctor::{Records, Standing, heed};
+use crate::io::atomic;
+use crate::model::{Model, ModelError};
 use crate::studio::{StudioOptions, measure};
+use crate::{fault, say};
 
 /// Watch, question and steer a generative flow over vector-quantised latents.
 ///
@@ -42,7 +47,8 @@ struct Cli {
     #[arg(long, requires = "train")]
     resume: bool,
     /// Opens the studio, generates for so many seconds, prints how long its frames took, and closes
-    #[arg(long, value_name = "SECONDS", conflicts_with = "train")]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "train",
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
     measure: Option<u64>,
     #[command(flatten)]
     device: DeviceArg,
@@ -59,10 +65,31 @@ struct DeviceArg {
 static OPENED: OnceLock<Selected> = OnceLock::new();
 
 impl DeviceArg {
-    /// Opens the device and says on standard error which one it is.
+    /// Opens the device and says on standard error which one it is. A GPU that is known to compute
+    /// wrongly is not taken of the program's own accord.
     fn open(self) -> Result<Selected> {
+        self.open_if(|records, gpu| Ok(records.standing(gpu).cloned()))
+    }
+
+    /// As [`DeviceArg::open`], after an examination of a GPU that was never examined.
+    fn open_examined(self) -> Result<Selected> {
+        self.open_if(|records, gpu| {
+            if gpu.handles.is_some() && records.standing(gpu).is_none() {
+                say::note("examining the device, once (`purrscope doctor` tells more)");
+            }
+            Ok(Some(records.examined(gpu)?))
+        })
+    }
+
+    fn open_if(
+        self,
+        standing: impl FnOnce(&mut Records, &Selected) -> Result<Option<Standing>>,
+    ) -> Result<Selected> {
         let selected = select(self.device)?;
-        eprintln!("device: {}", selected.description);
+        let standing = standing(&mut Records::of_user(), &selected)?;
+        let (selected, notice) = heed(self.device, selected, standing)?;
+        notice.into_iter().for_each(say::note);
+        say::note(format_args!("device: {}", selected.description));
         // A command opens one device.
         let _ = OPENED.set(selected.clone());
         Ok(selected)
@@ -96,39 +123,55 @@ pub fn main() -> ExitCode {
     measure::mark_start();
     #[cfg(target_os = "linux")]
     without_device_selection();
+    fault::listen();
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,purrscope=info,wgpu=error,naga=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
         .without_time()
-        .with_writer(std::io::stderr)
+        .with_writer(|| say::Log)
         .init();
+    match catch_unwind(AssertUnwindSafe(|| parse_and_run())) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&one_line(&error)),
+        Err(panic) => fail(&fault::describe(panic.as_ref())),
+    }
+}
+
+fn parse_and_run() -> Result<()> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error)
-            if matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) =>
-        {
+        Err(error) if is_bad_value(&error) => {
             // The command line is in order, a value is not: bad input like any other.
             let text = error.to_string();
-            eprintln!("{}", text.lines().next().unwrap_or("error: a value is not valid"));
-            return ExitCode::FAILURE;
+            let line = text.lines().next().unwrap_or("a value is not valid");
+            anyhow::bail!("{}", line.trim_start_matches("error: "));
         }
         Err(error) => error.exit(),
     };
     let check = || OPENED.get().map_or(Ok(()), Selected::check);
-    let done = match (&cli.command, &cli.train) {
+    match (&cli.command, &cli.train) {
         // The studio reports what happens to its device in its window.
         (None, None) => run(cli),
         _ => guard(check, || run(cli)).map_err(anyhow::Error::from).flatten(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", one_line(&error));
-            ExitCode::FAILURE
-        }
     }
+}
+
+/// Whether a value was given that cannot be; one that is missing is a wrong command line.
+fn is_bad_value(error: &clap::Error) -> bool {
+    let empty = ContextValue::String(String::new());
+    match error.kind() {
+        ErrorKind::ValueValidation => true,
+        ErrorKind::InvalidValue => error.get(ContextKind::InvalidValue) != Some(&empty),
+        _ => false,
+    }
+}
+
+/// Says in one line what is wrong.
+fn fail(line: &str) -> ExitCode {
+    say::note(format_args!("error: {line}"));
+    ExitCode::FAILURE
 }
 
 /// An error and its causes, those left out that an earlier one has quoted.
@@ -141,7 +184,12 @@ fn one_line(error: &anyhow::Error) -> String {
             line = line + colon + &cause;
         }
     }
-    line
+    /// Some errors quote what they refuse, however long that is.
+    const MOST: usize = 2000;
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} ...", &line[..end]),
+        None => line,
+    }
 }
 
 /// What `purrscope sample` makes of a command line, for tests of programs that spell one.
@@ -209,10 +257,21 @@ fn studio(model: Option<PathBuf>, device: DeviceArg, measure: Option<u64>) -> Re
     Ok(crate::studio::run(StudioOptions { model, device: device.device, measure })?)
 }
 
+/// Opens a model file, or the embedded model.
+fn open_model(path: Option<&Path>, device: &Device) -> Result<Model, ModelError> {
+    match path {
+        Some(path) => Model::open(path, device),
+        None => Model::embedded(device),
+    }
+}
+
+/// Writes a file into a folder, beside files of other contents that have its name already.
+fn write_beside(folder: &Path, stem: &str, end: &str, bytes: &[u8]) -> Result<PathBuf> {
+    atomic::write_beside(folder, stem, end, bytes)
+        .with_context(|| format!("cannot write {}.{end}", folder.join(stem).display()))
+}
+
 /// Prints to standard output; a reader that has gone away is no error.
 fn print(text: &str) -> Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    say::out(text).context("standard output cannot be written to")
 }

@@ -10,10 +10,11 @@ use serde_json::json;
 use crate::flow::codebooks::{Frequencies, Layout, normal_codes, zipf};
 use crate::flow::trajectory::Trajectory;
 use crate::flow::{
-    Grid, Latents, Oracle, Predictor, RunRecord, SampleSettings, Sampler, Solver, Temperature,
-    seeded_noise,
+    Grid, Latents, Oracle, Predictor, RunRecord, SampleSettings, Sampler, Solver, StepRecord,
+    Temperature, seeded_noise,
 };
 use crate::io::atomic;
+use crate::io::outputs::{self, Content};
 use crate::model::{Model, params};
 
 /// Intervals of the solution that others are compared with.
@@ -77,10 +78,27 @@ enum Prior {
     Zipf,
 }
 
+/// The most numbers of a state, and the most logits: a gigabyte in double precision.
+const MOST_NUMBERS: usize = 1 << 27;
+
 /// Runs a solver, or all of them.
 pub fn run(args: &OracleArgs) -> Result<()> {
+    let model = Layout::named(&args.codebook).is_none().then(|| Path::new(&args.codebook));
+    let read: Vec<&Path> = model.into_iter().collect();
+    if let Some(path) = &args.trajectory {
+        outputs::check(path, Content::TENSORS, &read)?;
+    }
+    if let Some(path) = &args.plot {
+        outputs::check(path, Content::DRAWING, &read)?;
+    }
     let (codebook, size) = codebook(args)?;
     let count = codebook.len() / size;
+    let tokens = (args.side as usize).pow(2);
+    ensure!(
+        tokens.saturating_mul(count.max(size)) <= MOST_NUMBERS,
+        "{tokens} tokens of {count} codes of {size} numbers are too many to compute with: make --side \
+         smaller, or the codes fewer"
+    );
     let prior: Vec<f64> = match args.prior {
         Prior::Uniform => vec![1.0; count],
         Prior::Zipf => zipf(count),
@@ -103,6 +121,10 @@ pub fn run(args: &OracleArgs) -> Result<()> {
         ..SampleSettings::default()
     };
     let mut sampler = Sampler::new(&oracle, settings.clone(), None)?;
+    if let Some(path) = &args.trajectory {
+        super::sample::check_kept(StepRecord::bytes_of(oracle.latent_shape(1), args.steps))?;
+        outputs::prepare(path)?;
+    }
     let mut trajectory = Trajectory::default();
     let mut evaluations = 0;
     for step in sampler.by_ref() {
@@ -171,6 +193,7 @@ struct Point {
 
 /// Errors of the state half-way, at `t = 1/2`: at `t = 1` every run ends on a code.
 fn compare(args: &OracleArgs, oracle: &Oracle) -> Result<()> {
+    args.plot.iter().try_for_each(|path| outputs::prepare(path))?;
     let noise = seeded_noise(args.seed, oracle.latent_shape(1));
     let halfway = |solver: Solver, steps: usize| -> Result<(Latents, usize)> {
         let settings = SampleSettings {

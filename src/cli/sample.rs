@@ -1,22 +1,38 @@
 //! `purrscope sample`
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
+use image::RgbImage;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Deserialize;
 
 use super::DeviceArg;
 use super::settings::SettingsArgs;
 use crate::flow::trajectory::Trajectory;
-use crate::flow::{LatentShape, Latents, RunRecord, SampleSettings, Sampler, Solver};
+use crate::flow::{
+    Domain, LatentShape, Latents, Recorded, RunRecord, SampleError, SampleSettings, Sampler,
+    Solver, StepRecord,
+};
 use crate::io::animation::{self, Format};
-use crate::io::tensors::TensorFile;
-use crate::io::{atomic, png};
-use crate::model::Model;
+use crate::io::outputs::{self, Content};
+use crate::io::tensors::{TensorFile, TensorFileError};
+use crate::io::{names, png};
+use crate::model::{Model, Objective};
+
+/// Pictures that are computed at once, where they do not depend on one another: enough to keep a
+/// device busy, and few enough that any number of pictures takes the same memory.
+const BATCH: usize = 32;
+
+/// The most pictures that are computed at once, where they have to be: they take about 1.5 MB each of
+/// the embedded model, and more of a larger one.
+const MOST_TOGETHER: usize = 1000;
+
+/// The most bytes that the steps of a run may take in memory until they are written.
+const MOST_KEPT: usize = 4 << 30;
 
 #[derive(Debug, Args)]
 pub struct SampleArgs {
@@ -33,7 +49,7 @@ pub struct SampleArgs {
     /// Starting noise from a file: `noise` f32 [batch, channels, height, width]
     #[arg(long, value_name = "FILE")]
     noise: Option<PathBuf>,
-    /// Folder for the PNG files
+    /// Folder for the PNG files; beside another picture of its name, one gets a number
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Writes the full record of the run as safetensors
@@ -64,129 +80,258 @@ impl From<Animation> for Format {
     }
 }
 
-/// Samples, then writes every file of the run.
+impl SampleArgs {
+    /// Looks at the names of the files to write, and touches none.
+    fn check_outputs(&self) -> Result<()> {
+        let Some(path) = &self.trajectory else { return Ok(()) };
+        let read = [&self.model, &self.restore, &self.noise].into_iter().flatten();
+        let taken: Vec<&Path> = read.chain([&self.out]).map(PathBuf::as_path).collect();
+        Ok(outputs::check(path, Content::TENSORS, &taken)?)
+    }
+}
+
+/// Samples, and writes the pictures of a batch before the next one begins.
 pub fn run(args: &SampleArgs) -> Result<()> {
     let begun = Instant::now();
+    args.check_outputs()?;
     let selected = args.device.open()?;
-    let model = match &args.model {
-        Some(path) => Model::open(path, &selected.device)?,
-        None => Model::embedded(&selected.device)?,
-    };
-    let restored = args.restore.as_deref().map(|path| Restored::read(path, &model)).transpose()?;
-    let settings = match &restored {
-        Some(restored) => restored.settings.clone(),
-        None => args.settings.settings(&model.card)?,
-    };
-    let noise_file = match &restored {
-        Some(restored) => restored.noise.as_ref(),
-        None => args.noise.as_ref(),
-    };
-    let noise = noise_file.map(|path| read_noise(path)).transpose()?;
-    let record = RunRecord {
-        noise: noise_file.map(|path| path.display().to_string()),
-        ..RunRecord::new(&model.card.name, model.hash(), &settings)
-    };
-    let mut sampler = Sampler::new(&model, settings.clone(), noise)?;
-    atomic::prepare_folder(&args.out)
-        .with_context(|| format!("cannot write to {}", args.out.display()))?;
-
-    let bar = ProgressBar::new(settings.steps as u64);
-    bar.set_style(ProgressStyle::with_template(
-        "{bar:32} step {pos}/{len}  {elapsed} gone, {eta} left",
-    )?);
-    let mut trajectory = Trajectory::default();
-    let mut frames = Vec::new();
-    let mut evaluations = 0;
-    let (mut accepted, mut rejected) = (0, 0);
-    for step in sampler.by_ref() {
-        bar.inc(1);
-        evaluations = step.evaluations;
-        accepted += step.accepted;
-        rejected += step.rejected;
-        if args.animate.is_some() {
-            frames.push(model.decode(&step.prediction));
+    let model = super::open_model(args.model.as_deref(), &selected.device)?;
+    let job = Job::new(args, &model)?;
+    outputs::prepare_folder(&args.out)?;
+    args.trajectory.iter().try_for_each(|path| outputs::prepare(path))?;
+    let done = job.run()?;
+    let adaptive = match job.settings.solver {
+        Solver::Dopri5 => {
+            format!(", {} steps accepted and {} rejected", done.accepted, done.rejected)
         }
-        if args.trajectory.is_some() {
-            trajectory.push(step);
-        }
-    }
-    bar.finish_and_clear();
-
-    let codes = sampler.codes();
-    let pictures = model.decode_codes(&codes, settings.labels.len());
-    let wanted = restored.as_ref().and_then(|restored| restored.image);
-    let all = pictures.iter().zip(&settings.labels).enumerate();
-    for (i, (picture, label)) in all.filter(|(i, _)| wanted.is_none_or(|wanted| wanted == *i)) {
-        let class = &model.card.class_names[*label];
-        let record = RunRecord { class: Some(class.clone()), image: Some(i), ..record.clone() };
-        let path = args.out.join(format!("{class}-seed{}-{i:03}.png", settings.seed));
-        let bytes = png::encode(picture, &record.to_json()?)?;
-        atomic::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if let Some(format) = args.animate.map(Format::from) {
-        frames.push(pictures.clone());
-        let path = args.out.join(format!("seed{}.{}", settings.seed, format.extension()));
-        let bytes = animation::encode(format, &frames, &record.to_json()?)?;
-        atomic::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if let Some(path) = &args.trajectory {
-        trajectory.write(path, &settings, record.to_json()?, &codes)?;
-    }
-    let adaptive = match settings.solver {
-        Solver::Dopri5 => format!(", {accepted} steps accepted and {rejected} rejected"),
         _ => String::new(),
     };
+    let numbered = match done.numbered {
+        0 => String::new(),
+        count => format!(", {count} numbered since other pictures have their names"),
+    };
     super::print(&format!(
-        "{} pictures in {} ({evaluations} evaluations of the network{adaptive}, {:.1} s)\n",
-        if wanted.is_some() { 1 } else { pictures.len() },
+        "{} pictures in {}{numbered} ({} evaluations of the network{adaptive}, {:.1} s)\n",
+        done.pictures,
         args.out.display(),
+        done.evaluations,
         begun.elapsed().as_secs_f64()
-    ))?;
+    ))
+}
+
+/// A run that is in order.
+struct Job<'a> {
+    args: &'a SampleArgs,
+    model: &'a Model,
+    settings: SampleSettings,
+    noise_file: Option<PathBuf>,
+    noise: Option<Latents>,
+    /// The only picture that is wanted.
+    wanted: Option<usize>,
+}
+
+/// What came of a [`Job`].
+#[derive(Debug, Default)]
+struct Done {
+    pictures: usize,
+    /// Pictures that found their name taken by another one.
+    numbered: usize,
+    evaluations: usize,
+    accepted: usize,
+    rejected: usize,
+}
+
+impl<'a> Job<'a> {
+    /// Checks all that was asked for.
+    fn new(args: &'a SampleArgs, model: &'a Model) -> Result<Self> {
+        let (settings, noise_file, wanted) = match &args.restore {
+            Some(path) => {
+                let record = restored(path, model).with_context(|| path.display().to_string())?;
+                (record.settings, record.noise.map(PathBuf::from), record.image)
+            }
+            None => (args.settings.settings(&model.card)?, args.noise.clone(), None),
+        };
+        settings.validate(&Domain::of(&model.card))?;
+        let read = |path: &PathBuf| read_noise(path, model, settings.labels.len());
+        let noise = noise_file.as_ref().map(read).transpose()?;
+        let job = Self { args, model, settings, noise_file, noise, wanted };
+        job.check_size()?;
+        Ok(job)
+    }
+
+    /// Why all pictures have to be computed at once, if they do.
+    fn together(&self) -> Option<&'static str> {
+        let kept = (self.args.trajectory.is_some() || self.args.animate.is_some())
+            .then_some("a trajectory or an animation shows all of them in every step");
+        kept.or_else(|| self.settings.ties())
+    }
+
+    fn check_size(&self) -> Result<()> {
+        let count = self.settings.labels.len();
+        if let Some(reason) = self.together() {
+            ensure!(
+                count <= MOST_TOGETHER,
+                "{count} pictures cannot be computed at once, and have to be, since {reason}: make at \
+                 most {MOST_TOGETHER} in a run, and others with another --seed"
+            );
+        }
+        let steps = self.settings.times().len().saturating_sub(1);
+        let mut bytes = 0usize;
+        if self.args.trajectory.is_some() {
+            bytes = StepRecord::bytes_of(self.model.latent_shape(count), steps);
+        }
+        if self.args.animate.is_some() {
+            let picture = self.model.card.image_size().saturating_pow(2).saturating_mul(3);
+            let frames = picture.saturating_mul(count).saturating_mul(steps + 1);
+            bytes = bytes.saturating_add(frames);
+        }
+        check_kept(bytes)
+    }
+
+    /// What files say of the whole run.
+    fn record(&self) -> RunRecord<'_> {
+        let card = &self.model.card;
+        RunRecord {
+            noise: self.noise_file.as_ref().map(|path| path.display().to_string()),
+            ..RunRecord::new(&card.name, self.model.hash(), &self.settings)
+        }
+    }
+
+    /// The images of every batch, in order.
+    fn batches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let count = self.settings.labels.len();
+        let each = if self.together().is_some() { count } else { BATCH };
+        let wanted = self.wanted;
+        let all = (0..count).step_by(each).map(move |first| first..count.min(first + each));
+        // One picture is made again among those that it was made among.
+        all.filter(move |images| wanted.is_none_or(|wanted| images.contains(&wanted)))
+    }
+
+    fn run(&self) -> Result<Done> {
+        let steps = self.settings.times().len().saturating_sub(1);
+        let bar = ProgressBar::new((self.batches().count() * steps) as u64);
+        bar.set_style(ProgressStyle::with_template(
+            "{bar:32} {msg}step {pos}/{len}  {elapsed} gone, {eta} left",
+        )?);
+        let mut done = Done::default();
+        for images in self.batches() {
+            if images.len() < self.settings.labels.len() {
+                let (first, last) = (images.start + 1, images.end);
+                let count = self.settings.labels.len();
+                bar.set_message(format!("pictures {first} to {last} of {count}, "));
+            }
+            self.batch(images, &bar, &mut done)?;
+        }
+        bar.finish_and_clear();
+        Ok(done)
+    }
+
+    /// Makes some of the pictures, and writes all that there is to write of them.
+    fn batch(&self, images: Range<usize>, bar: &ProgressBar, done: &mut Done) -> Result<()> {
+        let noise = self.noise.as_ref().map(|noise| images_of(noise, &images));
+        let settings = self.settings.part(images.clone());
+        let mut sampler = Sampler::from_image(self.model, settings, images.start, noise)?;
+        let mut trajectory = Trajectory::default();
+        let mut frames = Vec::new();
+        let mut evaluations = 0;
+        for step in sampler.by_ref() {
+            bar.inc(1);
+            evaluations = step.evaluations;
+            done.accepted += step.accepted;
+            done.rejected += step.rejected;
+            if self.args.animate.is_some() {
+                frames.push(self.model.decode(&step.prediction));
+            }
+            if self.args.trajectory.is_some() {
+                trajectory.push(step);
+            }
+        }
+        done.evaluations += evaluations;
+        let codes = sampler.codes();
+        let pictures = self.model.decode_codes(&codes, images.len());
+        for (image, picture) in images.zip(&pictures) {
+            if self.wanted.is_none_or(|wanted| wanted == image) {
+                self.write(image, picture, done)?;
+            }
+        }
+        if let Some(format) = self.args.animate.map(Format::from) {
+            frames.push(pictures);
+            let bytes = animation::encode(format, &frames, &self.record().to_json()?)?;
+            let stem = format!("seed{}", self.settings.seed);
+            super::write_beside(&self.args.out, &stem, format.extension(), &bytes)?;
+        }
+        if let Some(path) = &self.args.trajectory {
+            trajectory.write(path, &self.settings, self.record().to_json()?, &codes)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, image: usize, picture: &RgbImage, done: &mut Done) -> Result<()> {
+        let label = self.settings.labels[image];
+        let class = self.model.card.class_names.get(label).cloned().unwrap_or_default();
+        let stem = format!("{}-seed{}-{image:03}", names::file_name(&class), self.settings.seed);
+        let record = RunRecord { class: Some(class), image: Some(image), ..self.record() };
+        let bytes = png::encode(picture, &record.to_json()?)?;
+        let path = super::write_beside(&self.args.out, &stem, "png", &bytes)?;
+        done.pictures += 1;
+        done.numbered += usize::from(path.file_stem() != Some(stem.as_ref()));
+        Ok(())
+    }
+}
+
+/// Whether the steps of a run have room in memory, where all are kept until they are written.
+pub(super) fn check_kept(bytes: usize) -> Result<()> {
+    ensure!(
+        bytes <= MOST_KEPT,
+        "all steps would take {:.1} GB of memory, of which {} GB are allowed: make fewer pictures or \
+         steps",
+        bytes as f64 / f64::from(1 << 30),
+        MOST_KEPT >> 30
+    );
     Ok(())
 }
 
-/// What an exported picture says of its run.
-#[derive(Debug, Deserialize)]
-struct Restored {
-    #[serde(flatten)]
-    settings: SampleSettings,
-    model_hash: String,
-    /// Its number in the batch, where it is one of several.
-    image: Option<usize>,
-    /// The time that it was taken at, where that is not the end.
-    t: Option<f32>,
-    noise: Option<PathBuf>,
+/// The noise of some of the images.
+fn images_of(noise: &Latents, images: &Range<usize>) -> Latents {
+    let shape = LatentShape { batch: images.len(), ..noise.shape };
+    let each = noise.shape.channels * noise.shape.tokens();
+    Latents { shape, values: noise.values[images.start * each..images.end * each].to_vec() }
 }
 
-impl Restored {
-    fn read(path: &Path, model: &Model) -> Result<Self> {
-        let context = || path.display().to_string();
-        let bytes = fs::read(path).with_context(context)?;
-        let text = png::settings(&bytes).with_context(context)?;
-        let restored: Self = serde_json::from_str(&text).with_context(context)?;
-        if restored.model_hash != model.hash() {
-            bail!(
-                "{}: it was made by the model {}, this one is {}; name that model's file",
-                path.display(),
-                restored.model_hash,
-                model.hash()
-            );
-        }
-        if let Some(t) = restored.t {
-            bail!(
-                "{}: it shows a run at t = {t}, not at its end; the studio restores it",
-                path.display()
-            );
-        }
-        Ok(restored)
+/// What an exported picture says of its run, which this model has to have made.
+fn restored(path: &Path, model: &Model) -> Result<Recorded> {
+    let record = Recorded::from_json(&png::settings(&fs::read(path)?)?)?;
+    match &record.model_hash {
+        Some(hash) if hash == model.hash() => {}
+        Some(hash) => bail!(
+            "it was made by the model {hash}, this one is {}; name that model's file",
+            model.hash()
+        ),
+        None => bail!("it does not say which model made it"),
     }
+    if let Some(t) = record.t {
+        bail!("it shows a run at t = {t}, not at its end; the studio restores it");
+    }
+    record.settings.validate(&Domain::of(&model.card))?;
+    Ok(record)
 }
 
-fn read_noise(path: &Path) -> Result<Latents> {
-    fs::metadata(path).with_context(|| path.display().to_string())?;
-    let (shape, values) = TensorFile::open(path)?.floats("noise")?;
-    let [batch, channels, height, width] = shape[..] else {
-        bail!("{}: tensor 'noise' has shape {shape:?}, expected four extents", path.display());
+/// Starting noise, which has to fit the model and the number of pictures.
+fn read_noise(path: &Path, model: &Model, pictures: usize) -> Result<Latents> {
+    let shape = model.latent_shape(pictures);
+    let expected = |error: TensorFileError| {
+        anyhow!("{error} (expected a safetensors file with 'noise' f32 {:?})", shape.dims())
     };
-    Ok(Latents { shape: LatentShape { batch, channels, height, width }, values })
+    if model.card.objective == Objective::Dfm {
+        bail!("{}: {}", path.display(), SampleError::NoNoise);
+    }
+    let file = TensorFile::open(path).map_err(expected)?;
+    // Looked at first, so that no more is read than can be used.
+    if let Some((.., found)) = file.entries().into_iter().find(|(name, ..)| name == "noise")
+        && found != shape.dims()
+    {
+        bail!("{}: the noise is {found:?}, expected {:?}", path.display(), shape.dims());
+    }
+    let (_, values) = file.floats("noise").map_err(expected)?;
+    Ok(Latents { shape, values })
 }

@@ -1,6 +1,6 @@
 //! The options of every command that samples.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::flow::{Grid, SampleSettings, Solver, Spot, Temperature};
@@ -81,7 +81,13 @@ impl SettingsArgs {
             (Some(labels), _) => Some(labels.clone()),
             (None, Some(class)) => {
                 let fitting = card.labels(class)?;
-                Some(fitting.into_iter().cycle().take(self.count.unwrap_or(1)).collect())
+                let count = self.count.unwrap_or(1);
+                ensure!(
+                    (1..=SampleSettings::MAX_PICTURES).contains(&count),
+                    "count must be 1 to {}, not {count}",
+                    SampleSettings::MAX_PICTURES
+                );
+                Some(fitting.into_iter().cycle().take(count).collect())
             }
             (None, None) => None,
         })

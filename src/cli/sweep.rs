@@ -1,6 +1,6 @@
 //! `purrscope sweep`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::DeviceArg;
 use super::settings::SettingsArgs;
 use crate::flow::{SampleSettings, Sampler};
+use crate::io::outputs::{self, Content};
 use crate::io::{atomic, png};
 use crate::model::Model;
 use crate::studio::sweep::axis::{AxisText, Parameter};
@@ -43,11 +44,13 @@ pub struct SweepArgs {
 
 /// Runs every cell, then writes the sheet and the numbers.
 pub fn run(args: &SweepArgs) -> Result<()> {
+    let read: Vec<&Path> = args.model.iter().map(PathBuf::as_path).collect();
+    outputs::check(&args.out, Content::PICTURE, &read)?;
+    if let Some(csv) = &args.csv {
+        outputs::check(csv, Content::TABLE, &[&read[..], &[args.out.as_path()]].concat())?;
+    }
     let selected = args.device.open()?;
-    let model = match &args.model {
-        Some(path) => Model::open(path, &selected.device)?,
-        None => Model::embedded(&selected.device)?,
-    };
+    let model = super::open_model(args.model.as_deref(), &selected.device)?;
     let read = |axis: &AxisText| axis.read(&model.card.class_names);
     let (x, y) = (read(&args.x)?, args.y.as_ref().map(read).transpose()?);
     let by_class = [Some(&args.x), args.y.as_ref()]
@@ -64,11 +67,7 @@ pub fn run(args: &SweepArgs) -> Result<()> {
     {
         bail!("no cell of the sweep can be run: {reason}");
     }
-    let files = std::iter::once(&args.out).chain(&args.csv);
-    for folder in files.filter_map(|path| path.parent().filter(|p| !p.as_os_str().is_empty())) {
-        atomic::prepare_folder(folder)
-            .with_context(|| format!("cannot write to {}", folder.display()))?;
-    }
+    std::iter::once(&args.out).chain(&args.csv).try_for_each(|path| outputs::prepare(path))?;
 
     let bar = ProgressBar::new(study.cells.len() as u64);
     bar.set_style(ProgressStyle::with_template(

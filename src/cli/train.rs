@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::DeviceArg;
+use crate::say;
 use crate::train::{self, Ending, Progress, RunConfig};
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -14,13 +15,13 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// Trains until the run is finished or Ctrl-C is pressed.
 pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
     let config = RunConfig::read(file)?;
-    let selected = device.open()?;
+    let selected = device.open_examined()?;
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
             // Asked twice: the last checkpoint is whole, so nothing is lost by leaving at once.
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step (press again to leave at once)");
+        say::note("stopping after this step (press again to leave at once)");
     })
     .context("cannot listen for Ctrl-C")?;
 
@@ -40,14 +41,13 @@ pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
     });
     bar.abandon();
     let (ending, product) = result?;
-    match ending {
-        Ending::Finished => println!("finished: {}", product.display()),
-        Ending::Stopped => println!(
-            "stopped and saved: continue with `purrscope --train {} --resume`",
+    super::print(&match ending {
+        Ending::Finished => format!("finished: {}\n", product.display()),
+        Ending::Stopped => format!(
+            "stopped and saved: continue with `purrscope --train {} --resume`\n",
             file.display()
         ),
-    }
-    Ok(())
+    })
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {

@@ -1,6 +1,6 @@
 //! One thing that a device is tried at, and how far off it may be.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -66,7 +66,7 @@ impl Check {
             note => format!("{} ({note})", self.name),
         };
         timed(name, || {
-            let results = match quietly(|| (self.run)(patient)) {
+            let results = match attempt(|| (self.run)(patient)) {
                 Ok(results) => results,
                 Err(reason) => return Verdict::Broken { reason },
             };
@@ -118,13 +118,9 @@ pub(super) fn timed(name: String, verdict: impl FnOnce() -> Verdict) -> Finding 
 }
 
 /// Does some work; where it panics, as burn does when a device refuses something, gives what the panic
-/// says instead of printing it.
-pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    let usual = take_hook();
-    set_hook(Box::new(|_| {}));
-    let done = catch_unwind(AssertUnwindSafe(work));
-    set_hook(usual);
-    done.map_err(|panic| {
+/// says.
+pub(super) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic_text(panic.as_ref());
         text.lines().next().unwrap_or("no reason was given").to_owned()
     })
@@ -143,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_its_first_line() {
-        assert_eq!(quietly(|| 3), Ok(3));
-        assert_eq!(quietly(|| panic!("one\ntwo")), Err::<(), _>("one".to_owned()));
+        assert_eq!(attempt(|| 3), Ok(3));
+        assert_eq!(attempt(|| panic!("one\ntwo")), Err::<(), _>("one".to_owned()));
     }
 }

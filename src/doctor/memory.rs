@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor};
 
-use super::check::{quietly, timed};
+use super::check::{attempt, timed};
 use super::{Finding, Verdict};
 
 /// Bytes that are tried at the most on a GPU, whose limit may be far beyond its memory.
@@ -25,7 +25,7 @@ pub(super) fn bytes_to_try(limit: Option<u64>, software: bool) -> u64 {
 /// both in several places.
 pub(super) fn fill_and_copy(device: &Device, bytes: u64) -> Finding {
     timed(format!("fill and copy of {} MB", bytes >> 20), || {
-        match quietly(|| wrong_place(device, (bytes / 4) as usize)) {
+        match attempt(|| wrong_place(device, (bytes / 4) as usize)) {
             Ok(None) => Verdict::Passed { error: 0.0, allowed: 0.0 },
             Ok(Some((what, place, found))) => Verdict::Off {
                 error: f32::INFINITY,

@@ -17,13 +17,13 @@ use std::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
-use self::check::{Check, Patient, quietly, timed};
+use self::check::{Check, Patient, attempt, timed};
 use self::stored::Stored;
 use crate::device::Selected;
 use crate::io::tensors::TensorFileError;
 use crate::kernels::{Path, take_path};
 use crate::model::Model;
-pub use records::{Records, Standing};
+pub use records::{Records, Standing, heed};
 
 /// An examination that cannot begin.
 #[derive(Debug, Error)]
@@ -93,19 +93,29 @@ impl Finding {
     }
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed { error, allowed } => {
+                write!(f, "off by {error:.1e}, {allowed:.0e} allowed")
+            }
+            Self::Off { error, allowed, what } => {
+                write!(f, "off by {error:.1e}, {allowed:.0e} allowed ({what})")
+            }
+            Self::Broken { reason } | Self::Skipped { reason } => f.write_str(reason),
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, verdict, .. } = self;
-        match verdict {
-            Verdict::Passed { error, allowed } => {
-                write!(f, "passed   {name}: off by {error:.1e}, {allowed:.0e} allowed")
-            }
-            Verdict::Off { error, allowed, what } => {
-                write!(f, "WRONG    {name}: off by {error:.1e}, {allowed:.0e} allowed ({what})")
-            }
-            Verdict::Broken { reason } => write!(f, "BROKEN   {name}: {reason}"),
-            Verdict::Skipped { reason } => write!(f, "skipped  {name}: {reason}"),
-        }
+        let label = match self.verdict {
+            Verdict::Passed { .. } => "passed",
+            Verdict::Off { .. } => "WRONG",
+            Verdict::Broken { .. } => "BROKEN",
+            Verdict::Skipped { .. } => "skipped",
+        };
+        write!(f, "{label:<8} {}: {}", self.name, self.verdict)
     }
 }
 
@@ -169,7 +179,7 @@ pub fn examine(
 
 /// The embedded model, opened on the device.
 fn embedded(patient: &Patient<'_>, stored: &Stored, note: &mut impl FnMut(Finding)) {
-    let opened = quietly(|| Model::embedded(patient.device));
+    let opened = attempt(|| Model::embedded(patient.device));
     let broken = |reason: String| {
         timed("opening the embedded model".to_owned(), || Verdict::Broken { reason })
     };
@@ -228,5 +238,14 @@ mod tests {
         assert!(operation.contains("cross-entropy"), "{operation}");
         let records = Records::at(Some(path));
         assert_eq!(records.standing(&selected), Some(&standing));
+
+        let (instead, notice) =
+            heed(DeviceChoice::Auto, selected.clone(), Some(standing.clone())).unwrap();
+        assert!(instead.handles.is_none(), "the CPU takes its place");
+        assert!(notice.unwrap().contains("cross-entropy"));
+        let (kept, warning) =
+            heed(DeviceChoice::Gpu(None), selected.clone(), Some(standing)).unwrap();
+        assert_eq!(kept.description, selected.description);
+        assert!(warning.unwrap().starts_with("warning: "));
     }
 }

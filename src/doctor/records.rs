@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::{DoctorError, Extent, examine};
-use crate::device::Selected;
+use crate::device::{DeviceChoice, DeviceError, Selected, select};
 use crate::io::atomic;
 
 /// A record larger than this is not this program's.
@@ -67,7 +67,9 @@ impl Records {
         }
         let findings = examine(selected, Extent::Short, |_| {})?;
         let standing = match findings.iter().find(|finding| finding.is_failure()) {
-            Some(failure) => Standing::Wrong { operation: failure.to_string() },
+            Some(failure) => {
+                Standing::Wrong { operation: format!("{}: {}", failure.name, failure.verdict) }
+            }
             None => Standing::Trusted,
         };
         if self.known.len() >= MOST_DEVICES {
@@ -87,6 +89,26 @@ impl Records {
         }
         atomic::write(path, &serde_json::to_vec_pretty(&self.known)?)
     }
+}
+
+/// What is to be computed on where a device stands like that, and a line about it for the user: the CPU
+/// takes the place of a device that computes wrongly, unless it was asked for.
+///
+/// # Errors
+/// None: the CPU can always be had.
+pub fn heed(
+    choice: DeviceChoice,
+    selected: Selected,
+    standing: Option<Standing>,
+) -> Result<(Selected, Option<String>), DeviceError> {
+    let Some(Standing::Wrong { operation }) = standing else { return Ok((selected, None)) };
+    let gpu = &selected.description;
+    if choice == DeviceChoice::Auto {
+        let notice = format!("{gpu} is not used, since it computes wrongly ({operation})");
+        return Ok((select(DeviceChoice::Cpu)?, Some(notice)));
+    }
+    let warning = format!("warning: {gpu} computes wrongly ({operation})");
+    Ok((selected, Some(warning)))
 }
 
 fn read(path: &Path) -> Option<BTreeMap<String, Standing>> {

@@ -3,6 +3,7 @@
 //! Names follow the paper: `t` in `[0, 1]` runs from noise to data, `x` is the state, `mu` the
 //! posterior mean of the codebook `E`, `c` the code indices.
 
+mod bounds;
 pub mod codebooks;
 mod masked;
 mod objective;
@@ -21,7 +22,7 @@ pub use objective::{FlowLoss, code_loss, endpoint_loss, masked_codes, path_point
 pub use oracle::Oracle;
 pub use predictor::{CodePrediction, Draw, Prediction, Predictor};
 pub use record::{CodeStep, LatentShape, Latents, Posterior, StepRecord};
-pub use run_record::RunRecord;
+pub use run_record::{RecordError, Recorded, RunRecord};
 pub use sampler::{SampleError, Sampler, State, rethink, seeded_noise};
 pub use settings::{
     Branch, Domain, Grid, SampleSettings, SettingsError, Solver, guidance_evaluations,

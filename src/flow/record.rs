@@ -152,4 +152,13 @@ impl StepRecord {
         let codes = self.codes.as_ref().map_or(0, |codes| codes.before.len() + codes.after.len());
         4 * (latents + posterior + codes + self.likeliest.len())
     }
+
+    /// Bytes that the records of so many steps take at most, for latents of this shape.
+    pub fn bytes_of(shape: LatentShape, steps: usize) -> usize {
+        let LatentShape { batch, channels, height, width } = shape;
+        let tokens = batch.saturating_mul(height).saturating_mul(width);
+        // Three latents, entropy and log Z, the likeliest codes, and codes before and after.
+        let each = channels.saturating_mul(3).saturating_add(2 * Posterior::TOP + 5);
+        tokens.saturating_mul(each).saturating_mul(4).saturating_mul(steps)
+    }
 }

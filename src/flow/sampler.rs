@@ -48,6 +48,8 @@ pub struct State {
 pub struct Sampler<'p, P = Model> {
     predictor: &'p P,
     settings: SampleSettings,
+    /// The stream of the seed that the first image draws from.
+    first: usize,
     times: Vec<f32>,
     state: State,
     memory: Memory,
@@ -66,12 +68,28 @@ impl<'p, P: Predictor> Sampler<'p, P> {
         settings: SampleSettings,
         noise: Option<Latents>,
     ) -> Result<Self, SampleError> {
+        Self::from_image(predictor, settings, 0, noise)
+    }
+
+    /// As [`Sampler::new`], for a part of a run: image `i` draws from stream `first + i` of the seed,
+    /// and so becomes what image `first + i` of the whole run does, unless something
+    /// [ties](SampleSettings::ties) the images of the run to one another. `noise` is that of the part.
+    ///
+    /// # Errors
+    /// As [`Sampler::new`].
+    pub fn from_image(
+        predictor: &'p P,
+        settings: SampleSettings,
+        first: usize,
+        noise: Option<Latents>,
+    ) -> Result<Self, SampleError> {
         settings.validate(&predictor.domain())?;
         if let Some(branch) = &settings.branch {
-            let mut parent = Self::new(predictor, branch.parent.clone(), noise)?;
+            let mut parent = Self::from_image(predictor, branch.parent.clone(), first, noise)?;
             parent.by_ref().take(branch.step).for_each(drop);
             let state = parent.state;
-            return Self::from_state(predictor, settings, state);
+            return Self::from_state(predictor, settings, state)
+                .map(|sampler| Self { first, ..sampler });
         }
         let shape = predictor.latent_shape(settings.labels.len());
         let state = if predictor.domain().objective == Objective::Dfm {
@@ -82,13 +100,13 @@ impl<'p, P: Predictor> Sampler<'p, P> {
             let codes = vec![masked; shape.batch * shape.tokens()];
             State { x: predictor.look_up(&codes, shape.batch), codes: Some(codes) }
         } else {
-            let x = noise.unwrap_or_else(|| seeded_noise(settings.seed, shape));
+            let x = noise.unwrap_or_else(|| noise_from(settings.seed, first, shape));
             if x.shape != shape || x.values.len() != shape.len() {
                 return Err(SampleError::Noise { found: x.shape.dims(), expected: shape.dims() });
             }
             State { x, codes: None }
         };
-        Ok(Self::begin(predictor, settings, state))
+        Ok(Self { first, ..Self::begin(predictor, settings, state) })
     }
 
     /// A run that goes on from `state`, which the steps of `settings.branch` have led to.
@@ -122,7 +140,7 @@ impl<'p, P: Predictor> Sampler<'p, P> {
             state.x = predictor.look_up(codes, state.x.shape.batch);
         }
         let memory = Memory::default();
-        Self { predictor, settings, times, state, memory, step: 0, evaluations: 0 }
+        Self { predictor, settings, first: 0, times, state, memory, step: 0, evaluations: 0 }
     }
 
     /// The state reached so far: noise at first, data at the end.
@@ -159,7 +177,7 @@ impl<'p, P: Predictor> Sampler<'p, P> {
         let mut prediction = field.endpoint(&state.x, &output, interval.t);
         held.put(&mut prediction, None);
         let mut crossing = if settings.eta > 0.0 {
-            let noise = step_noise(settings, self.step, shape);
+            let noise = step_noise(settings, self.step, self.first, shape);
             let eta = f64::from(settings.eta);
             Crossing::whole(stochastic(&state.x, &prediction, interval, eta, &noise))
         } else {
@@ -197,7 +215,8 @@ impl<'p, P: Predictor> Sampler<'p, P> {
             settings.pins.iter().map(|pin| token_of(pin, state.x.shape)).collect();
         let rates = masked::Rates::new(f64::from(t), f64::from(t_next), f64::from(settings.eta));
         let changes = (0..batch).flat_map(|image| {
-            let mut stream = Stream::new(settings.seed, step_stream(settings, self.step, image));
+            let stream = step_stream(settings, self.step, self.first + image);
+            let mut stream = Stream::new(settings.seed, stream);
             (0..state.x.shape.tokens())
                 .map(move |_| (stream.uniform(), stream.uniform()))
                 .collect::<Vec<_>>()
@@ -359,9 +378,15 @@ impl Held {
 /// Standard normal noise: image `i` draws from stream `i` of the seed, so that an image does not
 /// change with the size of its batch.
 pub fn seeded_noise(seed: u64, shape: LatentShape) -> Latents {
+    noise_from(seed, 0, shape)
+}
+
+/// As [`seeded_noise`], of the images from `first` on.
+fn noise_from(seed: u64, first: usize, shape: LatentShape) -> Latents {
     let each = shape.channels * shape.tokens();
-    let values =
-        (0..shape.batch).flat_map(|image| Stream::new(seed, image as u64).normals(each)).collect();
+    let values = (first..first + shape.batch)
+        .flat_map(|image| Stream::new(seed, image as u64).normals(each))
+        .collect();
     Latents { shape, values }
 }
 
@@ -372,9 +397,9 @@ fn step_stream(settings: &SampleSettings, step: usize, image: usize) -> u64 {
 }
 
 /// The noise of a stochastic step.
-fn step_noise(settings: &SampleSettings, step: usize, shape: LatentShape) -> Latents {
+fn step_noise(settings: &SampleSettings, step: usize, first: usize, shape: LatentShape) -> Latents {
     let each = shape.channels * shape.tokens();
-    let values = (0..shape.batch)
+    let values = (first..first + shape.batch)
         .flat_map(|image| {
             Stream::new(settings.seed, step_stream(settings, step, image)).normals(each)
         })

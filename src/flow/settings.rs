@@ -1,12 +1,14 @@
 //! What a run of the sampler is asked to do, in the spellings of the command line.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use super::bounds;
 use super::spot::Spot;
 use super::temperature::Temperature;
 use crate::model::{ModelCard, Objective};
@@ -33,6 +35,14 @@ pub enum SettingsError {
         given: String,
         /// The range, in words.
         range: &'static str,
+    },
+    /// A list that is longer than any run has use for.
+    #[error("more than {most} {what} are more than a run may have")]
+    TooMany {
+        /// What there are too many of.
+        what: &'static str,
+        /// The most that there may be.
+        most: usize,
     },
     /// A label that the model does not have.
     #[error("label {label} is out of range: the model has classes 0 to {last}")]
@@ -123,9 +133,9 @@ impl Solver {
         let closed = objective != Objective::Cfm;
         match self {
             Self::Euler | Self::Exp2m => Some(steps),
-            Self::Midpoint => Some(2 * steps),
-            Self::Heun => Some(2 * steps - usize::from(closed)),
-            Self::Rk4 => Some(4 * steps - if closed { 3 } else { 0 }),
+            Self::Midpoint => Some(steps.saturating_mul(2)),
+            Self::Heun => Some(steps.saturating_mul(2).saturating_sub(usize::from(closed))),
+            Self::Rk4 => Some(steps.saturating_mul(4).saturating_sub(if closed { 3 } else { 0 })),
             Self::Dopri5 => None,
         }
     }
@@ -172,8 +182,9 @@ pub enum Grid {
 }
 
 impl Grid {
-    /// The `steps + 1` grid points from exactly 0 to exactly 1.
+    /// The `steps + 1` grid points from exactly 0 to exactly 1, of no more steps than a run may have.
     pub fn points(self, steps: usize) -> Vec<f32> {
+        let steps = steps.clamp(1, SampleSettings::MAX_STEPS);
         (0..=steps)
             .map(|i| {
                 let u = i as f64 / steps as f64;
@@ -242,10 +253,13 @@ macro_rules! as_text {
 as_text!(Grid, Temperature);
 
 /// Everything that decides what a run of the sampler makes, besides the model and given noise.
+///
+/// Whatever they are read from, they are within their bounds: see [`SampleSettings::check_bounds`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 pub struct SampleSettings {
     /// One class label an image; the batch is as long as this list.
+    #[serde(deserialize_with = "bounds::labels")]
     pub labels: Vec<usize>,
     /// Seed of the starting noise. Image `i` of a batch draws from stream `i` of it.
     pub seed: u64,
@@ -267,17 +281,32 @@ pub struct SampleSettings {
     /// Relative tolerance of `dopri5`.
     pub rtol: f32,
     /// Tokens that are held to a code through every step.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "bounds::spots")]
     pub pins: Vec<Spot>,
     /// Codes that single tokens must not become.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "bounds::spots")]
     pub bans: Vec<Spot>,
     /// Codes that no token may become, but by a pin.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "bounds::codes")]
     pub banned_codes: Vec<u32>,
     /// The run that this one goes on from, if it does not begin with noise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branch: Option<Box<Branch>>,
+}
+
+impl Serialize for SampleSettings {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        // The derived function, which `remote` makes one of the type's own.
+        Self::serialize(self, to)
+    }
+}
+
+impl<'de> Deserialize<'de> for SampleSettings {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let settings = Self::deserialize(from)?;
+        settings.check_bounds().map_err(D::Error::custom)?;
+        Ok(settings)
+    }
 }
 
 /// Where a run leaves another one.
@@ -340,77 +369,30 @@ impl Default for SampleSettings {
 }
 
 impl SampleSettings {
-    /// The largest number of intervals that is accepted.
-    pub const MAX_STEPS: usize = 10_000;
-    /// The largest stochasticity of `dfm`, where it is a rate and not a share.
-    const MAX_REMASKING: f32 = 1000.0;
-    /// The most runs that one goes on from.
-    const MAX_GENERATION: usize = 64;
-
-    /// Checks every setting against what the model can do.
-    ///
-    /// # Errors
-    /// The first setting that is out of range.
-    pub fn validate(&self, domain: &Domain) -> Result<(), SettingsError> {
-        let Domain { objective, classes, .. } = *domain;
-        if self.labels.is_empty() {
-            return Err(SettingsError::NoLabels);
+    /// Grid points of the run, rising from the first to exactly 1: all of its grid or, where it goes
+    /// on from another run, what of its grid lies after the time at which it leaves that one.
+    pub fn times(&self) -> Vec<f32> {
+        let mut times = Vec::new();
+        for settings in self.lineage().iter().rev() {
+            let step = settings.branch.as_ref().map(|branch| branch.step);
+            let start = step.map(|step| times.get(step).copied().unwrap_or(0.0));
+            times = settings.times_from(start);
         }
-        if let Some(&label) = self.labels.iter().find(|label| **label >= classes) {
-            return Err(SettingsError::Label { label, last: classes.saturating_sub(1) });
-        }
-        let out_of_range =
-            |what, given: String, range| Err(SettingsError::OutOfRange { what, given, range });
-        if !(1..=Self::MAX_STEPS).contains(&self.steps) {
-            return out_of_range("steps", self.steps.to_string(), "1 to 10000");
-        }
-        if !self.guidance.is_finite() {
-            return out_of_range("guidance", self.guidance.to_string(), "a finite number");
-        }
-        let tolerances = [("atol", self.atol), ("rtol", self.rtol)];
-        if let Some((what, given)) = tolerances.into_iter().find(|(_, t)| !(1e-8..=1.0).contains(t))
-        {
-            return out_of_range(what, given.to_string(), "from 1e-8 to 1");
-        }
-        if objective == Objective::Dfm {
-            if self.solver != Solver::Euler {
-                let advice = "its states are codes, which take masked Euler steps (euler)";
-                return Err(SettingsError::Objective { what: "the solver", objective, advice });
-            }
-            if !(0.0..=Self::MAX_REMASKING).contains(&self.eta) {
-                return out_of_range("eta", self.eta.to_string(), "from 0 to 1000");
-            }
-        } else if !(0.0..=1.0).contains(&self.eta)
-            || (self.eta > 0.0 && self.solver != Solver::Euler)
-        {
-            let range = "from 0 to 1, and 0 with solvers other than euler";
-            return out_of_range("eta", format!("{} with {}", self.eta, self.solver), range);
-        }
-        self.temperature.validate()?;
-        self.validate_spots(domain)?;
-        let Some(branch) = &self.branch else { return Ok(()) };
-        if branch.step + 1 >= branch.parent.times().len()
-            || branch.parent.labels.len() != self.labels.len()
-        {
-            let range = "a step before the last of a run of as many pictures";
-            return out_of_range("the branch", format!("step {}", branch.step), range);
-        }
-        if self.generation() > Self::MAX_GENERATION {
-            return out_of_range("the branch", "more than 64 deep".to_owned(), "64 deep at most");
-        }
-        branch.parent.validate(domain)
+        times
     }
 
-    /// Grid points of the run: all of its grid or, where it goes on from another run, what of its
-    /// grid lies after the time at which it leaves that one.
-    pub fn times(&self) -> Vec<f32> {
-        let points = self.grid.points(self.steps);
-        let Some(branch) = &self.branch else { return points };
-        /// An interval shorter than this would be a step for nothing.
-        const SLIVER: f32 = 1e-4;
-        let start = branch.parent.times().get(branch.step).copied().unwrap_or(0.0);
-        let after = points.into_iter().filter(|t| *t > start + SLIVER || *t >= 1.0);
-        std::iter::once(start).chain(after).collect()
+    /// Grid points of the run, where it goes on from another run at time `start`, or from none.
+    pub(super) fn times_from(&self, start: Option<f32>) -> Vec<f32> {
+        let mut points = self.grid.points(self.steps);
+        if let Some(start) = start {
+            /// An interval shorter than this would be a step for nothing.
+            const SLIVER: f32 = 1e-4;
+            points.retain(|t| *t > start + SLIVER || *t >= 1.0);
+            points.insert(0, start);
+        }
+        // Grids of many intervals have points that single precision cannot tell apart.
+        points.dedup();
+        points
     }
 
     /// Network evaluations of the run, guidance counting twice; unknown beforehand for the adaptive
@@ -422,52 +404,40 @@ impl SampleSettings {
 
     /// How many runs this one goes on from.
     pub fn generation(&self) -> usize {
-        fn parent(settings: &SampleSettings) -> Option<&SampleSettings> {
-            settings.branch.as_ref().map(|branch| &branch.parent)
-        }
-        std::iter::successors(parent(self), |settings| parent(settings)).count()
+        self.lineage().len() - 1
     }
 
-    fn validate_spots(&self, domain: &Domain) -> Result<(), SettingsError> {
-        let Domain { objective, codes, height, width, .. } = *domain;
-        let batch = self.labels.len();
-        for (what, spots) in [("pin", &self.pins), ("ban", &self.bans)] {
-            let outside = |spot: &&Spot| {
-                spot.image >= batch
-                    || spot.row >= height
-                    || spot.column >= width
-                    || spot.code as usize >= codes
-            };
-            if let Some(&spot) = spots.iter().find(outside) {
-                return Err(SettingsError::Spot { what, spot, batch, height, width, codes });
+    /// Why the pictures of the run have to be computed at once, if they do: what happens to one of
+    /// them depends on the others.
+    pub fn ties(&self) -> Option<&'static str> {
+        self.lineage().into_iter().find_map(|settings| {
+            match (settings.solver, &settings.temperature) {
+                (Solver::Dopri5, _) => Some("the solver dopri5 chooses its steps for all of them"),
+                (_, Temperature::Entropy { .. }) => {
+                    Some("an entropy target is a mean over all of them")
+                }
+                _ => None,
             }
-        }
-        if let Some(code) = self.banned_codes.iter().find(|code| **code as usize >= codes) {
-            return Err(SettingsError::OutOfRange {
-                what: "a banned code",
-                given: code.to_string(),
-                range: "a code of the model",
-            });
-        }
-        let banning = !self.bans.is_empty() || !self.banned_codes.is_empty();
-        if banning && !objective.has_posterior() {
-            let advice = "it has no distribution over codes; pin tokens instead";
-            return Err(SettingsError::Objective { what: "a ban", objective, advice });
-        }
-        // Counted token by token, so that a softmax always has something to fall on.
-        let everywhere: BTreeSet<u32> = self.banned_codes.iter().copied().collect();
-        let mut by_token: BTreeMap<[usize; 3], BTreeSet<u32>> = BTreeMap::new();
-        for ban in self.bans.iter().filter(|ban| !everywhere.contains(&ban.code)) {
-            by_token.entry([ban.image, ban.row, ban.column]).or_default().insert(ban.code);
-        }
-        if everywhere.len() >= codes {
-            return Err(SettingsError::AllBanned { image: 0, row: 0, column: 0 });
-        }
-        match by_token.iter().find(|(_, banned)| banned.len() + everywhere.len() >= codes) {
-            Some((&[image, row, column], _)) => {
-                Err(SettingsError::AllBanned { image, row, column })
-            }
-            None => Ok(()),
+        })
+    }
+
+    /// The settings of some of the images of a run, counted from the first of them.
+    pub fn part(&self, images: Range<usize>) -> Self {
+        let spots = |spots: &[Spot]| {
+            let inside = spots.iter().filter(|spot| images.contains(&spot.image));
+            inside.map(|spot| Spot { image: spot.image - images.start, ..*spot }).collect()
+        };
+        Self {
+            labels: self.labels.get(images.clone()).unwrap_or_default().to_vec(),
+            pins: spots(&self.pins),
+            bans: spots(&self.bans),
+            banned_codes: self.banned_codes.clone(),
+            temperature: self.temperature.clone(),
+            branch: self.branch.as_ref().map(|branch| {
+                let parent = branch.parent.part(images.clone());
+                Box::new(Branch { step: branch.step, parent })
+            }),
+            ..*self
         }
     }
 }

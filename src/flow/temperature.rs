@@ -59,6 +59,8 @@ impl Default for Temperature {
 impl Temperature {
     /// The smallest divisor of the logits that is ever used.
     pub const FLOOR: f32 = 1e-6;
+    /// The most points of a curve: more than anyone draws, and than a run has use for.
+    pub const MOST_POINTS: usize = 1000;
 
     /// What decides the temperature at time `t` in `[0, 1]`.
     pub fn warmth(&self, t: f32) -> Warmth {
@@ -97,8 +99,15 @@ impl Temperature {
         }
     }
 
-    /// Checks that every value is finite and not negative, and that points rise in time.
+    /// Checks that every value is finite and not negative, and that points rise in time and are not
+    /// too many.
     pub fn validate(&self) -> Result<(), SettingsError> {
+        if let Self::Points(points) = self
+            && points.len() > Self::MOST_POINTS
+        {
+            let what = "points of the temperature";
+            return Err(SettingsError::TooMany { what, most: Self::MOST_POINTS });
+        }
         if let Some(bad) = self.values().into_iter().find(|v| !v.is_finite() || *v < 0.0) {
             return Err(SettingsError::OutOfRange {
                 what: "temperature",
@@ -156,7 +165,9 @@ impl FromStr for Temperature {
             Some(("cosine", rest)) => pair(rest).map(|(from, to)| Self::Cosine { from, to })?,
             Some(("entropy", rest)) => pair(rest).map(|(from, to)| Self::Entropy { from, to })?,
             Some(("points", rest)) => Self::Points(
+                // One more than there may be, so that there are seen to be too many.
                 rest.split(',')
+                    .take(Self::MOST_POINTS + 1)
                     .map(|point| {
                         let (t, value) = point.split_once('=').ok_or_else(unknown)?;
                         Ok((number(t)?, number(value)?))
@@ -182,6 +193,12 @@ mod tests {
         for text in ["0", "1e9"] {
             assert!(text.parse::<Temperature>().is_ok(), "{text}");
         }
+        let points = |count: usize| {
+            let points = (0..count).map(|i| format!("{}=1", i as f32 / count as f32));
+            format!("points:{}", points.collect::<Vec<_>>().join(",")).parse::<Temperature>()
+        };
+        assert!(points(Temperature::MOST_POINTS).is_ok());
+        assert!(points(Temperature::MOST_POINTS + 1).unwrap_err().to_string().contains("1000"));
     }
 
     #[test]

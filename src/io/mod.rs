@@ -2,7 +2,9 @@
 
 pub mod animation;
 pub mod atomic;
+pub mod names;
 pub mod npy;
+pub mod outputs;
 pub mod pickle;
 pub mod png;
 pub mod sheet;

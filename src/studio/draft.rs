@@ -269,6 +269,7 @@ impl Draft {
         let names: Vec<String> = settings
             .labels
             .iter()
+            .take(Self::MAX_COUNT)
             .filter_map(|label| card.class_names.get(*label).cloned())
             .collect();
         let alike = names.windows(2).all(|pair| pair[0] == pair[1]);

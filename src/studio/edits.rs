@@ -29,9 +29,16 @@ impl Edits {
     /// The edits in the settings of a run.
     pub fn of(settings: &SampleSettings) -> Self {
         let mut edits = Self::default();
-        settings.pins.iter().for_each(|pin| edits.pin(Token::of(pin), pin.code));
-        settings.bans.iter().for_each(|ban| edits.ban(Token::of(ban), ban.code));
-        settings.banned_codes.iter().for_each(|code| edits.ban_everywhere(*code));
+        let (mut pins, mut bans) = (settings.pins.clone(), settings.bans.clone());
+        let mut banned_codes = settings.banned_codes.clone();
+        // In order, so that each is added at the end: a file may have very many. Of two pins of a token
+        // the later one still counts.
+        pins.sort_by_key(place);
+        bans.sort_unstable();
+        banned_codes.sort_unstable();
+        pins.iter().for_each(|pin| edits.pin(Token::of(pin), pin.code));
+        bans.iter().for_each(|ban| edits.ban(Token::of(ban), ban.code));
+        banned_codes.iter().for_each(|code| edits.ban_everywhere(*code));
         edits
     }
 

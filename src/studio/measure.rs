@@ -8,6 +8,7 @@ use egui::{Context, ViewportCommand};
 
 use super::frames::{FrameFigures, FrameTimes, resident_memory};
 use super::state::StudioState;
+use crate::say;
 
 static STARTED: OnceLock<Instant> = OnceLock::new();
 
@@ -62,7 +63,8 @@ impl Measurement {
         }
         if self.began.elapsed() >= self.lasts && !self.said {
             self.said = true;
-            println!("{}", self.report(interface, whole));
+            // Where nobody listens there is nothing to say.
+            let _ = say::out(&(self.report(interface, whole) + "\n"));
             ctx.send_viewport_cmd(ViewportCommand::Close);
         }
     }

@@ -1,6 +1,7 @@
 //! Behaviour through the public interface, in one binary because each binary links for long.
 
 mod cli;
+mod doctor;
 mod golden;
 mod head;
 mod hostile;
@@ -8,6 +9,7 @@ mod import;
 mod kernels;
 mod lost;
 mod memory;
+mod outputs;
 mod portability;
 mod reference;
 mod shards;

@@ -14,6 +14,7 @@ use rfd::{AsyncFileDialog, FileHandle};
 use super::feed::{Eater, Feed, Hunger, Wanted};
 use super::{
     SEEN_AFTER, file_name, numbers, pictures_folder, run_name, settings_file, unused_name,
+    with_ending,
 };
 use crate::flow::trajectory::{self, End};
 use crate::io::animation::{Animation, AnimationError, Format};
@@ -180,10 +181,7 @@ impl Place {
         match self {
             Self::Folder(folder) => Some(unused_name(&folder, name)),
             Self::Dialog(dialog, opened) => match pollster::block_on(dialog) {
-                Some(file) => {
-                    let end = Path::new(name).extension().unwrap_or_default();
-                    Some(file.path().with_extension(end))
-                }
+                Some(file) => Some(with_ending(file.path().to_owned(), name)),
                 None if opened.elapsed() > SEEN_AFTER => None,
                 None => Some(unused_name(&pictures_folder(), name)),
             },

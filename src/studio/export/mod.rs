@@ -21,13 +21,13 @@ use rfd::{AsyncFileDialog, FileHandle};
 pub use self::begin::{Destination, Export, Exports};
 pub use self::feed::{Eater, Hunger};
 pub use self::menu::export_menu;
-pub use self::restored::{Kind, Restored, is_trajectory, parse};
+pub use self::restored::{Kind, Restored, is_trajectory};
 use super::run::{Run, class_name, class_of};
 use super::state::StudioState;
 use crate::flow::{Branch, RunRecord, SampleSettings};
-use crate::io::atomic;
 #[cfg(test)]
 use crate::io::png;
+use crate::io::{atomic, names};
 
 /// A dialog that closes sooner than this was never seen.
 const SEEN_AFTER: Duration = Duration::from_millis(150);
@@ -132,14 +132,7 @@ pub fn run_name(run: &Run, picture: Option<usize>) -> String {
         Some(image) => class_of(&run.model.card, &run.settings, image),
         None => class_name(&run.model.card, &run.settings),
     };
-    format!("{}-seed{}", plain(&class), run.settings.seed)
-}
-
-/// A text as part of a file's name: letters, digits, dots and dashes, not many, and no dot in front.
-pub fn plain(text: &str) -> String {
-    let safe = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
-    let text: String = text.trim_start_matches('.').chars().take(40).map(safe).collect();
-    if text.is_empty() { "picture".to_owned() } else { text }
+    format!("{}-seed{}", names::file_name(&class), run.settings.seed)
 }
 
 #[cfg(test)]
@@ -176,6 +169,19 @@ fn unused_name(folder: &Path, name: &str) -> PathBuf {
         .chain(numbered)
         .find(|path| !path.exists())
         .unwrap_or_else(|| folder.join(name))
+}
+
+/// The path that a person chose for a file like `name`, with the ending of what is written. Where that
+/// is another path than the one chosen, nothing that is there is overwritten.
+fn with_ending(chosen: PathBuf, name: &str) -> PathBuf {
+    let end = Path::new(name).extension().unwrap_or_default();
+    if chosen.extension().is_some_and(|given| given.eq_ignore_ascii_case(end)) {
+        return chosen;
+    }
+    let mut whole = chosen.file_name().unwrap_or_default().to_owned();
+    whole.push(".");
+    whole.push(end);
+    unused_name(atomic::folder_of(&chosen), &whole.to_string_lossy())
 }
 
 /// Dialogs in progress and what came of them.
@@ -240,11 +246,7 @@ impl Dialogs {
         let dialog = AsyncFileDialog::new().set_file_name(&name).save_file();
         self.ask(ctx, dialog, move |chosen| {
             let path = match chosen {
-                Some(path) if path.extension().is_none() => match name.rsplit_once('.') {
-                    Some((_, end)) => path.with_extension(end),
-                    None => path,
-                },
-                Some(path) => path,
+                Some(path) => with_ending(path, &name),
                 None => unused_name(&pictures_folder(), &name),
             };
             let bytes = make()?;
@@ -324,12 +326,22 @@ mod name_tests {
     }
 
     #[test]
-    fn a_class_cannot_lead_out_of_the_folder() {
-        assert_eq!(plain("../../.bashrc"), "-..-.bashrc");
-        assert_eq!(plain("a/b\\c:d"), "a-b-c-d");
-        assert_eq!(plain(".."), "picture");
-        assert_eq!(plain("chat-05.é"), "chat-05.é");
-        assert_eq!(plain(&"x".repeat(99)).len(), 40);
+    fn a_name_that_was_chosen_gets_the_ending_of_what_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (chosen, written) in [
+            ("a.png", "a.png"),
+            ("a.PNG", "a.PNG"),
+            ("a", "a.png"),
+            ("a.v2", "a.v2.png"),
+            ("a.jpg", "a.jpg.png"),
+        ] {
+            assert_eq!(with_ending(at(chosen), "sheet.png"), at(written));
+        }
+        // Nobody was asked whether this one may go.
+        std::fs::write(at("b.png"), "").unwrap();
+        assert_eq!(with_ending(at("b.png"), "sheet.png"), at("b.png"));
+        assert_eq!(with_ending(at("b"), "sheet.png"), at("b (2).png"));
     }
 
     #[test]

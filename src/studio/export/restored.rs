@@ -4,24 +4,28 @@ use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::settings_file;
-use crate::flow::SampleSettings;
+use crate::flow::{Recorded, SampleSettings};
 use crate::io::png;
 use crate::io::tensors::{METADATA_KEY, TensorFile};
+use crate::studio::draft::Draft;
 
 /// The settings that a picture was made with.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Restored {
     /// Name of the class.
     pub class: Option<String>,
     /// Digest of the model.
     pub model_hash: Option<String>,
     /// The rest.
-    #[serde(flatten)]
     pub settings: SampleSettings,
+}
+
+impl From<Recorded> for Restored {
+    fn from(record: Recorded) -> Self {
+        let Recorded { class, model_hash, settings, .. } = record;
+        Self { class, model_hash, settings }
+    }
 }
 
 /// What a dropped file is, by the end of its name.
@@ -61,40 +65,46 @@ impl Restored {
             let reason = reason.to_string();
             format!("{}: {}.", path.display(), reason.trim_end().trim_end_matches('.'))
         };
-        let json = match Kind::of(path) {
-            Some(Kind::Tensors) => trajectory_settings(path)?,
+        let record = match Kind::of(path) {
+            Some(Kind::Tensors) => {
+                let file = TensorFile::open(path).map_err(|error| format!("{error}."))?;
+                let json = file.metadata(METADATA_KEY).filter(|_| file.contains("t"));
+                let none = || failed(&"it is no trajectory of this program");
+                Recorded::from_json(json.ok_or_else(none)?).map_err(|error| failed(&error))?
+            }
             kind => {
+                let most = match kind {
+                    Some(Kind::Toml) => Recorded::MOST_BYTES as u64,
+                    _ => Self::LARGEST,
+                };
                 let size = fs::metadata(path).map_err(|error| failed(&error))?.len();
-                if size > Self::LARGEST {
+                if size > most {
                     return Err(failed(&"too large to hold settings"));
                 }
                 let bytes = fs::read(path).map_err(|error| failed(&error))?;
                 if kind == Some(Kind::Toml) {
                     let text = String::from_utf8(bytes).map_err(|_| failed(&"not a text"))?;
                     // The parser shows the line on lines of its own.
-                    settings_file::to_json(&text)
-                        .map_err(|error| failed(&one_line(&error.to_string())))?
+                    let json = settings_file::to_json(&text)
+                        .map_err(|error| failed(&one_line(&error.to_string())))?;
+                    Recorded::from_value(json).map_err(|error| failed(&error))?
                 } else {
                     let json = png::settings(&bytes).map_err(|error| failed(&error))?;
-                    parse(&json).map_err(|error| failed(&error))?
+                    Recorded::from_json(&json).map_err(|error| failed(&error))?
                 }
             }
         };
-        // Every setting has a default, so that a file without any would pass for one.
-        if !json.get("labels").is_some_and(Value::is_array) {
-            return Err(failed(&"it holds no settings of a run (labels are missing)"));
+        // A branch has as many pictures as what it leaves, and the window computes them at once.
+        let pictures = record.settings.labels.len();
+        if record.settings.branch.is_some() && pictures > Draft::MAX_COUNT {
+            return Err(failed(&format_args!(
+                "it is one of {pictures} pictures that go on from another run, and {} are the most \
+                 here; `purrscope sample --restore` makes it again",
+                Draft::MAX_COUNT
+            )));
         }
-        serde_json::from_value(json)
-            .map_err(|error| failed(&format_args!("its settings cannot be used ({error})")))
+        Ok(record.into())
     }
-}
-
-/// JSON of a picture's text chunk.
-///
-/// # Errors
-/// It is no JSON; for people.
-pub fn parse(json: &str) -> Result<Value, String> {
-    serde_json::from_str(json).map_err(|error| format!("its settings cannot be used ({error})"))
 }
 
 fn one_line(text: &str) -> String {
@@ -108,14 +118,6 @@ fn one_line(text: &str) -> String {
 /// Whether a safetensors file is a trajectory.
 pub fn is_trajectory(path: &Path) -> bool {
     TensorFile::open(path).is_ok_and(|file| file.contains("t") && file.contains("codes"))
-}
-
-fn trajectory_settings(path: &Path) -> Result<Value, String> {
-    let file = TensorFile::open(path).map_err(|error| format!("{error}."))?;
-    let json = file.metadata(METADATA_KEY).filter(|_| file.contains("t"));
-    let failed = |reason: String| format!("{}: {reason}.", path.display());
-    let json = json.ok_or_else(|| failed("it is no trajectory of this program".to_owned()))?;
-    parse(json).map_err(failed)
 }
 
 #[cfg(test)]
@@ -140,7 +142,8 @@ mod tests {
         assert_eq!((restored.settings.seed, restored.settings.steps), (7, 12));
 
         let toml = folder.path().join("cat.TOML");
-        fs::write(&toml, settings_file::from_json(json).unwrap()).unwrap();
+        let text = settings_file::from_json(json).unwrap();
+        fs::write(&toml, format!("\u{feff}{text}")).unwrap();
         assert_eq!(Restored::read(&toml).unwrap(), restored);
 
         let tensors = folder.path().join("cat.safetensors");
@@ -162,6 +165,19 @@ mod tests {
             .unwrap();
         write_png(&at("empty.png"), &RgbImage::new(2, 2), "{}").unwrap();
         fs::write(at("torn.png"), [0; 10]).unwrap();
+        let huge = r#"{"labels":[1],"branch":{"step":18446744073709551615,"parent":{"steps":4611686018427387904}}}"#;
+        write_png(&at("huge.png"), &RgbImage::new(2, 2), huge).unwrap();
+        let crowd = r#"{"labels":[L],"branch":{"step":1,"parent":{"labels":[L]}}}"#;
+        let crowd = crowd.replace('L', &["1"; 17].join(","));
+        write_png(&at("crowd.png"), &RgbImage::new(2, 2), &crowd).unwrap();
+        let huge = "labels = [1]\n[branch]\nstep = 1\n[branch.parent]\nsteps = 1000000000000";
+        fs::write(at("huge.toml"), huge).unwrap();
+        let deep = format!("labels = [1]\n[branch{}]\nstep = 1", ".parent.branch".repeat(10_000));
+        fs::write(at("deep.toml"), deep).unwrap();
+        let mut writer = TensorWriter::default();
+        writer.metadata(METADATA_KEY, r#"{"labels":[1],"steps":1e18}"#.to_owned());
+        writer.floats("t", &[2], &[0.0, 1.0], Precision::F32);
+        writer.write(&at("huge.safetensors")).unwrap();
         fs::write(at("torn.toml"), "steps = [1,\nfoo").unwrap();
         fs::write(at("other.toml"), "[package]\nname = 'x'").unwrap();
         fs::write(at("binary.toml"), [0xff; 10]).unwrap();
@@ -177,6 +193,11 @@ mod tests {
             ("binary.toml", "not a text"),
             ("torn.safetensors", "not a valid safetensors"),
             ("none.safetensors", "no trajectory"),
+            ("huge.png", "step"),
+            ("crowd.png", "17 pictures"),
+            ("huge.toml", "steps must be 1 to 10000"),
+            ("deep.toml", "not a TOML file"),
+            ("huge.safetensors", "cannot be used"),
             ("gone.png", ""),
         ] {
             let error = Restored::read(&at(name)).unwrap_err();

@@ -31,12 +31,12 @@ pub fn from_json(json: &str) -> Result<String, SettingsFileError> {
     Ok(format!("{HEAD}\n{text}"))
 }
 
-/// The settings of a TOML file, as JSON.
+/// The settings of a TOML file, with a byte-order mark or without, as JSON.
 ///
 /// # Errors
 /// It is no TOML.
 pub fn to_json(text: &str) -> Result<Value, SettingsFileError> {
-    let table: toml::Table = toml::from_str(text)?;
+    let table: toml::Table = toml::from_str(text.trim_start_matches('\u{feff}'))?;
     Ok(to_value(table.into()))
 }
 
@@ -84,9 +84,8 @@ fn to_value(value: toml::Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Restored;
     use super::*;
-    use crate::flow::{Branch, RunRecord, SampleSettings};
+    use crate::flow::{Branch, Recorded, RunRecord, SampleSettings};
 
     #[test]
     fn every_setting_comes_back() {
@@ -111,11 +110,27 @@ mod tests {
             ..RunRecord::new("a model", "0123abcd", &settings)
         };
         let text = from_json(&record.to_json().unwrap()).unwrap();
-        let restored: Restored = serde_json::from_value(to_json(&text).unwrap()).unwrap();
+        let restored = Recorded::from_value(to_json(&text).unwrap()).unwrap();
         assert_eq!(restored.settings, settings, "{text}");
         assert_eq!(restored.class.as_deref(), Some("cat \"05\"\n"));
         assert_eq!(restored.model_hash.as_deref(), Some("0123abcd"));
         assert!(text.contains("guidance = 0.1\n"), "{text}");
+    }
+
+    /// As deep as a run may go on from others, TOML is still read.
+    #[test]
+    fn the_deepest_branch_comes_back() {
+        let deepest =
+            (0..SampleSettings::MAX_GENERATION).fold(SampleSettings::default(), |parent, step| {
+                SampleSettings {
+                    pins: vec!["0,1,2=3".parse().unwrap()],
+                    branch: Some(Box::new(Branch { step, parent })),
+                    ..SampleSettings::default()
+                }
+            });
+        let record = RunRecord::new("m", "ab", &deepest).to_json().unwrap();
+        let text = from_json(&record).unwrap();
+        assert_eq!(Recorded::from_value(to_json(&text).unwrap()).unwrap().settings, deepest);
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn another_belief_is_exported_as_the_branch_that_has_it() {
     bench.until(|bench| bench.state.shown().is_some_and(|shown| shown.what_if));
     let (_, bytes) = export(&mut bench, Export::Picture(0));
     let json: serde_json::Value = serde_json::from_str(&png::settings(&bytes).unwrap()).unwrap();
-    let restored: Restored = serde_json::from_value(json).unwrap();
+    let restored = Restored::from(crate::flow::Recorded::from_value(json).unwrap());
     let branch = restored.settings.branch.as_ref().unwrap();
     assert_eq!(branch.step, 9);
     assert_eq!(branch.parent, bench.state.run.as_ref().unwrap().settings);

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::item::Item;
 use super::stamp;
+use crate::flow::Recorded;
 use crate::io::{atomic, png};
-use crate::studio::export::parse;
 
 /// Where deleted pictures wait.
 const DELETED: &str = "deleted";
@@ -24,6 +24,8 @@ pub const KEPT_DELETED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest side of a picture, in pixels.
 const LARGEST_SIDE: u32 = 8192;
+/// Most pictures of the run of a picture: each of them names all, and a folder holds thousands.
+const MOST_PICTURES: usize = 1024;
 /// Pictures that are reported at once.
 const BATCH: usize = 64;
 
@@ -211,7 +213,8 @@ impl Folder {
                 return BTreeSet::new();
             }
         };
-        match serde_json::from_slice::<Favourites>(&bytes) {
+        let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        match serde_json::from_slice::<Favourites>(json) {
             Ok(favourites) => favourites.names,
             Err(error) => {
                 let aside = self.file("favourites-unreadable.json");
@@ -254,13 +257,14 @@ fn text(error: impl Display) -> String {
 }
 
 fn item(name: String, stamp: String, size: [u32; 2], json: &str) -> Result<Item, String> {
-    let json = parse(json)?;
-    if !json.get("labels").is_some_and(serde_json::Value::is_array) {
-        return Err("it holds no settings of a run".to_owned());
+    let record = Recorded::from_json(json).map_err(text)?;
+    let pictures = record.settings.labels.len();
+    if pictures > MOST_PICTURES {
+        return Err(format!(
+            "it is one of {pictures} pictures of a run, and the gallery takes those of {MOST_PICTURES}"
+        ));
     }
-    let made = serde_json::from_value(json)
-        .map_err(|error| format!("its settings cannot be used ({error})"))?;
-    Ok(Item::new(name, stamp, size, made))
+    Ok(Item::new(name, stamp, size, record.into()))
 }
 
 #[cfg(test)]
@@ -323,10 +327,15 @@ pub(super) mod tests {
         fs::create_dir(folder.file("folder.png")).unwrap();
         let odd = png::encode(&picture(0), r#"{"labels":"all"}"#).unwrap();
         fs::write(folder.file("odd.png"), odd).unwrap();
+        let crowd = format!("{{\"labels\":[{}0]}}", "0,".repeat(MOST_PICTURES));
+        fs::write(folder.file("crowd.png"), png::encode(&picture(0), &crowd).unwrap()).unwrap();
         let (items, mut skipped) = scan(&folder);
         skipped.sort();
         assert_eq!(items, [item]);
-        assert_eq!(skipped, ["empty.png", "folder.png", "holiday.png", "odd.png", "torn.png"]);
+        assert_eq!(
+            skipped,
+            ["crowd.png", "empty.png", "folder.png", "holiday.png", "odd.png", "torn.png"]
+        );
         // The settings are whole, the pixels are not.
         fs::write(folder.file("half.png"), &whole[..whole.len() - 30]).unwrap();
         assert!(folder.picture("half.png").is_err());

@@ -1,8 +1,9 @@
 //! What is known of a picture without looking at its pixels.
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::stamp;
+use crate::flow::Recorded;
 use crate::studio::export::Restored;
 
 /// A picture of the gallery.
@@ -21,7 +22,7 @@ pub struct Item {
 }
 
 /// What a picture says of itself.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Made {
     /// Name of the model.
     pub model: Option<String>,
@@ -29,9 +30,17 @@ pub struct Made {
     pub image: Option<usize>,
     /// The time it was taken at, where that is not the end.
     pub t: Option<f32>,
+    /// File that the starting noise was read from; absent where the seed gave it.
+    pub noise: Option<String>,
     /// Class, model and settings.
-    #[serde(flatten)]
     pub restored: Restored,
+}
+
+impl From<Recorded> for Made {
+    fn from(mut record: Recorded) -> Self {
+        let (model, noise) = (record.model.take(), record.noise.take());
+        Self { model, image: record.image, t: record.t, noise, restored: record.into() }
+    }
 }
 
 impl Item {
@@ -79,7 +88,7 @@ impl Item {
 
     /// What made it, as names and values, in the order in which they are shown.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
-        let Made { model, image, t, restored } = &self.made;
+        let Made { model, image, t, restored, .. } = &self.made;
         let settings = &restored.settings;
         let edits = |pins: usize, bans: usize| match (pins, bans) {
             (0, 0) => "none".to_owned(),
@@ -121,5 +130,144 @@ impl Item {
         facts.push(("Size", format!("{} x {} pixels", self.size[0], self.size[1])));
         facts.push(("Made", self.date()));
         facts
+    }
+
+    /// All that decided what it looks like, as names and values: its [facts](Item::facts) and, in full,
+    /// every setting that they leave out or only count. For comparing pictures: a setting that is new
+    /// one day is among them by itself.
+    pub fn everything(&self) -> Vec<(String, String)> {
+        const COUNTED: [&str; 3] = ["Edits", "Branch", "Made"];
+        let mut all: Vec<(String, String)> = self
+            .facts()
+            .into_iter()
+            .filter(|(name, _)| !COUNTED.contains(name))
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        if let Some(noise) = &self.made.noise {
+            all.push(("Noise".to_owned(), noise.clone()));
+        }
+        let settings = serde_json::to_value(&self.made.restored.settings);
+        // Settings in range always have a form as JSON.
+        add_settings(&mut all, "", &settings.unwrap_or_default());
+        all
+    }
+}
+
+/// Adds what the facts do not say of settings, the names after `before`, and likewise of the runs that
+/// they go on from.
+fn add_settings(all: &mut Vec<(String, String)>, before: &str, settings: &Value) {
+    for (key, value) in settings.as_object().into_iter().flatten() {
+        let name = match key.as_str() {
+            "labels" => "labels",
+            "atol" => "absolute tolerance",
+            "rtol" => "relative tolerance",
+            "banned_codes" => "banned codes",
+            "branch" => {
+                let step = value.get("step").map_or_else(String::new, Value::to_string);
+                all.push((capital(&format!("{before}branch after step")), step));
+                let parent = value.get("parent").unwrap_or(&Value::Null);
+                add_settings(all, &format!("{before}branch: "), parent);
+                continue;
+            }
+            known => known,
+        };
+        let name = capital(&format!("{before}{name}"));
+        let said = all.iter().any(|(known, _)| *known == name);
+        if !said {
+            all.push((name, in_words(value)));
+        }
+    }
+}
+
+/// A setting as the command line has it, where it has one.
+fn in_words(value: &Value) -> String {
+    let number =
+        |value: &Value, key: &str| value.get(key).map_or_else(String::new, Value::to_string);
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(in_words).collect::<Vec<_>>().join(" "),
+        Value::Object(spot) if spot.contains_key("code") => {
+            let [image, row, column, code] =
+                ["image", "row", "column", "code"].map(|key| number(value, key));
+            format!("{image},{row},{column}={code}")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{Branch, RunRecord, SampleSettings};
+
+    fn item(settings: &SampleSettings) -> Item {
+        let record = RunRecord { image: Some(0), ..RunRecord::new("m", "ab", settings) };
+        let record = Recorded::from_json(&record.to_json().unwrap()).unwrap();
+        Item::new("a.png".to_owned(), "20261124-132640-123".to_owned(), [8, 8], record.into())
+    }
+
+    /// Every setting, whatever it is: each key of the JSON, changed alone, is seen.
+    #[test]
+    fn whatever_setting_differs_is_among_everything() {
+        let plain = SampleSettings { labels: vec![4, 4], ..SampleSettings::default() };
+        let changed: [(&str, SampleSettings); 14] = [
+            ("labels", SampleSettings { labels: vec![4, 5], ..plain.clone() }),
+            ("seed", SampleSettings { seed: 9, ..plain.clone() }),
+            ("solver", SampleSettings { solver: "heun".parse().unwrap(), ..plain.clone() }),
+            ("grid", SampleSettings { grid: "cosine".parse().unwrap(), ..plain.clone() }),
+            ("steps", SampleSettings { steps: 9, ..plain.clone() }),
+            (
+                "temperature",
+                SampleSettings { temperature: "0.5".parse().unwrap(), ..plain.clone() },
+            ),
+            ("guidance", SampleSettings { guidance: 3.0, ..plain.clone() }),
+            ("eta", SampleSettings { eta: 0.5, ..plain.clone() }),
+            ("atol", SampleSettings { atol: 0.1, ..plain.clone() }),
+            ("rtol", SampleSettings { rtol: 0.1, ..plain.clone() }),
+            ("pins", SampleSettings { pins: vec!["0,1,2=3".parse().unwrap()], ..plain.clone() }),
+            ("bans", SampleSettings { bans: vec!["0,1,2=3".parse().unwrap()], ..plain.clone() }),
+            ("banned_codes", SampleSettings { banned_codes: vec![7], ..plain.clone() }),
+            (
+                "branch",
+                SampleSettings {
+                    branch: Some(Box::new(Branch {
+                        step: 3,
+                        parent: SampleSettings { atol: 0.2, ..plain.clone() },
+                    })),
+                    ..plain.clone()
+                },
+            ),
+        ];
+        let full = SampleSettings {
+            pins: changed[10].1.pins.clone(),
+            bans: changed[11].1.bans.clone(),
+            banned_codes: vec![7],
+            branch: changed[13].1.branch.clone(),
+            ..plain.clone()
+        };
+        let json = serde_json::to_value(&full).unwrap();
+        let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        assert!(keys.iter().all(|key| changed.iter().any(|(known, _)| known == key)), "{keys:?}");
+        let before = item(&plain).everything();
+        for (key, settings) in &changed {
+            let after = item(settings).everything();
+            assert!(after != before, "{key}");
+        }
+        let moved = |column: &str| {
+            let pins = vec![column.parse().unwrap()];
+            item(&SampleSettings { pins, ..plain.clone() }).everything()
+        };
+        assert!(moved("0,1,2=3").contains(&("Pins".to_owned(), "0,1,2=3".to_owned())));
+        assert!(moved("0,1,2=3") != moved("0,1,3=3"), "as many pins, but others");
+        let branch = item(&changed[13].1).everything();
+        assert!(branch.contains(&("Branch: absolute tolerance".to_owned(), "0.2".to_owned())));
+        let names: Vec<&String> = branch.iter().map(|(name, _)| name).collect();
+        let unique: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(unique.len(), names.len(), "{names:?}");
     }
 }

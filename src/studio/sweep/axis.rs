@@ -93,8 +93,8 @@ impl Parameter {
             }
             Self::Steps => "a whole number from 1 to 10000",
             Self::Solver => "all, or of euler, midpoint, heun, rk4, dopri5, exp2m",
-            Self::Guidance => "a number",
-            Self::Eta => "a number from 0",
+            Self::Guidance => "a number from -1000 to 1000",
+            Self::Eta => "a number from 0 to 1, or to 1000 for the objective dfm",
             Self::Seed => "a whole number",
             Self::Class => "a class, or the beginning of several names",
             Self::Grid => "uniform, cosine or shifted:S",
@@ -126,7 +126,9 @@ impl Parameter {
             Self::Solver | Self::Class | Self::Grid => return None,
         };
         let in_range = match self {
-            Self::Temperature | Self::Eta => real >= 0.0,
+            Self::Temperature => real >= 0.0,
+            Self::Eta => (0.0..=SampleSettings::MAX_REMASKING).contains(&real),
+            Self::Guidance => real.abs() <= SampleSettings::MAX_GUIDANCE,
             Self::Shift => real > 0.0,
             Self::Tolerance => (1e-8..=1.0).contains(&real),
             _ => true,
@@ -270,7 +272,7 @@ pub enum AxisError {
     TooMany {
         /// The parameter.
         parameter: Parameter,
-        /// How many were given.
+        /// How many were given, as far as they were counted.
         count: usize,
     },
 }
@@ -305,6 +307,10 @@ impl Axis {
                 if !values.contains(&value) {
                     values.push(value);
                 }
+            }
+            // Of a list without end no more is looked at.
+            if values.len() > Self::MOST {
+                break;
             }
         }
         match values.len() {
@@ -398,7 +404,7 @@ fn read_range(
             if from.fract() != 0.0 || to.fract() != 0.0 {
                 return Err(AxisError::Value { parameter, given: item.to_owned() });
             }
-            ((to - from).abs() as usize + 1, false)
+            (((to - from).abs() as usize).saturating_add(1), false)
         }
         None => return Err(range("say how many values it has, such as 0.5..1.5 x 5")),
     };
@@ -517,6 +523,10 @@ mod tests {
             (Parameter::Temperature, "warm", "'warm' is no temperature"),
             (Parameter::Temperature, "-1..1 x 3", "is no temperature"),
             (Parameter::Seed, "1..999", "seed has 999 values: 64 are the most"),
+            (Parameter::Seed, "0..1000000000", "seed has 1000000001 values: 64 are the most"),
+            (Parameter::Seed, "0..1e300", "values: 64 are the most"),
+            (Parameter::Guidance, "1e30", "'1e30' is no guidance"),
+            (Parameter::Eta, "1e9", "'1e9' is no eta"),
             (
                 Parameter::Class,
                 "dog",

@@ -29,6 +29,9 @@ pub enum PlanError {
     /// More cells than patience is for.
     #[error("{0} cells are too many: {most} are the most", most = Plan::MOST_CELLS)]
     TooMany(usize),
+    /// More pictures than are computed at once.
+    #[error("{0} pictures are too many for a cell: {most} are the most", most = Plan::MOST_PICTURES)]
+    TooManyPictures(usize),
     /// More pictures than memory is for.
     #[error("{0} pictures of this size are too many to keep: make fewer a cell")]
     TooLarge(usize),
@@ -50,6 +53,8 @@ pub struct Plan {
 impl Plan {
     /// Most cells of a grid.
     pub const MOST_CELLS: usize = 400;
+    /// Most pictures of a cell, which are computed at once.
+    pub const MOST_PICTURES: usize = 256;
     /// Most bytes of pictures of a grid.
     const MOST_BYTES: usize = 512 << 20;
 
@@ -69,8 +74,11 @@ impl Plan {
         if cells > Self::MOST_CELLS {
             return Err(PlanError::TooMany(cells));
         }
+        if plan.base.labels.len() > Self::MOST_PICTURES {
+            return Err(PlanError::TooManyPictures(plan.base.labels.len()));
+        }
         let pictures: usize = (0..cells).map(|cell| plan.pictures(cell)).sum();
-        let bytes = pictures * 3 * card.image_size().pow(2);
+        let bytes = card.image_size().saturating_pow(2).saturating_mul(3 * pictures);
         if bytes > Self::MOST_BYTES {
             return Err(PlanError::TooLarge(pictures));
         }
@@ -104,6 +112,15 @@ impl Plan {
             return useless(Parameter::Class, "this model has one class");
         }
         Ok(())
+    }
+
+    /// Whether a cell is run by the solver that has tolerances.
+    fn is_adaptive(&self) -> bool {
+        let varied = self.axes().find(|axis| axis.parameter == Parameter::Solver);
+        match varied {
+            Some(axis) => axis.values.contains(&Value::Solver(Solver::Dopri5)),
+            None => self.base.solver == Solver::Dopri5,
+        }
     }
 
     /// The axes, across first.
@@ -338,6 +355,13 @@ impl Study {
         if *eta > 0.0 {
             say(Parameter::Eta, format!("eta {eta}"));
         }
+        if self.plan.is_adaptive() {
+            let tolerances = match base.atol == base.rtol {
+                true => format!("tolerance {}", base.atol),
+                false => format!("tolerances {} and {} times the value", base.atol, base.rtol),
+            };
+            say(Parameter::Tolerance, tolerances);
+        }
         let edits = base.pins.len() + base.bans.len() + base.banned_codes.len();
         if edits > 0 {
             phrases.push(format!("{edits} pins and bans"));
@@ -384,7 +408,7 @@ impl Study {
 
     /// Every number as comma-separated values, a cell a line.
     pub fn to_csv(&self) -> String {
-        let field = |text: &str| match text.contains([',', '"', '\n']) {
+        let field = |text: &str| match text.contains([',', '"', '\n', '\r']) {
             true => format!("\"{}\"", text.replace('"', "\"\"")),
             false => text.to_owned(),
         };
@@ -502,6 +526,25 @@ pub(crate) mod tests {
         assert!(matches!(study("tolerance=0.1", None, base()), Err(PlanError::Useless { .. })));
         let large = study("seed=1..64", Some("steps=1..64"), base()).err();
         assert_eq!(large, Some(PlanError::TooMany(4096)));
+    }
+
+    #[test]
+    fn a_cell_has_no_more_pictures_than_are_computed_at_once() {
+        let base = |count| SampleSettings { labels: vec![0; count], ..SampleSettings::default() };
+        assert!(study("steps=1", None, base(Plan::MOST_PICTURES)).is_ok());
+        let error = study("steps=1", None, base(Plan::MOST_PICTURES + 1)).err();
+        assert_eq!(error, Some(PlanError::TooManyPictures(257)));
+    }
+
+    #[test]
+    fn the_sheet_says_what_tolerances_the_solver_kept() {
+        let base = |solver| SampleSettings { solver, rtol: 1e-2, ..SampleSettings::default() };
+        let fixed = |x: &str, solver| study(x, None, base(solver)).unwrap().fixed().join("; ");
+        let both = "tolerances 0.0001 and 0.01 times the value";
+        assert!(fixed("steps=1,2", Solver::Dopri5).contains(both));
+        assert!(fixed("solver=euler,dopri5", Solver::Euler).contains(both));
+        assert!(!fixed("solver=euler,heun", Solver::Dopri5).contains("tolerance"));
+        assert!(!fixed("tolerance=0.1", Solver::Dopri5).contains("tolerance"));
     }
 
     #[test]

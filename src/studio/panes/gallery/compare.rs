@@ -222,7 +222,7 @@ impl Compare {
         let [Some(one), Some(other)] = [0, 1].map(|which| gallery.item(&self.names[which])) else {
             return;
         };
-        let differing = differing(&one.facts(), &other.facts());
+        let differing = differing(&one.everything(), &other.everything());
         if differing.is_empty() {
             ui.label(theme::weak(ui, "No setting differs."));
             return;
@@ -238,7 +238,7 @@ impl Compare {
             for (name, values) in differing {
                 ui.label(theme::weak(ui, name));
                 for value in values {
-                    ui.label(theme::number(ui, value));
+                    ui.label(theme::number(ui, shortened(&value)));
                 }
                 ui.end_row();
             }
@@ -246,27 +246,29 @@ impl Compare {
     }
 }
 
-/// The facts of two pictures that are not the same, but for when they were made.
-fn differing(
-    one: &[(&'static str, String)],
-    other: &[(&'static str, String)],
-) -> Vec<(&'static str, [String; 2])> {
-    let value = |facts: &[(&'static str, String)], name: &str| {
-        let found = facts.iter().find(|(known, _)| *known == name);
+/// What two pictures do not have in common.
+fn differing(one: &[(String, String)], other: &[(String, String)]) -> Vec<(String, [String; 2])> {
+    let value = |facts: &[(String, String)], name: &str| {
+        let found = facts.iter().find(|(known, _)| known == name);
         found.map_or_else(|| "none".to_owned(), |(_, value)| value.clone())
     };
-    let mut names: Vec<&'static str> = one.iter().map(|(name, _)| *name).collect();
-    names.extend(
-        other
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| !names.contains(name))
-            .collect::<Vec<_>>(),
-    );
-    let rows = names.into_iter().filter(|name| *name != "Made");
-    rows.map(|name| (name, [value(one, name), value(other, name)]))
+    let known = |name: &String| one.iter().any(|(known, _)| known == name);
+    let more = other.iter().map(|(name, _)| name).filter(|name| !known(name));
+    one.iter()
+        .map(|(name, _)| name)
+        .chain(more)
+        .map(|name| (name.clone(), [value(one, name), value(other, name)]))
         .filter(|(_, [a, b])| a != b)
         .collect()
+}
+
+/// A value that has room in a table.
+fn shortened(value: &str) -> String {
+    const MOST: usize = 60;
+    match value.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} ...", &value[..end]),
+        None => value.to_owned(),
+    }
 }
 
 impl Ready {
@@ -369,16 +371,19 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_listed() {
-        let facts = |seed: &str, made: &str| {
-            vec![("Class", "cat".to_owned()), ("Seed", seed.to_owned()), ("Made", made.to_owned())]
+        let facts = |seed: &str| {
+            let facts = [("Class", "cat"), ("Seed", seed)];
+            facts.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
         };
-        let mut other = facts("8", "tomorrow");
-        other.push(("Branch", "after step 3".to_owned()));
-        let rows = differing(&facts("7", "today"), &other);
+        let mut other = facts("8");
+        other.push(("Pins".to_owned(), "0,1,2=3".to_owned()));
+        let rows = differing(&facts("7"), &other);
         let expected = [
-            ("Seed", ["7".to_owned(), "8".to_owned()]),
-            ("Branch", ["none".to_owned(), "after step 3".to_owned()]),
+            ("Seed".to_owned(), ["7".to_owned(), "8".to_owned()]),
+            ("Pins".to_owned(), ["none".to_owned(), "0,1,2=3".to_owned()]),
         ];
         assert_eq!(rows, expected);
+        assert_eq!(differing(&other, &other), []);
+        assert!(shortened(&"é".repeat(99)).chars().count() < 70);
     }
 }

@@ -1,0 +1,58 @@
+//! Panics of this program, which are faults of its own: kept quiet where they happen, and told in one
+//! line where they end it.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::panic::set_hook;
+use std::sync::{Mutex, PoisonError};
+
+use crate::device::panic_text;
+use crate::say;
+
+/// More than so many are of no use to anyone.
+const MOST_NOTED: usize = 16;
+
+/// What panics said, and where they happened.
+static NOTED: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+/// From now on a panic prints nothing, unless the log is asked for details (`RUST_LOG=debug`): whoever
+/// catches it tells of it, with [`describe`] or in the window.
+pub fn listen() {
+    set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
+        let (text, place) = (panic_text(info.payload()).to_owned(), place.unwrap_or_default());
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let trace = format!("a panic at {place}: {text}\n{}", Backtrace::force_capture());
+            trace.lines().for_each(say::note);
+        }
+        let mut noted = NOTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.len() < MOST_NOTED {
+            noted.push((text, place));
+        }
+    }));
+}
+
+/// A panic in one line for people, with the place where it happened if it was noted.
+pub fn describe(panic: &(dyn Any + Send)) -> String {
+    let text = panic_text(panic);
+    let noted = NOTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = noted.iter().rev().find(|(said, _)| said == text);
+    let place = place.map_or_else(String::new, |(_, place)| format!(" ({place})"));
+    let text = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    format!(
+        "this is a fault of Purrscope's own: {text}{place}; please report it, with the command that \
+         you gave"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_in_one_line() {
+        let panic = std::panic::catch_unwind(|| panic!("one\n  and two")).unwrap_err();
+        let text = describe(panic.as_ref());
+        assert!(text.contains("one and two") && !text.contains('\n'), "{text}");
+    }
+}

@@ -1,0 +1,95 @@
+//! Saying things on standard output and standard error, of which the reader may have gone and the disk
+//! may be full: nothing here panics, and nothing that a file says reaches a terminal as a command.
+
+use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write};
+
+/// Whether a character would do something to a terminal or to the order of a line instead of being seen.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// `text` with every character of which `acts` holds, but for those in `kept`, written as JSON writes
+/// it, such as `\u001b`: so that JSON stays JSON.
+fn escaped<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
+    let harmful = |c: char| acts(c) && !kept.contains(&c);
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if harmful(c) {
+            // Writing to a text cannot fail.
+            let _ = write!(shown, "\\u{:04x}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// A text from a file or a command line as one line that can be shown anywhere.
+pub fn line(text: &str) -> Cow<'_, str> {
+    escaped(text, &[])
+}
+
+/// Writes `text`, which brings its own ends of lines, to standard output. A reader that has gone away
+/// is no error.
+///
+/// # Errors
+/// Whatever else the system says, a full disk above all.
+pub fn out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout
+        .write_all(escaped(text, &['\n', '\t']).as_bytes())
+        // A full disk is noticed here, not when the program has ended.
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes one line to standard error. Where that cannot be done there is nobody to tell.
+pub fn note(text: impl Display) {
+    let text = text.to_string();
+    let _ = writeln!(io::stderr().lock(), "{}", line(&text));
+}
+
+/// Standard error for lines of a log, each written in one piece.
+#[derive(Debug, Clone, Copy)]
+pub struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        note(String::from_utf8_lossy(bytes).trim_end_matches('\n'));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_act_on_a_terminal_is_written_out() {
+        assert_eq!(line("a\x1b[2J\x07b"), "a\\u001b[2J\\u0007b");
+        assert_eq!(line("\u{9b}31m\u{202e}cod.exe\r\n"), "\\u009b31m\\u202ecod.exe\\u000d\\u000a");
+        assert_eq!(line("猫 é ق – \u{1f408}"), "猫 é ق – \u{1f408}");
+        assert_eq!(escaped("{\n\t\"a\": \"\x7f\"\n}", &['\n', '\t']), "{\n\t\"a\": \"\\u007f\"\n}");
+    }
+
+    #[test]
+    fn escaped_json_means_the_same() {
+        let text = serde_json::to_string("\u{7f}\u{9b}\u{2028}").unwrap();
+        let back: String = serde_json::from_str(&escaped(&text, &['\n'])).unwrap();
+        assert_eq!(back, "\u{7f}\u{9b}\u{2028}");
+    }
+}
