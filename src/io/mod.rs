@@ -2,7 +2,12 @@
 
 pub mod animation;
 pub mod atomic;
+pub mod foreign;
+mod header;
+pub mod input;
+pub mod json;
 pub mod npy;
+pub mod paths;
 pub mod pickle;
 pub mod png;
 pub mod sheet;
