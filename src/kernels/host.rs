@@ -31,8 +31,11 @@ impl Rows {
     }
 
     pub(super) fn values(&self) -> &[f32] {
-        // A contiguous f32 tensor is a slice; anything else has no numbers for these operations.
-        self.0.as_slice().unwrap_or_default()
+        match self.0.as_slice() {
+            Some(values) => values,
+            // Never taken for a tensor without numbers, which would go unnoticed.
+            None => panic!("these operations are for contiguous f32, not {:?}", self.0.dtype()),
+        }
     }
 
     pub(super) fn like(&self, values: Vec<f32>) -> FloatTensor<Flex> {

@@ -5,7 +5,7 @@
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::{DType, TensorData};
+use burn::tensor::TensorData;
 use half::f16;
 use rayon::prelude::*;
 
@@ -35,10 +35,11 @@ impl Numbers {
     }
 
     fn slice(&self) -> Slice<'_> {
-        match self.0.dtype() {
-            DType::F16 => Slice::Half(self.0.as_slice().unwrap_or_default()),
-            // A tensor of anything else has no numbers for these operations.
-            _ => Slice::Single(self.0.as_slice().unwrap_or_default()),
+        match (self.0.as_slice(), self.0.as_slice()) {
+            (Some(single), _) => Slice::Single(single),
+            (_, Some(half)) => Slice::Half(half),
+            // Never taken for a tensor without numbers, which would go unnoticed.
+            _ => panic!("these operations are for f32 and f16, not {:?}", self.0.dtype()),
         }
     }
 }
