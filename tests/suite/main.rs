@@ -1,10 +1,12 @@
 //! Behaviour through the public interface, in one binary because each binary links for long.
 
 mod cli;
+mod foreign;
 mod golden;
 mod head;
 mod hostile;
 mod import;
+mod import_variants;
 mod kernels;
 mod lost;
 mod memory;
