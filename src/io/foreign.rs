@@ -1,9 +1,10 @@
 //! What a file is that turned out to be something else, told from its first bytes.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+use super::input;
 
 /// First bytes that are looked at.
 pub const HEAD: usize = 4096;
@@ -130,11 +131,8 @@ pub fn recognise(first_bytes: &[u8]) -> Option<Foreign> {
 /// # Errors
 /// Whatever the file system says.
 pub fn recognise_file(path: &Path) -> io::Result<Option<Foreign>> {
-    if path.is_dir() {
-        return Err(super::input::folder_error());
-    }
     let mut head = Vec::with_capacity(HEAD);
-    File::open(path)?.take(HEAD as u64).read_to_end(&mut head)?;
+    input::open(path)?.take(HEAD as u64).read_to_end(&mut head)?;
     Ok(recognise(&head))
 }
 
@@ -218,7 +216,7 @@ fn by_text(head: &[u8]) -> Option<Foreign> {
     // A character may be cut in two where the head ends.
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
-        Err(error) if error.error_len().is_none() => {
+        Err(error) if error.error_len().is_none() && head.len() == HEAD => {
             std::str::from_utf8(&head[..error.valid_up_to()]).ok()?
         }
         Err(_) => return None,

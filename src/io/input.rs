@@ -6,7 +6,7 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-use super::foreign;
+use super::foreign::{self, Foreign};
 
 /// Most bytes of a text that is read whole: a million class names of 64 letters.
 pub const LONGEST_TEXT: u64 = 64 << 20;
@@ -16,6 +16,17 @@ pub const LONGEST_TEXT: u64 = 64 << 20;
 /// # Errors
 /// It is a folder or a pipe, or whatever the file system says.
 pub fn map(path: &Path) -> io::Result<Mmap> {
+    let file = open(path)?;
+    // SAFETY: the map is read only. Another process that truncates the file while it is mapped can end
+    // this one with a bus error; models and checkpoints are replaced by renaming, not written in place.
+    unsafe { Mmap::map(&file) }
+}
+
+/// Opens a file that can be read in any order.
+///
+/// # Errors
+/// It is a folder or a pipe, or whatever the file system says.
+pub fn open(path: &Path) -> io::Result<File> {
     // Asked before it is opened: opening a pipe waits for its other end.
     let kind = fs::metadata(path)?;
     if kind.is_dir() {
@@ -27,14 +38,11 @@ pub fn map(path: &Path) -> io::Result<Mmap> {
             "it is a pipe or a device, expected a file that can be read in any order",
         ));
     }
-    let file = File::open(path)?;
-    // SAFETY: the map is read only. Another process that truncates the file while it is mapped can end
-    // this one with a bus error; models and checkpoints are replaced by renaming, not written in place.
-    unsafe { Mmap::map(&file) }
+    File::open(path)
 }
 
 /// What is said of a folder where a file is wanted.
-pub fn folder_error() -> io::Error {
+fn folder_error() -> io::Error {
     io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, expected a file")
 }
 
@@ -53,8 +61,8 @@ pub fn read_text(path: &Path) -> io::Result<String> {
         return Err(invalid(format!("it is no text of at most {} MiB", LONGEST_TEXT >> 20)));
     }
     decode(&bytes).ok_or_else(|| match foreign::recognise(&bytes) {
+        None | Some(Foreign::Text) => invalid("it is not text in UTF-8".to_owned()),
         Some(found) => invalid(format!("it is {found}, expected text")),
-        None => invalid("it is not text in UTF-8".to_owned()),
     })
 }
 
@@ -97,7 +105,8 @@ mod tests {
     #[test]
     fn folders_are_no_files() {
         let folder = tempfile::tempdir().unwrap();
-        for error in [map(folder.path()).err(), read_text(folder.path()).err()] {
+        let at = folder.path();
+        for error in [map(at).err(), open(at).err(), read_text(at).err()] {
             assert_eq!(error.map(|error| error.kind()), Some(io::ErrorKind::IsADirectory));
         }
     }

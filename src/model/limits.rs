@@ -183,6 +183,9 @@ pub(super) fn tokenizer_tensors(vq: &TokenizerConfig) -> usize {
 mod tests {
     use super::*;
 
+    /// A change to sizes that fit, and what is said of them then.
+    type Case<T> = (fn(&mut T), &'static str);
+
     fn dit() -> DitConfig {
         DitConfig {
             input_size: 16,
@@ -217,7 +220,7 @@ mod tests {
     #[test]
     fn every_absurd_size_of_a_backbone_is_refused_by_name() {
         assert_eq!(check_dit(&dit()), Ok(()));
-        let cases: [(fn(&mut DitConfig), &str); 14] = [
+        let cases: [Case<DitConfig>; 14] = [
             (|d| d.input_size = 1_000_000, "backbone.input_size is 1000000, expected 1 to 256"),
             (|d| d.input_size = 0, "backbone.input_size is 0"),
             (|d| d.input_size = 15, "patches of 2 do not tile latents of 15"),
@@ -244,7 +247,7 @@ mod tests {
     #[test]
     fn every_absurd_size_of_a_tokenizer_is_refused_by_name() {
         assert_eq!(check_tokenizer(&vq()), Ok(()));
-        let cases: [(fn(&mut TokenizerConfig), &str); 13] = [
+        let cases: [Case<TokenizerConfig>; 13] = [
             (|v| v.channels = 0, "tokenizer.channels is 0"),
             (|v| v.channels = usize::MAX, "tokenizer.channels is 18446744073709551615"),
             (|v| v.multipliers = vec![1; 70], "the number of tokenizer.multipliers is 70"),

@@ -120,11 +120,12 @@ fn tensor_files_of_another_use_are_called_what_they_are() {
     fail(at, &[&noise[..], &CPU].concat(), 1, expected);
     // The run file is in order; its tokenizer is a model.
     let run = "out = \"run\"\ndata = \"d\"\nimage_size = 64\nbatch = 1\nsteps = 1\n[task]\nkind = \"flow\"\n\
-               tokenizer = \"model\"\nname = \"n\"\n[task.backbone]\npatch_size = 2\nhidden_size = 16\n\
-               depth = 1\nnum_heads = 2\n";
+               tokenizer = \"whole.safetensors\"\nname = \"n\"\n[task.backbone]\npatch_size = 2\n\
+               hidden_size = 16\ndepth = 1\nnum_heads = 2\n";
     fs::write(at.join("run.toml"), run).unwrap();
+    fs::rename(at.join("model"), at.join("whole.safetensors")).unwrap();
     fs::create_dir(at.join("d")).unwrap();
-    fail(at, &[&["--train", "run.toml"][..], &CPU].concat(), 1, "it holds a model, expected");
+    fail(at, &[&["--train", "run.toml"][..], &CPU].concat(), 1, "whole.safetensors: ");
 }
 
 /// A change to the card of a model: where, what, and what is said of it.

@@ -17,6 +17,7 @@ pub(super) fn read(path: Option<&Path>, classes: usize) -> Result<Vec<String>, I
 /// A name a line, or JSON: a list of names, or a dictionary from numbers to names or from names to
 /// numbers. Where a name has several parts, such as WordNet's number and the word, the last is taken.
 fn parse(text: &str, classes: usize) -> Result<Vec<String>, String> {
+    let text = text.trim_start_matches('\u{feff}');
     let names = match text.trim_start().as_bytes().first() {
         Some(b'[' | b'{') => match json::parse(text)? {
             Value::Array(items) => {

@@ -335,7 +335,9 @@ fn no_part(checkpoint: &Container, part: &'static str, advice: &str) -> ImportEr
 fn live(checkpoint: &Container) -> Result<Option<Weighed<'_>>, ImportError> {
     const PART: &str = "backbone_state_dict";
     let file = match checkpoint {
-        Container::Safe(file) if file.contents() == Contents::Model => {
+        Container::Safe(file)
+            if file.contents() == Contents::Model && file.metadata(METADATA_KEY).is_some() =>
+        {
             return Err(sizes(file.path(), "it is a model already, and needs no import"));
         }
         Container::Safe(file) => {
