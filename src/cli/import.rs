@@ -9,7 +9,7 @@ use crate::model::import::{Sources, Weights, import};
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// Checkpoint of the reference implementation, .pth
+    /// Checkpoint of the reference implementation, .pth, or .safetensors of a backbone's weights
     checkpoint: PathBuf,
     /// The hparams.json that lies beside it
     #[arg(long, value_name = "hparams.json")]
@@ -20,7 +20,7 @@ pub struct ImportArgs {
     /// The averaged weights, or those that the optimiser left
     #[arg(long, value_enum, default_value_t = Choice::Ema)]
     weights: Choice,
-    /// Names of the classes: one a line, or a JSON list (numbers, if it is left out)
+    /// Names of the classes: one a line, or a JSON list or dictionary (numbers, if it is left out)
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
     /// Whether codes are used at unit length (yes for LlamaGen, no for latent diffusion, if left out)

@@ -3,14 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::data::Shards;
-use crate::io::png;
-use crate::io::tensors::{METADATA_KEY, TensorFile};
+use crate::io::foreign::{self, Foreign};
+use crate::io::tensors::{Contents, METADATA_KEY, TensorFile};
 use crate::io::torch::TorchFile;
+use crate::io::{json, png};
 use crate::model::read_card;
 use crate::say;
 
@@ -36,24 +37,22 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 }
 
 fn report(path: &Path) -> Result<Value> {
-    const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
-    let mut start = [0; 8];
-    let read = {
-        use std::io::Read;
-        let mut file = fs::File::open(path).with_context(|| path.display().to_string())?;
-        file.read(&mut start).with_context(|| path.display().to_string())?
-    };
-    if start[..read] == *PNG_SIGNATURE {
-        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-        let settings = png::settings(&bytes).with_context(|| path.display().to_string())?;
-        let settings = json(&settings).unwrap_or(Value::String(settings));
-        return Ok(json!({ "kind": "picture", "settings": settings }));
-    }
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    match extension.as_str() {
-        "tar" => return shard(path),
-        "pth" | "pt" | "ckpt" => return checkpoint(path),
-        _ => {}
+    let context = || path.display().to_string();
+    let found = foreign::recognise_file(path).with_context(context)?;
+    let is_tar = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("tar"));
+    match found {
+        Some(Foreign::Picture("PNG")) => return picture(path),
+        Some(Foreign::Tar) => return shard(path),
+        Some(Foreign::TorchZip | Foreign::TorchLegacy | Foreign::Zip) => return checkpoint(path),
+        Some(Foreign::Safetensors) => {}
+        // The oldest tars say nowhere what they are, and empty ones are all zeros.
+        None | Some(Foreign::Zeros) if is_tar => return shard(path),
+        None => {}
+        Some(other) => bail!(
+            "{}: it is {other}, expected a model, trajectory, codes, shard, PyTorch or PNG file{}",
+            path.display(),
+            other.advice()
+        ),
     }
     let file = TensorFile::open(path)?;
     let tensors: Vec<Value> = file
@@ -61,16 +60,16 @@ fn report(path: &Path) -> Result<Value> {
         .into_iter()
         .map(|(name, dtype, shape)| json!({ "name": name, "type": format!("{dtype:?}"), "shape": shape }))
         .collect();
-    let metadata = file.metadata(METADATA_KEY).and_then(json);
-    let kind = kind(&file);
+    let metadata = file.metadata(METADATA_KEY).and_then(|text| json::parse(text).ok());
+    let kind = file.contents();
     let parameters: usize = file
         .entries()
         .iter()
         .filter(|(name, ..)| name.starts_with("backbone.") || name.starts_with("tokenizer."))
         .map(|(.., shape)| shape.iter().product::<usize>())
         .sum();
-    let mut report = json!({ "kind": kind, "bytes": file.bytes().len() });
-    if kind == "model" {
+    let mut report = json!({ "kind": kind.word(), "bytes": file.bytes().len() });
+    if kind == Contents::Model {
         report["card"] = serde_json::to_value(read_card(&file)?)?;
         report["parameters"] = json!(parameters);
     } else if let Some(metadata) = metadata {
@@ -80,9 +79,13 @@ fn report(path: &Path) -> Result<Value> {
     Ok(report)
 }
 
-/// What a text says, if it is JSON: with a byte-order mark or without.
-fn json(text: &str) -> Option<Value> {
-    serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()
+/// A picture with its settings inside.
+fn picture(path: &Path) -> Result<Value> {
+    let context = || path.display().to_string();
+    let bytes = fs::read(path).with_context(context)?;
+    let settings = png::settings(&bytes).with_context(context)?;
+    let settings: Value = json::parse(&settings).unwrap_or(Value::String(settings));
+    Ok(json!({ "kind": "picture", "settings": settings }))
 }
 
 /// A WebDataset shard of latents.
@@ -119,25 +122,6 @@ fn checkpoint(path: &Path) -> Result<Value> {
         }
     }
     Ok(json!({ "kind": "pytorch", "parts": parts, "tensors": tensors }))
-}
-
-fn kind(file: &TensorFile) -> &'static str {
-    let starts = |prefix: &str| file.entries().iter().any(|(name, ..)| name.starts_with(prefix));
-    if starts("adam.") {
-        "checkpoint"
-    } else if starts("backbone.") {
-        "model"
-    } else if starts("tokenizer.") {
-        "tokenizer"
-    } else if file.contains("x") && file.contains("t") {
-        "trajectory"
-    } else if file.contains("codes") {
-        "codes"
-    } else if file.contains("noise") {
-        "noise"
-    } else {
-        "tensors"
-    }
 }
 
 /// Adds `key: value` lines to `text`, deeper levels further in.

@@ -10,6 +10,7 @@ use tar::{Archive, Builder, EntryType, Header};
 use thiserror::Error;
 
 use crate::io::atomic;
+use crate::io::foreign::{self, Foreign};
 use crate::io::npy::{self, NpyError};
 
 /// Shards that cannot be used.
@@ -267,6 +268,11 @@ struct Scan {
 fn scan(path: &Path, shard: u32) -> Result<Scan, ShardError> {
     let io_error = |source| ShardError::Io { path: path.to_owned(), source };
     let broken = |reason: String| ShardError::Container { path: path.to_owned(), reason };
+    match foreign::recognise_file(path).map_err(io_error)? {
+        // The oldest tars say nowhere what they are, and empty ones are all zeros.
+        None | Some(Foreign::Tar | Foreign::Zeros) => {}
+        Some(found) => return Err(broken(format!("it is {found}{}", found.advice()))),
+    }
     let file = File::open(path).map_err(io_error)?;
     let bytes = file.metadata().map_err(io_error)?.len();
     let mut archive = Archive::new(file);

@@ -96,7 +96,7 @@ fn transformer(patient: &Patient<'_>) -> Results {
         hidden_size: 48,
         depth: 1,
         num_heads: 3,
-        mlp_ratio: 4,
+        mlp_ratio: 4.0,
         num_classes: 5,
         out_channels: CODES as usize,
         embeds_codes: false,

@@ -307,7 +307,7 @@ mod tests {
         let path = folder.path().join("t.safetensors");
         let settings = SampleSettings { labels: vec![5, 6], ..SampleSettings::default() };
         let end = End { settings: &settings, settings_json: "{}".to_owned(), codes: &[0; 4] };
-        let missing = || TensorFileError::Missing { path: path.clone(), name: "x".to_owned() };
+        let missing = || TensorFileError::NotFinite { path: path.clone(), name: "x".to_owned() };
         let step = |at| if at < 2 { Ok(record(at, true)) } else { Err(missing()) };
         assert!(write_steps(&path, end, 3, step).is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

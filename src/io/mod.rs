@@ -2,9 +2,14 @@
 
 pub mod animation;
 pub mod atomic;
+pub mod foreign;
+mod header;
+pub mod input;
+pub mod json;
 pub mod names;
 pub mod npy;
 pub mod outputs;
+pub mod paths;
 pub mod pickle;
 pub mod png;
 pub mod sheet;

@@ -8,6 +8,7 @@ use std::path::{self, Path, PathBuf};
 use thiserror::Error;
 
 use super::atomic;
+use super::paths::same_file;
 
 /// What a file is to hold, and how its name may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,20 +127,7 @@ pub fn prepare_folder(folder: &Path) -> Result<(), OutputError> {
 /// Whether `path` is the same file as `other`, or a folder above it.
 fn is_or_holds(path: &Path, other: &Path) -> bool {
     let spelt = |path: &Path| path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    spelt(other).starts_with(spelt(path)) || is_same_file(path, other)
-}
-
-/// Whether two names, both of files that exist, lead to one file.
-pub fn is_same_file(one: &Path, other: &Path) -> bool {
-    #[cfg(unix)]
-    if let (Ok(one), Ok(other)) = (fs::metadata(one), fs::metadata(other)) {
-        use std::os::unix::fs::MetadataExt;
-        return (one.dev(), one.ino()) == (other.dev(), other.ino());
-    }
-    match (fs::canonicalize(one), fs::canonicalize(other)) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
+    spelt(other).starts_with(spelt(path)) || same_file(path, other)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::atomic;
+use super::foreign::{self, Foreign};
+use super::{atomic, header, input};
 
 /// Key of the header's metadata under which this program keeps its JSON.
 pub const METADATA_KEY: &str = "purrscope";
@@ -30,6 +31,14 @@ pub enum TensorFileError {
         /// What the file system said.
         source: io::Error,
     },
+    /// A file of another kind.
+    #[error("{path}: not a valid safetensors file: it is {found}{}", .found.advice())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: Foreign,
+    },
     /// Not a safetensors file, or a truncated or inconsistent one.
     #[error("{path}: not a valid safetensors file: {reason}")]
     Malformed {
@@ -39,12 +48,14 @@ pub enum TensorFileError {
         reason: String,
     },
     /// A tensor that should be there is not.
-    #[error("{path}: tensor '{name}' is missing")]
+    #[error("{path}: tensor '{name}' is missing: the file holds {holds}")]
     Missing {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
+        /// What is there instead.
+        holds: Contents,
     },
     /// A tensor of another shape or type than expected.
     #[error("{path}: tensor '{name}' is {found}, expected {expected}")]
@@ -66,6 +77,54 @@ pub enum TensorFileError {
         /// The tensor.
         name: String,
     },
+}
+
+/// What a tensor file is for, as far as the names of its tensors tell. Its `Display` says it in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// Backbone and tokenizer.
+    Model,
+    /// A tokenizer on its own.
+    Tokenizer,
+    /// Weights and optimiser of a run of training.
+    Checkpoint,
+    /// The record of a run of sampling.
+    Trajectory,
+    /// Codes of pictures.
+    Codes,
+    /// Noise to begin with.
+    Noise,
+    /// Anything else.
+    Tensors,
+}
+
+impl Contents {
+    /// One word for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Tokenizer => "tokenizer",
+            Self::Checkpoint => "checkpoint",
+            Self::Trajectory => "trajectory",
+            Self::Codes => "codes",
+            Self::Noise => "noise",
+            Self::Tensors => "tensors",
+        }
+    }
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "a model",
+            Self::Tokenizer => "a tokenizer without a backbone",
+            Self::Checkpoint => "a checkpoint of a training run",
+            Self::Trajectory => "a trajectory",
+            Self::Codes => "codes of pictures",
+            Self::Noise => "starting noise",
+            Self::Tensors => "tensors of other names",
+        })
+    }
 }
 
 enum Bytes {
@@ -96,11 +155,8 @@ impl TensorFile {
     /// # Errors
     /// The file cannot be opened, or its header is not that of a safetensors file.
     pub fn open(path: &Path) -> Result<Self, TensorFileError> {
-        let io_error = |source| TensorFileError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io_error)?;
-        // SAFETY: the map is read only. Another process that truncates the file while it is mapped
-        // can end this one with a bus error; model files are replaced by renaming, never in place.
-        let map = unsafe { Mmap::map(&file) }.map_err(io_error)?;
+        let map = input::map(path)
+            .map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;
         Self::parse(path.to_owned(), Bytes::Mapped(map))
     }
 
@@ -113,23 +169,20 @@ impl TensorFile {
     }
 
     fn parse(path: PathBuf, bytes: Bytes) -> Result<Self, TensorFileError> {
-        let (header_length, header) =
-            SafeTensors::read_metadata(bytes.as_ref()).map_err(|error| {
-                TensorFileError::Malformed { path: path.clone(), reason: error.to_string() }
-            })?;
-        let file = Self { path, bytes, header, data_start: header_length + 8 };
-        let expected = file.data_start + file.header.data_len();
-        let found = file.bytes.as_ref().len();
-        if expected != found {
-            return Err(
-                file.malformed(format!("{found} bytes long, its header asks for {expected}"))
-            );
+        let malformed = |reason: String| TensorFileError::Malformed { path: path.clone(), reason };
+        let read = header::check(bytes.as_ref()).map_err(malformed).and_then(|()| {
+            let read = SafeTensors::read_metadata(bytes.as_ref());
+            read.map_err(|error| malformed(header::reason(&error)))
+        });
+        match read {
+            Ok((header_length, header)) => {
+                Ok(Self { path, bytes, header, data_start: header_length + 8 })
+            }
+            Err(error) => Err(match foreign::recognise(bytes.as_ref()) {
+                None | Some(Foreign::Safetensors) => error,
+                Some(found) => TensorFileError::Foreign { path, found },
+            }),
         }
-        Ok(file)
-    }
-
-    fn malformed(&self, reason: String) -> TensorFileError {
-        TensorFileError::Malformed { path: self.path.clone(), reason }
     }
 
     /// Where the file lies.
@@ -164,10 +217,37 @@ impl TensorFile {
         self.header.info(name).is_some()
     }
 
+    /// Number of tensors.
+    pub fn count(&self) -> usize {
+        self.header.tensors().len()
+    }
+
+    /// What the file is for.
+    pub fn contents(&self) -> Contents {
+        let names = self.header.tensors();
+        let starts = |prefix: &str| names.keys().any(|name| name.starts_with(prefix));
+        if starts("adam.") {
+            Contents::Checkpoint
+        } else if starts("backbone.") {
+            Contents::Model
+        } else if starts("tokenizer.") {
+            Contents::Tokenizer
+        } else if self.contains("x") && self.contains("t") {
+            Contents::Trajectory
+        } else if self.contains("codes") {
+            Contents::Codes
+        } else if self.contains("noise") {
+            Contents::Noise
+        } else {
+            Contents::Tensors
+        }
+    }
+
     fn raw(&self, name: &str) -> Result<(Dtype, &[usize], &[u8]), TensorFileError> {
         let info = self.header.info(name).ok_or_else(|| TensorFileError::Missing {
             path: self.path.clone(),
             name: name.to_owned(),
+            holds: self.contents(),
         })?;
         let (start, end) = info.data_offsets;
         let data = &self.bytes.as_ref()[self.data_start + start..self.data_start + end];
@@ -229,11 +309,20 @@ impl TensorFile {
         name: &str,
         shape: &[usize],
     ) -> Result<Vec<f32>, TensorFileError> {
-        let (dtype, found, _) = self.raw(name)?;
-        if found != shape {
-            return Err(self.mismatch(name, format!("floating point {shape:?}"), dtype, found));
-        }
+        self.check_shape(name, shape)?;
         Ok(self.floats(name)?.1)
+    }
+
+    /// Whether there is a tensor of this name and shape; none of it is read.
+    ///
+    /// # Errors
+    /// The tensor is missing or has another shape.
+    pub fn check_shape(&self, name: &str, shape: &[usize]) -> Result<(), TensorFileError> {
+        let (dtype, found, _) = self.raw(name)?;
+        if found == shape {
+            return Ok(());
+        }
+        Err(self.mismatch(name, format!("floating point {shape:?}"), dtype, found))
     }
 
     /// Shape and numbers of an i64 tensor.
@@ -420,6 +509,26 @@ mod tests {
         assert!(matches!(file.floats("codes"), Err(TensorFileError::Mismatch { .. })));
         assert!(matches!(file.floats("b"), Err(TensorFileError::Missing { .. })));
         assert!(matches!(file.floats_of_shape("a", &[4]), Err(TensorFileError::Mismatch { .. })));
+    }
+
+    #[test]
+    fn a_missing_tensor_is_told_with_what_is_there_instead() {
+        let error = open(&sample()).unwrap().floats("noise").unwrap_err().to_string();
+        assert!(error.ends_with("'noise' is missing: the file holds codes of pictures"), "{error}");
+    }
+
+    #[test]
+    fn other_files_are_called_what_they_are() {
+        for (bytes, expected) in [
+            (b"".as_slice(), "an empty file; the download went wrong"),
+            (b"version https://git-lfs.github.com/spec/v1\noid", "`git lfs pull`"),
+            (b"<!DOCTYPE html><html>Entry not found</html>", "a web page"),
+            (b"PK\x03\x04\0\0\0\0", "a zip archive"),
+            (b"{\"error\": \"not found\"}", "JSON text"),
+        ] {
+            let error = open(bytes).err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::ModelError;
 
@@ -35,7 +35,8 @@ impl Objective {
         match self {
             Self::Purrception => codes,
             Self::Cfm | Self::CfmEndpoint => code_size,
-            Self::Dfm => codes + 1,
+            // Saturating, as a card may say anything.
+            Self::Dfm => codes.saturating_add(1),
         }
     }
 
@@ -60,7 +61,7 @@ impl fmt::Display for Objective {
 }
 
 /// Sizes of the DiT backbone, in the reference's words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DitConfig {
     /// Side of the latent grid, in tokens of the tokenizer.
     pub input_size: usize,
@@ -74,9 +75,9 @@ pub struct DitConfig {
     pub depth: usize,
     /// Attention heads of a block.
     pub num_heads: usize,
-    /// Hidden width of a block's MLP, as a multiple of `hidden_size`.
-    #[serde(default = "default_mlp_ratio")]
-    pub mlp_ratio: usize,
+    /// Hidden width of a block's MLP, as a multiple of `hidden_size`; the width is a whole number.
+    #[serde(default = "default_mlp_ratio", serialize_with = "whole_where_it_is")]
+    pub mlp_ratio: f64,
     /// Number of classes; one more row stands for 'no label'.
     pub num_classes: usize,
     /// Channels of the output for each token of the tokenizer: the number of codes for the
@@ -87,8 +88,24 @@ pub struct DitConfig {
     pub embeds_codes: bool,
 }
 
-fn default_mlp_ratio() -> usize {
-    4
+fn default_mlp_ratio() -> f64 {
+    4.0
+}
+
+/// Writes a whole ratio without a point, as files of every version of the program have it.
+fn whole_where_it_is<S: Serializer>(ratio: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if ratio.fract() == 0.0 && (0.0..1e9).contains(ratio) {
+        serializer.serialize_u64(*ratio as u64)
+    } else {
+        serializer.serialize_f64(*ratio)
+    }
+}
+
+impl DitConfig {
+    /// Hidden width of a block's MLP.
+    pub fn mlp_width(&self) -> usize {
+        (self.hidden_size as f64 * self.mlp_ratio).round() as usize
+    }
 }
 
 /// Shape of the VQ autoencoder.
@@ -146,7 +163,7 @@ impl TokenizerConfig {
 
     /// How many pixels a token spans in each direction.
     pub fn downsampling(&self) -> usize {
-        1 << (self.multipliers.len() - 1)
+        1 << self.multipliers.len().saturating_sub(1)
     }
 }
 

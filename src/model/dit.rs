@@ -193,8 +193,8 @@ impl Block {
                 heads: config.num_heads,
             },
             mlp: Mlp {
-                fc1: Linear::xavier(hidden, config.mlp_ratio * hidden, init),
-                fc2: Linear::xavier(config.mlp_ratio * hidden, hidden, init),
+                fc1: Linear::xavier(hidden, config.mlp_width(), init),
+                fc2: Linear::xavier(config.mlp_width(), hidden, init),
             },
             modulation: Linear::zero(hidden, 6 * hidden, init),
         }

@@ -5,6 +5,7 @@ pub mod dit;
 pub mod head;
 pub mod import;
 pub mod layers;
+pub mod limits;
 pub mod params;
 pub mod tokenizer;
 
@@ -17,11 +18,17 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::flow::{LatentShape, Latents};
-use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorFileError, TensorWriter};
+use crate::io::json;
+use crate::io::tensors::{
+    Contents, METADATA_KEY, Precision, TensorFile, TensorFileError, TensorWriter,
+};
+use card::TokenizerCard;
 pub use card::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 pub use dit::Dit;
 use head::{Features, Head, LOGITS_BUDGET};
 use layers::Initialiser;
+use limits::check_card;
+pub use limits::{check_dit, check_tokenizer};
 use params::NamedTensor;
 pub use tokenizer::Tokenizer;
 
@@ -38,11 +45,6 @@ const SWATCH_BATCH: usize = 64;
 /// Weight and bias of the head, in model files.
 const HEAD: [&str; 2] = ["backbone.final_layer.linear.weight", "backbone.final_layer.linear.bias"];
 
-/// Most tokens a side of the latents.
-const LARGEST_GRID: usize = 1024;
-/// Widest layer.
-const LARGEST_SIZE: usize = 1 << 16;
-
 /// A model that cannot be used.
 #[derive(Debug, Error)]
 pub enum ModelError {
@@ -52,6 +54,14 @@ pub enum ModelError {
     /// A tensor file, but not a model.
     #[error("{path}: not a purrscope model: {reason}")]
     NotAModel {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// A tensor file, but not a tokenizer.
+    #[error("{path}: not a tokenizer of purrscope: {reason}")]
+    NotATokenizer {
         /// The file.
         path: PathBuf,
         /// What is missing or wrong.
@@ -137,8 +147,7 @@ impl Model {
 
     fn read(file: &TensorFile, device: &Device) -> Result<Self, ModelError> {
         let card = read_card(file)?;
-        check_against_file(&card, file)
-            .map_err(|reason| ModelError::NotAModel { path: file.path().to_owned(), reason })?;
+        check_against_file(&card, file)?;
         let (backbone, _) = Dit::new(&card.backbone, &mut Initialiser::blank(device)).take_head();
         let backbone = params::load(backbone, backbone_name, device, |name, shape| {
             file.floats_of_shape(name, shape)
@@ -409,105 +418,92 @@ pub fn write_model<'a>(
 pub fn read_card(file: &TensorFile) -> Result<ModelCard, ModelError> {
     let not_a_model =
         |reason: String| ModelError::NotAModel { path: file.path().to_owned(), reason };
-    let json = file
-        .metadata(METADATA_KEY)
-        .ok_or_else(|| not_a_model(format!("its header has no '{METADATA_KEY}' entry")))?;
-    let card: ModelCard =
-        serde_json::from_str(json).map_err(|error| not_a_model(error.to_string()))?;
+    let json = match (file.contents(), file.metadata(METADATA_KEY)) {
+        (Contents::Model, Some(json)) => json,
+        (Contents::Model, None) => {
+            let reason = format!("its header has no '{METADATA_KEY}' entry, which says its sizes");
+            return Err(not_a_model(reason));
+        }
+        (Contents::Checkpoint, _) => {
+            let reason = "it holds a checkpoint of a training run; the model lies beside it";
+            return Err(not_a_model(reason.to_owned()));
+        }
+        (other, _) => return Err(not_a_model(format!("it holds {other}"))),
+    };
+    let card: ModelCard = json::parse(json).map_err(not_a_model)?;
     check_card(&card).map_err(not_a_model)?;
     Ok(card)
 }
 
-fn check_card(card: &ModelCard) -> Result<(), String> {
-    let (dit, vq) = (&card.backbone, &card.tokenizer);
-    let rules = [
-        (card.format == ModelCard::FORMAT, "its format is of another version"),
-        (card.class_names.len() == dit.num_classes, "it does not name every class"),
-        (
-            card.latent_scale.is_finite() && card.latent_scale > 0.0,
-            "its latent scale is not positive",
-        ),
-        (
-            dit.in_channels == card.objective.in_channels(vq.code_size),
-            "backbone and tokenizer disagree on the size of a code",
-        ),
-        (
-            dit.out_channels == card.objective.out_channels(vq.codes, vq.code_size),
-            "backbone and tokenizer disagree on the number or size of codes",
-        ),
-        (
-            dit.embeds_codes == (card.objective == Objective::Dfm),
-            "the input of its backbone is not that of its objective",
-        ),
-        (dit.num_classes > 0 && dit.out_channels > 0, "it has no classes or no codes"),
-    ];
-    rules
-        .iter()
-        .find(|(holds, _)| !holds)
-        .map_or(Ok(()), |(_, reason)| Err((*reason).to_owned()))?;
-    check_dit(dit)?;
-    check_tokenizer(vq)
-}
-
-/// Whether the file is large enough for the sizes that its card speaks of, so that nothing is made
-/// on the word of the card alone. Every tensor is checked against its own shape later.
-fn check_against_file(card: &ModelCard, file: &TensorFile) -> Result<(), String> {
-    let (dit, vq) = (&card.backbone, &card.tokenizer);
-    let entries = file.entries();
-    if dit.depth + vq.residual_blocks > entries.len() {
-        return Err("its card speaks of more blocks than it holds".to_owned());
-    }
-    let name = HEAD[0];
-    let expected = [dit.patch_size * dit.patch_size * dit.out_channels, dit.hidden_size];
-    match entries.iter().find(|entry| entry.0 == name) {
-        Some((.., shape)) if *shape == expected => Ok(()),
-        Some((.., shape)) => {
-            Err(format!("tensor '{name}' is {shape:?}, its card asks for {expected:?}"))
+/// The card in the header of a tokenizer on its own.
+///
+/// # Errors
+/// There is none, or its sizes are not those of a tokenizer.
+pub fn read_tokenizer_card(file: &TensorFile) -> Result<TokenizerCard, ModelError> {
+    let fault = |reason: String| ModelError::NotATokenizer { path: file.path().to_owned(), reason };
+    let json = match (file.contents(), file.metadata(METADATA_KEY)) {
+        (Contents::Tokenizer, Some(json)) => json,
+        (Contents::Tokenizer, None) => {
+            let reason = format!("its header has no '{METADATA_KEY}' entry, which says its sizes");
+            return Err(fault(reason));
         }
-        None => Err(format!("tensor '{name}' is missing")),
+        (other, _) => {
+            return Err(fault(format!(
+                "it holds {other}, expected the tokenizer.safetensors of a run"
+            )));
+        }
+    };
+    let card: TokenizerCard = json::parse(json).map_err(fault)?;
+    if card.format != TokenizerCard::FORMAT {
+        let (found, known) = (card.format, TokenizerCard::FORMAT);
+        return Err(fault(format!("its format is {found}, this version reads format {known}")));
     }
+    check_tokenizer(&card.tokenizer).map_err(fault)?;
+    Ok(card)
 }
 
-/// Whether a backbone of these sizes can be built.
-///
-/// # Errors
-/// The first rule that does not hold, in words.
-pub fn check_dit(dit: &DitConfig) -> Result<(), String> {
-    let positive = [dit.patch_size, dit.num_heads, dit.hidden_size, dit.input_size, dit.mlp_ratio];
-    if positive.contains(&0) {
-        return Err("a size of its backbone is zero".to_owned());
+/// Whether the file holds every tensor that its card speaks of, so that nothing is made on the word of
+/// the card alone.
+fn check_against_file(card: &ModelCard, file: &TensorFile) -> Result<(), ModelError> {
+    let fault = |reason: String| ModelError::NotAModel { path: file.path().to_owned(), reason };
+    let (expected, all) = (limits::dit_tensors(&card.backbone), file.count());
+    if expected > all {
+        let depth = card.backbone.depth;
+        return Err(fault(format!(
+            "its card speaks of {depth} blocks, {expected} tensors or more; it holds {all}"
+        )));
     }
-    let rules = [
-        (dit.input_size.is_multiple_of(dit.patch_size), "its patches do not tile the latents"),
-        (dit.hidden_size.is_multiple_of(dit.num_heads), "its heads do not divide the hidden size"),
-        (dit.hidden_size.is_multiple_of(4), "its hidden size is not a multiple of 4"),
-        (dit.input_size <= LARGEST_GRID, "its latents are larger than 1024 tokens a side"),
-        (dit.hidden_size <= LARGEST_SIZE && dit.patch_size <= LARGEST_GRID, "its sizes are absurd"),
-        (dit.out_channels <= 1 << 24, "its codes are more than 16 million"),
-    ];
-    rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, reason)| Err((*reason).to_owned()))
+    let blank = Dit::new(&card.backbone, &mut Initialiser::blank(&Device::flex()));
+    for (name, shape) in params::shapes(&blank, backbone_name) {
+        file.check_shape(&name, &shape)?;
+    }
+    let found = file.entries().iter().filter(|(name, ..)| name.starts_with("backbone.")).count();
+    if found > expected {
+        return Err(fault(format!(
+            "it holds {found} tensors of a backbone, its card speaks of {expected}"
+        )));
+    }
+    check_tokenizer_against_file(&card.tokenizer, file)
 }
 
-/// Whether a tokenizer of this shape can be built.
-///
-/// # Errors
-/// The first rule that does not hold, in words.
-pub fn check_tokenizer(vq: &TokenizerConfig) -> Result<(), String> {
-    let positive = [vq.image_channels, vq.channels, vq.groups, vq.latent_channels, vq.code_size];
-    if positive.contains(&0) || vq.multipliers.is_empty() || vq.multipliers.contains(&0) {
-        return Err("a size of its tokenizer is zero".to_owned());
+fn check_tokenizer_against_file(
+    config: &TokenizerConfig,
+    file: &TensorFile,
+) -> Result<(), ModelError> {
+    let fault = |reason: String| ModelError::NotATokenizer { path: file.path().to_owned(), reason };
+    check_tokenizer(config).map_err(fault)?;
+    let (expected, found) = (limits::tokenizer_tensors(config), file.count());
+    if expected > found {
+        return Err(fault(format!(
+            "its card speaks of {} resolutions of {} residual blocks, {expected} tensors or more; \
+             it holds {found}",
+            config.multipliers.len(),
+            config.residual_blocks
+        )));
     }
-    let largest = [vq.channels, vq.groups, vq.latent_channels, vq.code_size];
-    let factors = vq.multipliers.len() > 12 || vq.multipliers.iter().any(|m| *m > LARGEST_GRID);
-    if factors || largest.iter().any(|size| *size > LARGEST_SIZE) || vq.codes > 1 << 24 {
-        return Err("the sizes of its tokenizer are absurd".to_owned());
-    }
-    if vq.image_channels != 3 {
-        return Err("its pictures are not RGB".to_owned());
-    }
-    if vq.multipliers.iter().any(|multiplier| !(vq.channels * multiplier).is_multiple_of(vq.groups))
-    {
-        return Err("the groups of its tokenizer do not divide the channels".to_owned());
+    let blank = Tokenizer::new(config, &mut Initialiser::blank(&Device::flex()));
+    for (name, shape) in params::shapes(&blank, tokenizer_name) {
+        file.check_shape(&name, &shape)?;
     }
     Ok(())
 }
@@ -536,6 +532,7 @@ pub fn read_tokenizer(
     config: &TokenizerConfig,
     device: &Device,
 ) -> Result<Tokenizer, ModelError> {
+    check_tokenizer_against_file(config, file)?;
     let tokenizer = Tokenizer::new(config, &mut Initialiser::blank(device));
     Ok(params::load(tokenizer, tokenizer_name, device, |name, shape| {
         file.floats_of_shape(name, shape)
@@ -564,8 +561,10 @@ pub fn to_pictures(images: Tensor<4>) -> Vec<RgbImage> {
         .chunks_exact(3 * height * width)
         .map(|pixels| {
             let bytes = pixels.iter().map(|value| value.round() as u8).collect();
-            // One chunk is exactly the bytes of one picture.
-            RgbImage::from_raw(width as u32, height as u32, bytes).unwrap_or_default()
+            match RgbImage::from_raw(width as u32, height as u32, bytes) {
+                Some(picture) => picture,
+                None => unreachable!("a chunk is exactly the bytes of a picture"),
+            }
         })
         .collect()
 }

@@ -27,8 +27,14 @@ impl PathStack {
 }
 
 /// The numbers of a tensor, read to the host.
+///
+/// # Panics
+/// They cannot be read, as when the device was lost; [`crate::device::guard`] makes an error of that.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data_as::<f32>().try_to_vec().unwrap_or_default()
+    match tensor.try_into_vec_as() {
+        Ok(values) => values,
+        Err(error) => panic!("numbers could not be read back from the device: {error}"),
+    }
 }
 
 /// Every parameter of a module, in the order of its fields.

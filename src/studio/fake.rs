@@ -81,7 +81,7 @@ pub fn card() -> ModelCard {
             hidden_size: 192,
             depth: 8,
             num_heads: 6,
-            mlp_ratio: 4,
+            mlp_ratio: 4.0,
             num_classes: 33,
             out_channels: CODES,
             embeds_codes: false,

@@ -280,7 +280,7 @@ impl BackboneSizes {
             hidden_size: self.hidden_size,
             depth: self.depth,
             num_heads: self.num_heads,
-            mlp_ratio: 4,
+            mlp_ratio: 4.0,
             num_classes: classes,
             out_channels: objective.out_channels(tokenizer.codes, tokenizer.code_size),
             embeds_codes: objective == Objective::Dfm,

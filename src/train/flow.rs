@@ -16,12 +16,13 @@ use crate::flow::{
     path_point,
 };
 use crate::io::sheet;
-use crate::io::tensors::{METADATA_KEY, TensorFile};
-use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
+use crate::io::tensors::TensorFile;
+use crate::model::card::{ModelCard, Objective, Provenance};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::{
-    Dit, Model, Tokenizer, backbone_name, read_tokenizer, tokenizer_name, write_model,
+    Dit, Model, Tokenizer, backbone_name, read_tokenizer, read_tokenizer_card, tokenizer_name,
+    write_model,
 };
 use crate::rng::Stream;
 
@@ -63,8 +64,7 @@ impl Training {
         watch: &mut dyn FnMut(&Progress),
     ) -> Result<(Self, Dit), TrainError> {
         let file = TensorFile::open(&task.tokenizer)?;
-        let json = file.metadata(METADATA_KEY).unwrap_or("null");
-        let vq: TokenizerCard = serde_json::from_str(json)?;
+        let vq = read_tokenizer_card(&file)?;
         let tokenizer = read_tokenizer(&file, &vq.tokenizer, device)?;
         let mut open = |path: &Path, cache: &str| {
             let source =

@@ -93,8 +93,8 @@ pub fn succeed(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Fails with the given exit code and one line that mentions `expected`.
-pub fn fail(folder: &Path, arguments: &[&str], code: i32, expected: &str) {
+/// Fails with the given exit code and one line that mentions `expected`; gives what it says.
+pub fn fail(folder: &Path, arguments: &[&str], code: i32, expected: &str) -> String {
     let output = purrscope(folder, arguments);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
@@ -102,4 +102,5 @@ pub fn fail(folder: &Path, arguments: &[&str], code: i32, expected: &str) {
     if code == 1 {
         assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
     }
+    said.into_owned()
 }

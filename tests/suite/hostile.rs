@@ -40,7 +40,8 @@ fn a_checkpoint_cut_off_anywhere_is_refused_by_name() {
     fs::write(folder.path().join("half.pth"), &bytes[..bytes.len() / 2]).unwrap();
     let (hparams, vq) =
         (golden_path("purrception.hparams.json"), golden_path("tokenizer_vqf8.ckpt"));
-    let arguments = ["import", "half.pth", "--hparams", &hparams, "--tokenizer", &vq, "--out", "m"];
+    let out = "m.safetensors";
+    let arguments = ["import", "half.pth", "--hparams", &hparams, "--tokenizer", &vq, "--out", out];
     fail(folder.path(), &arguments, 1, "half.pth: not a whole PyTorch checkpoint");
 }
 
@@ -76,7 +77,7 @@ fn tensors_must_lie_in_their_storage() {
     ] {
         let error =
             open(&one_tensor("FloatStorage", offset, &shape, &strides, &numbers)).unwrap_err();
-        assert!(error.contains("'a'") && error.contains("does not lie in entry data/0"), "{error}");
+        assert!(error.contains("'a'") && error.contains("does not lie in storage 0"), "{error}");
     }
     let error = open(&one_tensor("FloatStorage", 0, &[6], &[1], &[f32::NAN; 6])).unwrap_err();
     assert!(error.contains("tensor 'a' holds values that are not finite"), "{error}");
@@ -105,14 +106,15 @@ fn a_pickle_that_would_run_a_command_runs_nothing() {
     write_zip(file, &pickle.finish(), std::iter::empty());
     let (hparams, vq) =
         (golden_path("purrception.hparams.json"), golden_path("tokenizer_vqf8.ckpt"));
+    let out = "m.safetensors";
     let checkpoint =
-        ["import", "evil.pth", "--hparams", &hparams, "--tokenizer", &vq, "--out", "m"];
+        ["import", "evil.pth", "--hparams", &hparams, "--tokenizer", &vq, "--out", out];
     fail(at, &checkpoint, 1, "evil.pth: the pickle asks for 'os.system', which is refused");
     let good = golden_path("purrception.pth");
     let tokenizer =
-        ["import", &good, "--hparams", &hparams, "--tokenizer", "evil.pth", "--out", "m"];
+        ["import", &good, "--hparams", &hparams, "--tokenizer", "evil.pth", "--out", out];
     fail(at, &tokenizer, 1, "'os.system'");
-    assert!(!at.join("harmed").exists() && !at.join("m").exists());
+    assert!(!at.join("harmed").exists() && !at.join(out).exists());
 }
 
 /// A zip whose directory claims ten gigabytes, or compressed entries.

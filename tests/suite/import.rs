@@ -202,10 +202,11 @@ fn what_does_not_fit_is_named() {
     let run = |hparams: &str, tokenizer: &str, more: &[&str], expected: &str| {
         fs::write(at.join("h.json"), hparams).unwrap();
         let (checkpoint, tokenizer) = (golden_path("purrception.pth"), golden_path(tokenizer));
+        let out = "m.safetensors";
         let arguments =
-            ["import", &checkpoint, "--hparams", "h.json", "--tokenizer", &tokenizer, "--out", "m"];
+            ["import", &checkpoint, "--hparams", "h.json", "--tokenizer", &tokenizer, "--out", out];
         fail(at, &[&arguments, more].concat(), 1, expected);
-        assert!(!at.join("m").exists(), "{expected}: something was written");
+        assert!(!at.join(out).exists(), "{expected}: something was written");
     };
     let tokenizer = "tokenizer_vqf8.ckpt";
     let deeper = hparams.replace("\"depth\": 2", "\"depth\": 3");
@@ -286,7 +287,7 @@ fn published(hidden_size: usize, depth: usize, num_heads: usize, patch_size: usi
         hidden_size,
         depth,
         num_heads,
-        mlp_ratio: 4,
+        mlp_ratio: 4.0,
         num_classes: 1000,
         out_channels: Objective::Purrception.out_channels(16384, 8),
         embeds_codes: false,

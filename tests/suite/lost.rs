@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use purrscope::device::{DeviceChoice, DeviceError, Opener, guard};
 use purrscope::flow::{Predictor, SampleSettings, seeded_noise};
-use purrscope::model::Model;
+use purrscope::model::{Model, params};
 
 use crate::common::check;
 
@@ -25,6 +25,9 @@ fn a_lost_device_is_reported_and_opened_again() {
     let error = guard(|| first.check(), || predict(&model)).unwrap_err();
     assert!(matches!(error, DeviceError::Lost { .. }), "{error}");
     let text = error.to_string();
+    // Numbers that cannot be read back are never taken for none.
+    let read = || params::host(model.codebook().clone());
+    assert!(guard(|| first.check(), read).is_err());
     assert!(text.starts_with("the device was lost (gpu: ") && !text.contains('\n'), "{text}");
 
     let second = opener.open().unwrap();

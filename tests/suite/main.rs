@@ -2,10 +2,12 @@
 
 mod cli;
 mod doctor;
+mod foreign;
 mod golden;
 mod head;
 mod hostile;
 mod import;
+mod import_variants;
 mod kernels;
 mod lost;
 mod memory;

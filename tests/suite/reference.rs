@@ -70,7 +70,7 @@ impl Case {
             hidden_size: 48,
             depth: 2,
             num_heads: 3,
-            mlp_ratio: 4,
+            mlp_ratio: 4.0,
             num_classes: CLASSES,
             out_channels: self.objective.out_channels(CODES, CODE_SIZE),
             embeds_codes: self.objective == Objective::Dfm,

@@ -47,6 +47,11 @@ impl PickleWriter {
         self.raw(b"tQ").number(offset).numbers(shape).numbers(strides).raw(b"\x89N)tR")
     }
 
+    /// The operations so far, without protocol and end.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub fn finish(&self) -> Vec<u8> {
         [b"\x80\x02".as_slice(), &self.0, b"."].concat()
     }
@@ -78,4 +83,33 @@ pub fn write_zip<W: Write + Seek>(
         zip.write_all(&bytes).unwrap();
     }
     zip.finish().unwrap();
+}
+
+/// Writes a file as PyTorch did before 1.6: magic number, version, system, object, keys, storages. The
+/// storages hold f32.
+pub fn write_legacy<W: Write>(
+    mut file: W,
+    pickle: &[u8],
+    little_endian: bool,
+    storages: impl Iterator<Item = (String, Vec<u8>)>,
+) {
+    const MAGIC: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+    let storages: Vec<_> = storages.collect();
+    let mut keys = PickleWriter::default();
+    keys.raw(b"](");
+    for (key, _) in &storages {
+        keys.text(key);
+    }
+    keys.raw(b"e");
+    let mut system = PickleWriter::default();
+    system.raw(b"}(").text("protocol_version").raw(b"M\xe9\x03").text("little_endian");
+    system.raw(if little_endian { b"\x88u" } else { b"\x89u" });
+    let version = b"\x80\x02M\xe9\x03.";
+    for part in [MAGIC, version, &system.finish(), pickle, &keys.finish()] {
+        file.write_all(part).unwrap();
+    }
+    for (_, bytes) in storages {
+        file.write_all(&(bytes.len() as u64 / 4).to_le_bytes()).unwrap();
+        file.write_all(&bytes).unwrap();
+    }
 }

@@ -1,19 +1,22 @@
-//! The files of `torch.save`: a zip of stored entries, one of them a pickle that says how tensors lie
-//! in the others. Mapped, never unpacked.
+//! The files of `torch.save`: a pickle that says how tensors lie in storages, and the storages. Mapped,
+//! never unpacked.
+
+mod container;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Cursor};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use memmap2::Mmap;
 use thiserror::Error;
-use zip::{CompressionMethod, ZipArchive};
 
+use super::foreign::{self, Foreign};
+use super::input;
 use super::pickle::{Id, Pickle, PickleError, TensorView};
+use container::{Contents, Fault};
 
 /// A checkpoint that cannot be used.
 #[derive(Debug, Error)]
@@ -25,6 +28,16 @@ pub enum TorchError {
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
+    },
+    /// A file of another kind.
+    #[error("{path}: it is {found}, expected a PyTorch checkpoint (.pth, .pt or .ckpt){advice}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: Foreign,
+        /// What to do about it.
+        advice: &'static str,
     },
     /// Not a zip, a truncated one, or one that lies about its entries.
     #[error("{path}: not a whole PyTorch checkpoint: {reason}")]
@@ -75,10 +88,10 @@ enum Numbers {
 impl Numbers {
     fn of(kind: &str) -> Option<Self> {
         match kind {
-            "HalfStorage" => Some(Self::F16),
-            "BFloat16Storage" => Some(Self::BF16),
-            "FloatStorage" => Some(Self::F32),
-            "DoubleStorage" => Some(Self::F64),
+            "HalfStorage" | "float16" | "half" => Some(Self::F16),
+            "BFloat16Storage" | "bfloat16" => Some(Self::BF16),
+            "FloatStorage" | "float32" | "float" => Some(Self::F32),
+            "DoubleStorage" | "float64" | "double" => Some(Self::F64),
             _ => None,
         }
     }
@@ -109,34 +122,33 @@ impl TorchFile {
     /// Maps a checkpoint and reads its pickle.
     ///
     /// # Errors
-    /// It is not a whole zip of stored entries, or its pickle is malformed or refused.
+    /// It is something else, is not whole, or its pickle is malformed or refused.
     pub fn open(path: &Path) -> Result<Self, TorchError> {
-        let io_error = |source| TorchError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io_error)?;
-        // SAFETY: the map is read only, and checkpoints are replaced whole, not written in place; a
-        // process that truncates the file while it is read can end this one with a bus error.
-        let map = unsafe { Mmap::map(&file) }.map_err(io_error)?;
-        let broken = |reason: String| TorchError::Container { path: path.to_owned(), reason };
-        let entries = entries(&map).map_err(broken)?;
-        let (folder, pickle) = entries
-            .iter()
-            .find_map(|(name, range)| Some((name.strip_suffix("data.pkl")?, range.clone())))
-            .ok_or_else(|| broken("it has no entry data.pkl".to_owned()))?;
-        if let Some(order) = entries.get(&format!("{folder}byteorder"))
-            && map[order.clone()] != *b"little"
-        {
-            return Err(broken("its numbers are not little-endian".to_owned()));
+        let map =
+            input::map(path).map_err(|source| TorchError::Io { path: path.to_owned(), source })?;
+        let read = match foreign::recognise(&map) {
+            None | Some(Foreign::TorchZip | Foreign::Zip | Foreign::Npz) => container::zipped(&map),
+            Some(Foreign::TorchLegacy) => container::legacy(&map),
+            Some(found) => {
+                let advice = match found {
+                    Foreign::Tar => {
+                        "; one saved by PyTorch before 0.1.10 has to be loaded and saved again by a \
+                         newer one"
+                    }
+                    _ => found.advice(),
+                };
+                return Err(TorchError::Foreign { path: path.to_owned(), found, advice });
+            }
+        };
+        match read {
+            Ok(Contents { pickle, storages }) => {
+                Ok(Self { path: path.to_owned(), map, pickle, storages })
+            }
+            Err(Fault::Container(reason)) => {
+                Err(TorchError::Container { path: path.to_owned(), reason })
+            }
+            Err(Fault::Pickle(source)) => Err(TorchError::Pickle { path: path.to_owned(), source }),
         }
-        let pickle = Pickle::read(&map[pickle])
-            .map_err(|source| TorchError::Pickle { path: path.to_owned(), source })?;
-        let folder = format!("{folder}data/");
-        let storages = entries
-            .iter()
-            .filter_map(|(name, range)| {
-                Some((name.strip_prefix(&folder)?.to_owned(), range.clone()))
-            })
-            .collect();
-        Ok(Self { path: path.to_owned(), map, pickle, storages })
     }
 
     /// Where the file lies.
@@ -172,8 +184,7 @@ impl TorchFile {
             return self.fault(name, format!("is of type {}, not floating point", view.kind));
         };
         let Some(range) = self.storages.get(&view.storage) else {
-            return self
-                .fault(name, format!("lies in entry data/{}, which is missing", view.storage));
+            return self.fault(name, format!("lies in storage {}, which is missing", view.storage));
         };
         let held = range.len() / numbers.width();
         let count = view.shape.iter().try_fold(1usize, |product, side| product.checked_mul(*side));
@@ -190,7 +201,7 @@ impl TorchFile {
             _ => self.fault(
                 name,
                 format!(
-                    "{:?} does not lie in entry data/{} of {held} numbers",
+                    "{:?} does not lie in storage {} of {held} numbers",
                     view.shape, view.storage
                 ),
             ),
@@ -257,39 +268,4 @@ impl TensorView {
             fits
         })
     }
-}
-
-/// Name and place of every entry of a zip whose entries are stored as they are.
-fn entries(bytes: &[u8]) -> Result<HashMap<String, Range<usize>>, String> {
-    if bytes.starts_with(&[0x80, 0x02, 0x8a, 0x0a]) {
-        return Err(
-            "it is of the format before PyTorch 1.6; load and save it with a newer one".into()
-        );
-    }
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| error.to_string())?;
-    let mut found = HashMap::new();
-    for index in 0..archive.len() {
-        let entry = archive.by_index_raw(index).map_err(|error| error.to_string())?;
-        let name = entry.name().to_owned();
-        if entry.compression() != CompressionMethod::Stored
-            || entry.size() != entry.compressed_size()
-        {
-            return Err(format!("entry '{name}' is compressed, which torch.save never does"));
-        }
-        let start = entry.data_start().and_then(|start| usize::try_from(start).ok());
-        let end = start.zip(usize::try_from(entry.size()).ok()).and_then(|(s, n)| s.checked_add(n));
-        match (start, end) {
-            (Some(start), Some(end)) if end <= bytes.len() => {
-                found.insert(name, start..end);
-            }
-            _ => {
-                return Err(format!(
-                    "entry '{name}' claims {} bytes, more than the file of {} has",
-                    entry.size(),
-                    bytes.len()
-                ));
-            }
-        }
-    }
-    Ok(found)
 }
