@@ -1,6 +1,7 @@
 //! `purrscope inspect`
 
 use std::fs;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -44,8 +45,9 @@ fn report(path: &Path) -> Result<Value> {
         file.read(&mut start).with_context(|| path.display().to_string())?
     };
     if start[..read] == *PNG_SIGNATURE {
-        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-        let settings = png::settings(&bytes).with_context(|| path.display().to_string())?;
+        let file = fs::File::open(path).with_context(|| path.display().to_string())?;
+        let settings = png::read_settings(BufReader::new(file));
+        let settings = settings.with_context(|| path.display().to_string())?;
         let settings = json(&settings).unwrap_or(Value::String(settings));
         return Ok(json!({ "kind": "picture", "settings": settings }));
     }
