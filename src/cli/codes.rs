@@ -70,6 +70,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     if let Some(out) = &args.out {
         outputs::check(out, Content::TENSORS, &[&args.model])?;
     }
+    args.shards.iter().try_for_each(|folder| outputs::check_folder(folder))?;
     let selected = args.device.open()?;
     let model = Model::open(&args.model, &selected.device)?;
     let out = match (&args.out, &args.shards) {
@@ -178,6 +179,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Decodes every row of codes to a PNG.
 pub fn decode(args: &DecodeArgs) -> Result<()> {
+    outputs::check_folder(&args.out)?;
     let selected = args.device.open()?;
     let model = Model::open(&args.model, &selected.device)?;
     let file = TensorFile::open(&args.codes)?;

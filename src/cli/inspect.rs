@@ -1,6 +1,7 @@
 //! `purrscope inspect`
 
 use std::fs;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -82,8 +83,8 @@ fn report(path: &Path) -> Result<Value> {
 /// A picture with its settings inside.
 fn picture(path: &Path) -> Result<Value> {
     let context = || path.display().to_string();
-    let bytes = fs::read(path).with_context(context)?;
-    let settings = png::settings(&bytes).with_context(context)?;
+    let file = fs::File::open(path).with_context(context)?;
+    let settings = png::read_settings(BufReader::new(file)).with_context(context)?;
     let settings: Value = json::parse(&settings).unwrap_or(Value::String(settings));
     Ok(json!({ "kind": "picture", "settings": settings }))
 }

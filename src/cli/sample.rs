@@ -1,6 +1,7 @@
 //! `purrscope sample`
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::BufReader;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -83,6 +84,7 @@ impl From<Animation> for Format {
 impl SampleArgs {
     /// Looks at the names of the files to write, and touches none.
     fn check_outputs(&self) -> Result<()> {
+        outputs::check_folder(&self.out)?;
         let Some(path) = &self.trajectory else { return Ok(()) };
         let read = [&self.model, &self.restore, &self.noise].into_iter().flatten();
         let taken: Vec<&Path> = read.chain([&self.out]).map(PathBuf::as_path).collect();
@@ -300,7 +302,8 @@ fn images_of(noise: &Latents, images: &Range<usize>) -> Latents {
 
 /// What an exported picture says of its run, which this model has to have made.
 fn restored(path: &Path, model: &Model) -> Result<Recorded> {
-    let record = Recorded::from_json(&png::settings(&fs::read(path)?)?)?;
+    let file = BufReader::new(File::open(path)?);
+    let record = Recorded::from_json(&png::read_settings(file)?)?;
     match &record.model_hash {
         Some(hash) if hash == model.hash() => {}
         Some(hash) => bail!(
@@ -325,6 +328,12 @@ fn read_noise(path: &Path, model: &Model, pictures: usize) -> Result<Latents> {
     if model.card.objective == Objective::Dfm {
         bail!("{}: {}", path.display(), SampleError::NoNoise);
     }
+    // The name may come from a picture: a pipe would be waited for without end.
+    ensure!(
+        fs::metadata(path).is_ok_and(|known| known.is_file()),
+        "{}: there is no such file of starting noise",
+        path.display()
+    );
     let file = TensorFile::open(path).map_err(expected)?;
     // Looked at first, so that no more is read than can be used.
     if let Some((.., found)) = file.entries().into_iter().find(|(name, ..)| name == "noise")

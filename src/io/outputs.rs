@@ -1,6 +1,7 @@
 //! Files that a command is to write, looked at before its work begins, so that no work ends at a name
 //! that cannot be written or that was never meant.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{self, Path, PathBuf};
@@ -42,6 +43,12 @@ pub enum OutputError {
     /// It is a folder, or spelt as one.
     #[error("{path}: this is a folder; name a file to write", path = .0.display())]
     Folder(PathBuf),
+    /// It is spelt as a file, where a folder is wanted.
+    #[error(
+        "{path}: this is spelt as a file; name a folder, into which the files go",
+        path = .0.display()
+    )]
+    NoFolder(PathBuf),
     /// It is a device, a pipe or a socket, which a file would replace.
     #[error("{path}: this is no regular file; name a file to write", path = .0.display())]
     Special(PathBuf),
@@ -107,6 +114,19 @@ pub fn check(path: &Path, content: Content, taken: &[&Path]) -> Result<(), Outpu
     }
 }
 
+/// Whether files could go into a folder of a name, without touching anything.
+///
+/// # Errors
+/// It is not there yet, and spelt as one of the files that would go into it.
+pub fn check_folder(path: &Path) -> Result<(), OutputError> {
+    const FILES: [&str; 8] = ["png", "apng", "gif", "jpg", "jpeg", "webp", "safetensors", "tar"];
+    let is_file = |end: &OsStr| FILES.iter().any(|known| end.eq_ignore_ascii_case(known));
+    match path.extension() {
+        Some(end) if is_file(end) && !path.is_dir() => Err(OutputError::NoFolder(path.to_owned())),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the folder of a file that [`check`] has passed, and sees whether it can be written to.
 ///
 /// # Errors
@@ -167,6 +187,10 @@ mod tests {
             let error = said(path.clone(), &[&model]).unwrap_or_default();
             assert!(error.contains(reason), "{}: {error}", path.display());
         }
+        assert!(check_folder(&at("cat.PNG")).is_err());
+        assert!([at("sub"), at("run.v2"), at("new")].iter().all(|path| check_folder(path).is_ok()));
+        fs::create_dir(at("sub/old.png")).unwrap();
+        assert!(check_folder(&at("sub/old.png")).is_ok());
         // A folder that is still to be made is no place for a file.
         assert!(said(at("out"), &[&at("out/deeper")]).is_some());
         assert!(said(at("out/t.safetensors"), &[&at("out")]).is_none());

@@ -53,7 +53,15 @@ pub fn encode(image: &RgbImage, settings: &str) -> Result<Vec<u8>, png::Encoding
 /// # Errors
 /// Not a PNG, or one without settings.
 pub fn settings(bytes: &[u8]) -> Result<String, PngError> {
-    let mut decoder = png::Decoder::new(Cursor::new(bytes));
+    read_settings(Cursor::new(bytes))
+}
+
+/// As [`settings`], of a file, of which little is in memory at a time.
+///
+/// # Errors
+/// As [`settings`].
+pub fn read_settings(file: impl BufRead + Seek) -> Result<String, PngError> {
+    let mut decoder = png::Decoder::new(file);
     decoder.set_ignore_text_chunk(false);
     let mut reader = decoder.read_info()?;
     match settings_of(reader.info()) {

@@ -152,6 +152,9 @@ fn names_that_cannot_be_written_are_refused_before_the_work() {
         (words("encode m.safetensors dir --out m.safetensors"), "would replace m.safetensors"),
         (words("encode m.safetensors dir --out dir"), "dir: this is a folder"),
         (words("decode m.safetensors n.safetensors --out file"), "'codes' is missing"),
+        (words("decode m.safetensors n.safetensors --out p.png"), "name a folder"),
+        (words("sample --labels 5 --out cat.png"), "name a folder"),
+        (words("encode m.safetensors dir --shards s.tar"), "name a folder"),
         (words("oracle --steps 2 --side 4 --trajectory t.csv"), "end in .safetensors"),
         (words("oracle --compare --side 4 --plot p.png"), "end in .svg"),
         #[cfg(unix)]
