@@ -5,6 +5,7 @@ mod devices;
 mod import;
 mod inspect;
 mod oracle;
+mod progress;
 mod sample;
 mod settings;
 mod sweep;

@@ -1,6 +1,7 @@
 //! Behaviour through the public interface, in one binary because each binary links for long.
 
 mod cli;
+mod datasets;
 mod golden;
 mod head;
 mod hostile;
@@ -14,6 +15,7 @@ mod shards;
 mod solvers;
 mod torch_writer;
 mod training;
+mod training_trouble;
 mod window;
 
 /// Devices and comparisons that several modules share.
