@@ -10,7 +10,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::{Cli, DeviceArg};
-use crate::data::{ImageFolder, ShardWriter, fit_square, is_picture};
+use crate::data::{ImageFolder, ShardWriter, Walk, read_square};
 use crate::flow::LatentShape;
 use crate::io::outputs::{self, Content};
 use crate::io::png;
@@ -80,7 +80,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     };
     let mut files = Vec::new();
     for path in &args.pictures {
-        collect(path, &mut files)?;
+        files.extend(pictures_at(path)?);
     }
     let taken: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     outputs::check(out, Content::TENSORS, &taken)?;
@@ -90,12 +90,12 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     for files in files.chunks(BATCH) {
         let mut pictures: Vec<RgbImage> = Vec::new();
         for file in files {
-            match image::open(file) {
+            match read_square(file, side) {
                 Ok(picture) => {
-                    pictures.push(fit_square(picture.to_rgb8(), side));
+                    pictures.push(picture);
                     names.push(file.display().to_string());
                 }
-                Err(error) => tracing::warn!("skipped {}: {error}", file.display()),
+                Err(error) => tracing::warn!("skipped {error}"),
             }
         }
         if !pictures.is_empty() {
@@ -124,11 +124,21 @@ fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
     let images = ImageFolder::open(folder, model.card.image_size())?;
     let known = &model.card.class_names;
     let numbers = images.class_names().iter().map(|name| known.iter().position(|n| n == name));
-    let numbers: Vec<usize> =
-        numbers.collect::<Option<_>>().unwrap_or_else(|| (0..images.class_names().len()).collect());
+    let numbers: Vec<usize> = numbers.collect::<Option<_>>().unwrap_or_else(|| {
+        tracing::warn!(
+            "{}: some of its classes are none of the model's; all are numbered in the order of their names",
+            folder.display()
+        );
+        (0..images.class_names().len()).collect()
+    });
     outputs::prepare_folder(out)?;
     let LatentShape { channels, height, width, .. } = model.latent_shape(1);
-    let mut writer = ShardWriter::new(out, [channels, height, width], args.shard_size as usize);
+    // Another model, other pictures, or other numbers of classes make another set of shards.
+    let files =
+        images.files().map(|(path, label)| format!("{} {}\n", numbers[label], path.display()));
+    let origin = format!("{} {} {}", model.hash(), args.shard_size, files.collect::<String>());
+    let shape = [channels, height, width];
+    let mut writer = ShardWriter::new(out, shape, args.shard_size as usize, &origin)?;
     let labels: Vec<usize> = images.files().map(|(_, label)| numbers[label]).collect();
     let all: Vec<usize> = (0..images.len()).collect();
     for indices in all.chunks(BATCH) {
@@ -151,30 +161,16 @@ fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
 }
 
 /// The pictures at `path`: itself, or all below it, in order of name.
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+fn pictures_at(path: &Path) -> Result<Vec<PathBuf>> {
     let context = || path.display().to_string();
     if !fs::metadata(path).with_context(context)?.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
+        return Ok(vec![path.to_owned()]);
     }
-    let before = files.len();
-    let mut entries = fs::read_dir(path)
-        .with_context(context)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<std::io::Result<Vec<_>>>()
-        .with_context(context)?;
-    entries.sort();
-    for entry in entries {
-        if entry.is_dir() {
-            collect(&entry, files)?;
-        } else if is_picture(&entry) {
-            files.push(entry);
-        }
-    }
-    if files.len() == before {
+    let found = Walk::default().pictures(path)?;
+    if found.is_empty() {
         tracing::warn!("{}: no pictures found", path.display());
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Decodes every row of codes to a PNG.

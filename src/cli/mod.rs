@@ -6,6 +6,7 @@ mod doctor;
 mod import;
 mod inspect;
 mod oracle;
+mod progress;
 mod sample;
 mod settings;
 mod sweep;

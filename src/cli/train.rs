@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::DeviceArg;
+use super::progress::Lines;
 use crate::say;
 use crate::train::{self, Ending, Progress, RunConfig};
 
@@ -14,6 +15,9 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Trains until the run is finished or Ctrl-C is pressed.
 pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
+    // Before any thread is there, which would take the signal instead.
+    #[cfg(unix)]
+    keep_ignoring_hang_ups();
     let config = RunConfig::read(file)?;
     let selected = device.open_examined()?;
     ctrlc::set_handler(|| {
@@ -36,9 +40,12 @@ pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
             let _ = write!(out, "{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
         }),
     );
-    let result = train::run(&config, resume, &selected.device, &STOP, &mut |progress| {
-        show(&bar, progress);
-    });
+    let mut lines = bar.is_hidden().then(|| Lines::new(config.batch, config.checkpoint_every));
+    let result =
+        train::run(&config, resume, &selected.device, &STOP, &mut |progress| match &mut lines {
+            Some(lines) => lines.write(progress),
+            None => show(&bar, progress),
+        });
     bar.abandon();
     let (ending, product) = result?;
     super::print(&match ending {
@@ -64,5 +71,40 @@ fn show(bar: &ProgressBar, progress: &Progress) {
             bar.set_position(*step as u64);
             bar.set_message(format!("{loss:.4}  {images_per_second:.1} images/s"));
         }
+    }
+}
+
+/// Leaves a hang-up ignored that was ignored when the program was started, as `nohup` has it: ctrlc
+/// would take it for a wish to end. It is kept from this thread and all threads to come.
+#[cfg(unix)]
+fn keep_ignoring_hang_ups() {
+    use nix::sys::signal::{SigSet, Signal};
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if is_ignored(&status, Signal::SIGHUP as u32) {
+        let mut hang_up = SigSet::empty();
+        hang_up.add(Signal::SIGHUP);
+        // If it fails, a hang-up saves and ends the run, as without nohup.
+        let _ = hang_up.thread_block();
+    }
+}
+
+/// Whether a signal is ignored, out of Linux's `/proc/self/status`; elsewhere there is none to ask.
+#[cfg(unix)]
+fn is_ignored(status: &str, signal: u32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_their_mask() {
+        let status = "Name:\tpurrscope\nSigIgn:\t0000000000001001\nSigCgt:\tffffffffffffffff\n";
+        assert!(is_ignored(status, 1) && is_ignored(status, 13));
+        assert!(!is_ignored(status, 2) && !is_ignored(status, 15));
+        assert!(!is_ignored("", 1));
     }
 }

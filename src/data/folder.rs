@@ -1,15 +1,18 @@
 //! A folder of pictures with one sub-folder a class.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use image::RgbImage;
-use image::imageops::{self, FilterType};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+use super::pictures::read_square;
+use super::walk::{Entries, Walk, entries};
 
 /// A folder that cannot be trained on.
 #[derive(Debug, Error)]
@@ -22,13 +25,23 @@ pub enum DataError {
         /// What the file system said.
         source: io::Error,
     },
+    /// There is no such folder.
+    #[error("{path}: {found}, expected a folder of pictures with one sub-folder a class")]
+    NotAFolder {
+        /// What was named.
+        path: PathBuf,
+        /// What there is.
+        found: String,
+    },
     /// Nothing to train on.
     #[error(
-        "{path}: no pictures found (expected one sub-folder a class, holding png, jpg, webp, gif or bmp files)"
+        "{path}: no pictures found{found} (expected one sub-folder a class, holding png, jpg, webp, gif or bmp files)"
     )]
     Empty {
         /// The folder.
         path: PathBuf,
+        /// What there is instead, in words that go on from the sentence, or nothing.
+        found: String,
     },
     /// None of the pictures can be read.
     #[error("{path}: none of its {count} pictures can be read")]
@@ -40,13 +53,9 @@ pub enum DataError {
     },
 }
 
-const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
-
-/// Whether a file's name is that of a picture.
-pub fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    EXTENSIONS.contains(&extension.as_str())
-}
+/// Names of folders that most likely hold parts of a data set and not classes.
+const PARTS: [&str; 8] =
+    ["train", "training", "test", "testing", "val", "valid", "validation", "holdout"];
 
 /// The pictures of a folder: found at once, read when they are needed.
 #[derive(Debug)]
@@ -61,28 +70,82 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Lists the pictures of `root`; they will be read as squares of `size` pixels.
+    /// Lists the pictures of `root`; they will be read as squares of `size` pixels. A sub-folder is a
+    /// class, with all pictures in it and in folders below it; what is hidden or the system's is
+    /// neither. What was found, and what was left out, is said in the log.
     ///
     /// # Errors
     /// The folder cannot be read, or holds no pictures in sub-folders.
     pub fn open(root: &Path, size: usize) -> Result<Self, DataError> {
-        let mut class_names = Vec::new();
-        let mut files = Vec::new();
-        for folder in sorted_entries(root)?.into_iter().filter(|path| path.is_dir()) {
-            let pictures: Vec<_> =
-                sorted_entries(&folder)?.into_iter().filter(|path| is_picture(path)).collect();
-            if pictures.is_empty() {
+        let path = || root.to_owned();
+        match fs::metadata(root) {
+            Ok(data) if data.is_dir() => {}
+            Ok(_) => {
+                return Err(DataError::NotAFolder { path: path(), found: "a file".to_owned() });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && root.is_relative() => {
+                let from = std::env::current_dir().unwrap_or_default();
+                let found = format!("no such folder in {}", from.display());
+                return Err(DataError::NotAFolder { path: path(), found });
+            }
+            Err(source) => return Err(DataError::Io { path: path(), source }),
+        }
+        let Entries { folders, pictures: loose, others } = entries(root)?;
+        let mut walk = Walk::default();
+        walk.claim(root);
+        // Real folders before links to them: a folder's pictures belong to the class of its own name.
+        let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|data| data.is_symlink());
+        let (links, real): (Vec<_>, Vec<_>) = folders.iter().partition(|path| is_link(path));
+        let claimed: BTreeSet<_> =
+            real.into_iter().chain(links).filter(|path| walk.claim(path)).collect();
+        let mut found = Found { loose: loose.len(), ..Found::default() };
+        for folder in &folders {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if !claimed.contains(folder) {
+                found.again.push(name);
                 continue;
             }
-            let label = class_names.len();
-            class_names.push(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
-            files.extend(pictures.into_iter().map(|path| (path, label)));
+            let mut pictures = Vec::new();
+            walk.collect(folder, &mut pictures)?;
+            if pictures.is_empty() {
+                found.empty.push(name);
+                continue;
+            }
+            let label = found.classes.len();
+            found.classes.push(name);
+            found.files.extend(pictures.into_iter().map(|path| (path, label)));
         }
-        if files.is_empty() {
-            return Err(DataError::Empty { path: root.to_owned() });
+        found.others = others + walk.others;
+        if found.files.is_empty() {
+            let found = match found.loose {
+                0 => String::new(),
+                count => format!(" in sub-folders; {count} lie in the folder itself"),
+            };
+            return Err(DataError::Empty { path: path(), found });
         }
-        let unreadable = Mutex::default();
-        Ok(Self { root: root.to_owned(), size: size as u32, class_names, files, unreadable })
+        found.tell(root);
+        let Found { classes: class_names, files, .. } = found;
+        Ok(Self {
+            root: path(),
+            size: size as u32,
+            class_names,
+            files,
+            unreadable: Mutex::default(),
+        })
+    }
+
+    /// The same pictures with the labels that `names` gives to their classes; those of other classes are
+    /// left out, and the names of these classes given besides.
+    pub fn relabelled(mut self, names: &[String]) -> (Self, Vec<String>) {
+        let label = |name: &String| names.iter().position(|known| known == name);
+        let labels: Vec<_> = self.class_names.iter().map(label).collect();
+        self.files =
+            self.files.into_iter().filter_map(|(path, old)| Some((path, labels[old]?))).collect();
+        let pairs = self.class_names.into_iter().zip(labels);
+        let unknown = pairs.filter(|(_, label)| label.is_none()).map(|(name, _)| name).collect();
+        self.class_names = names.to_vec();
+        self.unreadable = Mutex::default();
+        (self, unknown)
     }
 
     /// Names of the classes, in order of label.
@@ -127,40 +190,96 @@ impl ImageFolder {
     /// The picture at `index`, or `None` (and, once, a warning) where it cannot be read.
     pub fn try_read(&self, index: usize) -> Option<RgbImage> {
         let (path, _) = self.files.get(index)?;
-        match image::open(path) {
-            Ok(picture) => Some(fit_square(picture.to_rgb8(), self.size)),
+        match read_square(path, self.size) {
+            Ok(picture) => Some(picture),
             Err(error) => {
                 let first = self.unreadable.lock().is_ok_and(|mut known| known.insert(index));
                 if first {
-                    tracing::warn!("skipped {}: {error}", path.display());
+                    tracing::warn!("skipped {error}");
                 }
                 None
             }
         }
     }
-}
 
-fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let io_error = |source| DataError::Io { path: folder.to_owned(), source };
-    let mut paths = fs::read_dir(folder)
-        .map_err(io_error)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(io_error)?;
-    paths.sort();
-    Ok(paths)
-}
-
-/// The middle square of a picture at `size` pixels a side.
-pub fn fit_square(picture: RgbImage, size: u32) -> RgbImage {
-    let (width, height) = picture.dimensions();
-    if (width, height) == (size, size) {
-        return picture;
+    /// The SHA-256 of what the file at `index` holds; of a file that cannot be read, of nothing.
+    pub fn fingerprint(&self, index: usize) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        if let Some((path, _)) = self.files.get(index)
+            && let Ok(mut file) = File::open(path)
+            && io::copy(&mut file, &mut hash).is_err()
+        {
+            hash.reset();
+        }
+        hash.finalize().into()
     }
-    let side = width.min(height);
-    let square = imageops::crop_imm(&picture, (width - side) / 2, (height - side) / 2, side, side)
-        .to_image();
-    imageops::resize(&square, size, size, FilterType::Lanczos3)
+}
+
+/// What there is in a folder of classes.
+#[derive(Debug, Default)]
+struct Found {
+    classes: Vec<String>,
+    files: Vec<(PathBuf, usize)>,
+    /// Sub-folders without pictures.
+    empty: Vec<String>,
+    /// Links to folders that count already.
+    again: Vec<String>,
+    /// Pictures in no sub-folder.
+    loose: usize,
+    /// Files that are no pictures.
+    others: usize,
+}
+
+impl Found {
+    /// Says in the log what was found and, in one line, what was left out.
+    fn tell(&self, root: &Path) {
+        let Self { classes, files, empty, again, loose, others } = self;
+        tracing::info!(
+            "{}: {} in {} ({}); {others} other files passed over",
+            root.display(),
+            counted(files.len(), "picture", "pictures"),
+            counted(classes.len(), "class", "classes"),
+            list(classes),
+        );
+        let mut left = Vec::new();
+        if !empty.is_empty() {
+            let count = counted(empty.len(), "sub-folder", "sub-folders");
+            left.push(format!("{count} without pictures ({})", list(empty)));
+        }
+        if !again.is_empty() {
+            let count = counted(again.len(), "link", "links");
+            left.push(format!("{count} to a folder that counts already ({})", list(again)));
+        }
+        if *loose > 0 {
+            let count = counted(*loose, "picture", "pictures");
+            left.push(format!("{count} in no class folder"));
+        }
+        if !left.is_empty() {
+            tracing::warn!("{}: left out {}", root.display(), left.join(", "));
+        }
+        if classes.iter().all(|name| PARTS.contains(&name.to_lowercase().as_str())) {
+            tracing::warn!(
+                "{}: are {} classes? If they are parts of a data set, name one of them instead",
+                root.display(),
+                list(classes)
+            );
+        }
+    }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// A few names, and how many there are besides.
+pub(crate) fn list(names: &[String]) -> String {
+    const MOST: usize = 8;
+    let shown: Vec<String> =
+        names.iter().take(MOST).map(|name| name.escape_debug().to_string()).collect();
+    match names.len().saturating_sub(MOST) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +298,10 @@ mod tests {
 
     fn png(shade: u8) -> Vec<u8> {
         crate::io::png::encode(&RgbImage::from_pixel(6, 4, image::Rgb([shade; 3])), "{}").unwrap()
+    }
+
+    fn names(images: &ImageFolder) -> Vec<String> {
+        images.files().map(|(path, label)| format!("{label} {}", path.display())).collect()
     }
 
     #[test]
@@ -212,5 +335,102 @@ mod tests {
         let hopeless = folder_with(&[("a/1.png", b"broken")]);
         let images = ImageFolder::open(hopeless.path(), 4).unwrap();
         assert!(matches!(images.pictures(&[0]), Err(DataError::AllUnreadable { .. })));
+        let flat = folder_with(&[("1.png", &png(1)), ("2.png", &png(2))]);
+        let error = ImageFolder::open(flat.path(), 4).unwrap_err().to_string();
+        assert!(error.contains("2 lie in the folder itself"), "{error}");
+        let file = ImageFolder::open(&flat.path().join("1.png"), 4).unwrap_err().to_string();
+        assert!(file.contains("a file, expected a folder"), "{file}");
+    }
+
+    #[test]
+    fn what_systems_leave_behind_is_neither_class_nor_picture() {
+        let good = png(9);
+        let twin = b"\0\x05\x16\x07\0\x02\0\0Mac OS X        ".as_slice();
+        let folder = folder_with(&[
+            ("cat/1.png", &good),
+            ("cat/._1.png", twin),
+            ("cat/.DS_Store", b"Bud1"),
+            ("cat/Thumbs.db", &good),
+            ("cat/desktop.ini", &good),
+            ("cat/.ipynb_checkpoints/1-checkpoint.png", &good),
+            ("cat/@eaDir/1.png/SYNOPHOTO_THUMB_S.jpg", &good),
+            (".ipynb_checkpoints/1.png", &good),
+            (".thumbnails/1.png", &good),
+            ("__MACOSX/cat/._1.png", twin),
+            ("__MACOSX/cat/1.png", &good),
+            ("@eaDir/1.png", &good),
+            ("$RECYCLE.BIN/1.png", &good),
+            ("System Volume Information/1.png", &good),
+            ("lost+found/1.png", &good),
+            ("#recycle/1.png", &good),
+        ]);
+        let images = ImageFolder::open(folder.path(), 4).unwrap();
+        assert_eq!(names(&images), ["0 cat/1.png"]);
+        assert_eq!(images.class_names(), ["cat"]);
+        assert_eq!(Walk::default().pictures(folder.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn pictures_count_by_what_they_hold_and_however_deep_they_lie() {
+        let good = png(9);
+        let folder = folder_with(&[
+            ("a/deep/er/2.png", &good),
+            ("a/1", &good),
+            ("a/3.dat", &good),
+            ("a/notes.txt", b"BM x"),
+            ("a/page.jpg", b"<html>"),
+            ("b/only/notes.txt", b"x"),
+        ]);
+        let images = ImageFolder::open(folder.path(), 4).unwrap();
+        assert_eq!(names(&images), ["0 a/1", "0 a/3.dat", "0 a/deep/er/2.png", "0 a/page.jpg"]);
+        assert!(images.try_read(0).is_some() && images.try_read(3).is_none());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn every_real_folder_is_visited_once() {
+        use std::os::unix::fs::symlink;
+        let good = png(9);
+        let folder = folder_with(&[("b/1.png", &good), ("b/sub/2.png", &good), ("c/3.png", &good)]);
+        let root = folder.path();
+        symlink("b", root.join("a")).unwrap();
+        symlink("..", root.join("b/up")).unwrap();
+        symlink("../c", root.join("b/other")).unwrap();
+        symlink("../b", root.join("c/back")).unwrap();
+        symlink("sub", root.join("b/again")).unwrap();
+        symlink("nowhere", root.join("c/gone.png")).unwrap();
+        let images = ImageFolder::open(root, 4).unwrap();
+        assert_eq!(images.class_names(), ["b", "c"]);
+        let found = names(&images);
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert!(
+            found.contains(&"1 c/3.png".to_owned()) && found.contains(&"1 c/gone.png".to_owned())
+        );
+        assert_eq!(Walk::default().pictures(root).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn classes_are_matched_by_name() {
+        let folder = folder_with(&[("a/1.png", b"x"), ("c/1.png", b"x"), ("z/1.png", b"x")]);
+        let known = ["a", "b", "c"].map(str::to_owned);
+        let (images, unknown) = ImageFolder::open(folder.path(), 4).unwrap().relabelled(&known);
+        assert_eq!(names(&images), ["0 a/1.png", "2 c/1.png"]);
+        assert_eq!((images.class_names(), unknown), (known.as_slice(), vec!["z".to_owned()]));
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_the_bytes() {
+        let folder = folder_with(&[("a/1.png", b"x"), ("a/2.png", b"x"), ("a/3.png", b"y")]);
+        let images = ImageFolder::open(folder.path(), 4).unwrap();
+        assert_eq!(images.fingerprint(0), images.fingerprint(1));
+        assert_ne!(images.fingerprint(0), images.fingerprint(2));
+        assert_eq!(images.fingerprint(0)[..4], [0x2d, 0x71, 0x16, 0x42], "SHA-256 of x");
+    }
+
+    #[test]
+    fn long_lists_are_shortened() {
+        let names: Vec<String> = (0..10).map(|i| i.to_string()).collect();
+        assert_eq!(list(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
+        assert_eq!(list(&names[..2]), "0, 1");
     }
 }

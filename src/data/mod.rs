@@ -2,8 +2,17 @@
 
 mod folder;
 mod order;
+mod pictures;
 mod shards;
+mod walk;
 
-pub use folder::{DataError, ImageFolder, fit_square, is_picture};
+pub(crate) use folder::list;
+pub use folder::{DataError, ImageFolder};
 pub use order::EpochOrder;
-pub use shards::{ShardError, ShardWriter, Shards, expand_braces, names_shards};
+pub use pictures::{
+    BACKGROUND, MOST_PIXELS, PictureError, fit_square, is_picture, read_picture, read_square,
+};
+pub use shards::{
+    MOST_CLASSES, ShardError, ShardWriter, Shards, expand_braces, names_shards, shards_in,
+};
+pub use walk::Walk;

@@ -1,14 +1,17 @@
 //! Latents in WebDataset shards, as the reference writes and reads them: tars with an entry
 //! `KEY.latent.npy` and an entry `KEY.cls_id.cls` for every picture.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
 use thiserror::Error;
 
+use super::walk::{Entries, Walk, entries};
 use crate::io::atomic;
 use crate::io::foreign::{self, Foreign};
 use crate::io::npy::{self, NpyError};
@@ -50,10 +53,25 @@ pub enum ShardError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Shards of one folder that were not written together.
+    #[error(
+        "{path}: was not written together with {other}: one of them is left over from another set (keep each set in a folder of its own)"
+    )]
+    Mixed {
+        /// A shard.
+        path: PathBuf,
+        /// Another one, in the same folder.
+        other: PathBuf,
+    },
 }
 
+/// Most classes that are taken for some: larger numbers are hashes, or overflows, and would ask for
+/// memory for as many names.
+pub const MOST_CLASSES: usize = 100_000;
 /// Most shards that a list may name.
 const MOST_SHARDS: usize = 1 << 20;
+/// What the owner of an entry is called whose group is the name of a set of shards.
+const OWNER: &str = "purrscope";
 /// Most bytes of an entry that names a class.
 const LONGEST_CLASS: u64 = 64;
 /// Bytes at the beginning of an array that hold its type and shape.
@@ -80,18 +98,31 @@ pub struct Shards {
     descr: String,
 }
 
-/// Whether a data path names shards: tars, in braces or not, or a folder of tars.
+/// Whether a data path names shards: tars, in braces or not, or a folder of tars. A folder with pictures
+/// in sub-folders is one of pictures, even where the tar that they came in still lies there.
 pub fn names_shards(data: &Path) -> bool {
-    let text = data.to_string_lossy();
-    text.ends_with(".tar") || text.contains('{') || !tars_in(data).is_empty()
+    if data.is_dir() {
+        return !shards_in(data).is_empty() && !has_class_folders(data);
+    }
+    data.extension().is_some_and(|extension| extension == "tar")
 }
 
-fn tars_in(folder: &Path) -> Vec<PathBuf> {
+/// Whether pictures lie in folders below this one.
+fn has_class_folders(folder: &Path) -> bool {
+    let Ok(Entries { folders, .. }) = entries(folder) else { return false };
+    let mut walk = Walk::default();
+    folders.iter().any(|folder| walk.pictures(folder).is_ok_and(|found| !found.is_empty()))
+}
+
+/// The tars that lie in a folder, in order of name.
+pub fn shards_in(folder: &Path) -> Vec<PathBuf> {
     let entries =
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut tars: Vec<PathBuf> = entries
-        .filter(|path| path.extension().is_some_and(|extension| extension == "tar"))
-        .collect();
+    let is_shard = |path: &PathBuf| {
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        path.extension().is_some_and(|extension| extension == "tar") && !hidden && path.is_file()
+    };
+    let mut tars: Vec<PathBuf> = entries.filter(is_shard).collect();
     tars.sort();
     tars
 }
@@ -119,7 +150,7 @@ pub fn expand_braces(pattern: &str) -> Result<Vec<String>, ShardError> {
                 if last.saturating_sub(first) >= MOST_SHARDS {
                     return fault("it names more than a million shards");
                 }
-                let width = if from.starts_with('0') { from.len() } else { 0 };
+                let width = if from.starts_with('0') { from.len().min(64) } else { 0 };
                 (first..=last).map(|number| format!("{number:0width$}")).collect()
             }
             None => inside.split(',').map(str::to_owned).collect(),
@@ -143,18 +174,24 @@ impl Shards {
     /// Finds every picture of a tar, a list of tars in braces, or a folder of tars.
     ///
     /// # Errors
-    /// A shard cannot be read, lies about its entries, or holds half a picture.
+    /// A shard cannot be read, lies about its entries, holds half a picture, latents of another shape
+    /// or an absurd class, or is left over from another set.
     pub fn open(data: &Path) -> Result<Self, ShardError> {
-        let mut files = tars_in(data);
+        let mut files = shards_in(data);
         if files.is_empty() {
-            files =
-                expand_braces(&data.to_string_lossy())?.into_iter().map(PathBuf::from).collect();
+            files = match data.exists() {
+                true => vec![data.to_owned()],
+                false => {
+                    expand_braces(&data.to_string_lossy())?.into_iter().map(PathBuf::from).collect()
+                }
+            };
         }
         let found = files
             .par_iter()
             .enumerate()
             .map(|(shard, path)| scan(path, shard as u32))
             .collect::<Result<Vec<_>, _>>()?;
+        one_set_a_folder(&files, &found)?;
         let mut shards = Self {
             files,
             places: Vec::new(),
@@ -162,7 +199,7 @@ impl Shards {
             shape: [0; 3],
             descr: String::new(),
         };
-        for (path, Scan { places, array }) in shards.files.iter().zip(found) {
+        for (path, Scan { places, array, .. }) in shards.files.iter().zip(found) {
             if let Some((entry, npy::Header { descr, shape, .. })) = array {
                 let fault =
                     |reason: String| ShardError::Entry { path: path.clone(), entry, reason };
@@ -258,10 +295,25 @@ impl Shards {
     }
 }
 
+/// What there is in a shard.
 struct Scan {
     places: Vec<Place>,
     /// Name and head of the first array.
     array: Option<(String, npy::Header)>,
+    /// The set that its first entry is of, if it says so.
+    set: Option<Vec<u8>>,
+}
+
+/// That the shards of each folder were written together, as far as they say so.
+fn one_set_a_folder(files: &[PathBuf], found: &[Scan]) -> Result<(), ShardError> {
+    let mut first: HashMap<Option<&Path>, (&Path, &Option<Vec<u8>>)> = HashMap::new();
+    for (path, Scan { set, .. }) in files.iter().zip(found) {
+        let (other, known) = first.entry(path.parent()).or_insert((path, set));
+        if *known != set {
+            return Err(ShardError::Mixed { path: path.clone(), other: other.to_path_buf() });
+        }
+    }
+    Ok(())
 }
 
 /// Finds the pictures of a shard, reading no more than heads and classes.
@@ -276,19 +328,22 @@ fn scan(path: &Path, shard: u32) -> Result<Scan, ShardError> {
     let file = File::open(path).map_err(io_error)?;
     let bytes = file.metadata().map_err(io_error)?.len();
     let mut archive = Archive::new(file);
-    let mut found = Scan { places: Vec::new(), array: None };
+    let mut found = Scan { places: Vec::new(), array: None, set: None };
     let mut half: Option<Half> = None;
-    for entry in archive.entries_with_seek().map_err(io_error)? {
+    for (number, entry) in archive.entries_with_seek().map_err(io_error)?.enumerate() {
         let mut entry = entry.map_err(|error| broken(error.to_string()))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let fault = |reason: String| ShardError::Entry {
             path: path.to_owned(),
-            entry: name.clone(),
+            entry: name.escape_debug().to_string(),
             reason,
         };
         let (offset, length) = (entry.raw_file_position(), entry.size());
         if offset.checked_add(length).is_none_or(|end| end > bytes) {
             return Err(fault(format!("claims {length} bytes, more than the file of {bytes} has")));
+        }
+        if number == 0 && entry.header().username_bytes() == Some(OWNER.as_bytes()) {
+            found.set = entry.header().groupname_bytes().map(<[u8]>::to_vec);
         }
         if entry.header().entry_type() != EntryType::Regular {
             continue;
@@ -301,14 +356,23 @@ fn scan(path: &Path, shard: u32) -> Result<Scan, ShardError> {
                 read.map_err(io_error)?;
                 let array =
                     npy::header(&head).map_err(|error: NpyError| fault(error.to_string()))?;
-                found.array.get_or_insert((name.clone(), array));
+                let (_, first) = found.array.get_or_insert_with(|| (name.clone(), array.clone()));
+                if first.shape != array.shape {
+                    let (shape, others) = (&array.shape, &first.shape);
+                    return Err(fault(format!("its shape is {shape:?}, others have {others:?}")));
+                }
                 Part::Latents { offset, length }
             }
             "cls" | "cls_id.cls" => {
                 let mut text = String::new();
                 let read = entry.by_ref().take(LONGEST_CLASS).read_to_string(&mut text);
-                let class = read.ok().and_then(|_| text.trim().parse().ok());
-                Part::Class(class.ok_or_else(|| fault(format!("'{text}' is not a class")))?)
+                let text = read.map_or("?", |_| text.trim());
+                let class =
+                    text.parse::<u32>().ok().filter(|class| (*class as usize) < MOST_CLASSES);
+                Part::Class(class.ok_or_else(|| {
+                    let (text, most) = (text.escape_debug(), MOST_CLASSES - 1);
+                    fault(format!("'{text}' is not a class (a whole number from 0 to {most})"))
+                })?)
             }
             _ => continue,
         };
@@ -367,15 +431,38 @@ pub struct ShardWriter {
     folder: PathBuf,
     shape: [usize; 3],
     size: usize,
+    /// Names the set, in every entry.
+    set: String,
     waiting: Vec<(Vec<f32>, usize)>,
     written: usize,
 }
 
 impl ShardWriter {
-    /// A writer of latents of `shape`, with at most `size` pictures a shard.
-    pub fn new(folder: &Path, shape: [usize; 3], size: usize) -> Self {
+    /// A writer of latents of `shape`, with at most `size` pictures a shard, into a folder that holds no
+    /// shards yet. `origin` is whatever decides what they hold: shards of different origin in one
+    /// folder are refused when they are read.
+    ///
+    /// # Errors
+    /// The folder holds shards.
+    pub fn new(
+        folder: &Path,
+        shape: [usize; 3],
+        size: usize,
+        origin: &str,
+    ) -> Result<Self, ShardError> {
+        if let [first, ..] = &shards_in(folder)[..] {
+            return Err(ShardError::Pattern {
+                pattern: folder.display().to_string(),
+                reason: format!(
+                    "it holds shards already ({}): name another folder, or move them away",
+                    first.file_name().unwrap_or_default().display()
+                ),
+            });
+        }
+        let set = Sha256::digest(origin)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let folder = folder.to_owned();
-        Self { folder, shape, size: size.max(1), waiting: Vec::new(), written: 0 }
+        let waiting = Vec::new();
+        Ok(Self { folder, shape, size: size.max(1), set, waiting, written: 0 })
     }
 
     /// Adds a picture: its latents and its class.
@@ -402,13 +489,16 @@ impl ShardWriter {
         let path = self.folder.join(format!("shard_{:06}.tar", self.written / self.size));
         let (first, shape, pictures) =
             (self.written, self.shape, std::mem::take(&mut self.waiting));
+        let set = &self.set;
         self.written += pictures.len();
         let write = |aside: &mut tempfile::NamedTempFile| -> io::Result<()> {
             let mut tar = Builder::new(io::BufWriter::new(aside));
             for (i, (latents, class)) in pictures.iter().enumerate() {
                 let key = first + i;
-                append(&mut tar, &format!("{key:08}.cls_id.cls"), class.to_string().as_bytes())?;
-                append(&mut tar, &format!("{key:08}.latent.npy"), &npy::write(&shape, latents))?;
+                let class = class.to_string();
+                append(&mut tar, set, &format!("{key:08}.cls_id.cls"), class.as_bytes())?;
+                let latents = npy::write(&shape, latents);
+                append(&mut tar, set, &format!("{key:08}.latent.npy"), &latents)?;
             }
             tar.into_inner()?.into_inner().map(drop).map_err(|error| error.into_error())
         };
@@ -416,8 +506,15 @@ impl ShardWriter {
     }
 }
 
-fn append<W: io::Write>(tar: &mut Builder<W>, name: &str, bytes: &[u8]) -> io::Result<()> {
+fn append<W: io::Write>(
+    tar: &mut Builder<W>,
+    set: &str,
+    name: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
     let mut header = Header::new_gnu();
+    header.set_username(OWNER)?;
+    header.set_groupname(set)?;
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
     header.set_cksum();
@@ -437,6 +534,25 @@ mod tests {
         for bad in ["a{1..2", "a}", "{x..y}", "{0..99999999}", "{0..999}{0..999}{0..999}"] {
             assert!(expand_braces(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn only_tars_are_shards_and_not_beside_class_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (path, expected) in [("a.tar", true), ("a-{0..7}.tar", true), ("da{ta}", false)] {
+            assert_eq!(names_shards(&at(path)), expected, "{path}");
+        }
+        for name in ["shards", "da{ta}/cat", "logs", "shards/empty"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        for name in ["shards/0.tar", "shards/._0.tar", "da{ta}/all.tar", "da{ta}/cat/1.png"] {
+            std::fs::write(at(name), [0; 1024]).unwrap();
+        }
+        for (path, expected) in [("shards", true), ("da{ta}", false), ("logs", false)] {
+            assert_eq!(names_shards(&at(path)), expected, "{path}");
+        }
+        assert_eq!(shards_in(&at("shards")), [at("shards/0.tar")]);
     }
 
     #[test]

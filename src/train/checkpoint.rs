@@ -1,71 +1,266 @@
 //! Checkpoints: everything that decides how a run goes on, in one file that appears whole.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::TrainError;
+use super::config::{RunConfig, Task};
 use super::optimiser::AdamW;
+use crate::data::list;
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
+use crate::model::Objective;
 use crate::model::params::{self, NamedTensor, Naming};
 
 /// Name of the checkpoint in a run's folder.
 pub const FILE: &str = "checkpoint.safetensors";
 
+/// Entry of an [`Identity`]: the hash of the tokenizer that a flow is trained on.
+pub const TOKENIZER: &str = "tokenizer";
+/// Entry of an [`Identity`]: the names of the classes, in order of label.
+pub const CLASSES: &str = "classes";
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     /// Steps made.
     step: usize,
-    /// What is trained, and its shape, as JSON: a run goes on only with what it began with.
+    /// The run's [`Identity`] as JSON.
     shape: String,
 }
 
-/// Writes the checkpoint of a run after `optimiser.updates()` steps.
-///
-/// # Errors
-/// Whatever the file system says.
-pub fn save<M: Module>(
-    folder: &Path,
-    shape: &str,
-    module: &M,
-    naming: Naming,
-    optimiser: &AdamW,
-    extra: &[NamedTensor],
-) -> Result<(), TrainError> {
-    let mut writer = TensorWriter::default();
-    let header = Header { step: optimiser.updates(), shape: shape.to_owned() };
-    writer.metadata(METADATA_KEY, serde_json::to_string(&header)?);
-    let weights = params::collect(module, naming);
-    for NamedTensor { name, shape, values } in weights.iter().chain(&optimiser.state()).chain(extra)
-    {
-        writer.floats(name, shape, values, Precision::F32);
+/// What a run must share with the checkpoint that it takes up: the task, its sizes, and what it is
+/// trained on, but not the length of the run or how often it reports.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Identity(Map<String, Value>);
+
+impl Identity {
+    /// As far as the run file alone decides it.
+    ///
+    /// # Errors
+    /// None that a run file which was read can cause.
+    pub fn of(config: &RunConfig) -> Result<Self, TrainError> {
+        let (kind, sizes) = match &config.task {
+            Task::Tokenizer(task) => ("tokenizer".to_owned(), serde_json::to_value(&task.model)?),
+            Task::Flow(task) => {
+                // Runs of the first objective had no other to be told from.
+                let kind = match task.objective {
+                    Objective::Purrception => "flow".to_owned(),
+                    other => format!("flow {other}"),
+                };
+                (kind, serde_json::to_value(&task.backbone)?)
+            }
+        };
+        let known = Self::default().with("kind", json!(kind)).with("sizes", sizes);
+        Ok(known.with("image_size", json!(config.image_size)))
     }
-    Ok(writer.write(&folder.join(FILE))?)
+
+    /// With one more entry.
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.0.insert(name.to_owned(), value);
+        self
+    }
+
+    /// What `held` has otherwise, in words. Entries that only one of them has are no difference:
+    /// earlier versions kept fewer.
+    fn differences(&self, held: &Self) -> Vec<String> {
+        let both = self.0.iter().filter_map(|(name, ours)| Some((name, held.0.get(name)?, ours)));
+        both.filter(|(_, theirs, ours)| theirs != ours)
+            .flat_map(|(name, theirs, ours)| match (name.as_str(), theirs, ours) {
+                (TOKENIZER, ..) => vec!["task.tokenizer is another tokenizer".to_owned()],
+                (CLASSES, Value::Array(theirs), Value::Array(ours)) => {
+                    vec![other_classes(theirs, ours)]
+                }
+                (_, Value::Object(theirs), Value::Object(ours)) => {
+                    let names: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
+                    let pairs =
+                        names.into_iter().map(|name| (name, theirs.get(name), ours.get(name)));
+                    pairs
+                        .filter(|(_, theirs, ours)| theirs != ours)
+                        .map(|(name, theirs, ours)| difference(name, theirs, ours))
+                        .collect()
+                }
+                _ => vec![difference(name, Some(theirs), Some(ours))],
+            })
+            .collect()
+    }
 }
 
-/// Takes up a run where its checkpoint left it.
-///
-/// # Errors
-/// There is no whole checkpoint, or it is of another shape.
-pub fn load<M: Module>(
-    folder: &Path,
-    shape: &str,
-    module: M,
-    naming: Naming,
-    optimiser: &mut AdamW,
-    device: &Device,
-) -> Result<(M, TensorFile), TrainError> {
-    let path: PathBuf = folder.join(FILE);
-    let file = TensorFile::open(&path)?;
-    let header: Header = serde_json::from_str(file.metadata(METADATA_KEY).unwrap_or_default())?;
-    if header.shape != shape {
-        return Err(TrainError::OtherRun { path });
+fn difference(name: &str, theirs: Option<&Value>, ours: Option<&Value>) -> String {
+    let text = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
+    format!("{name} is {} in the checkpoint, {} in the run file", text(theirs), text(ours))
+}
+
+fn other_classes(theirs: &[Value], ours: &[Value]) -> String {
+    let only = |some: &[Value], other: &[Value]| -> Vec<String> {
+        let known: BTreeSet<_> = other.iter().filter_map(Value::as_str).collect();
+        let names = some.iter().filter_map(Value::as_str);
+        names.filter(|name| !known.contains(name)).map(str::to_owned).collect()
+    };
+    let (gone, new) = (only(theirs, ours), only(ours, theirs));
+    let mut parts = Vec::new();
+    if !gone.is_empty() {
+        parts.push(format!("without {}", list(&gone)));
     }
-    let autodiff = device.clone().autodiff();
-    let module =
-        params::load(module, naming, &autodiff, |name, shape| file.floats_of_shape(name, shape))?;
-    optimiser.restore(header.step, device, |name, shape| file.floats_of_shape(name, shape))?;
-    Ok((module, file))
+    if !new.is_empty() {
+        parts.push(format!("with {} besides", list(&new)));
+    }
+    if parts.is_empty() {
+        parts.push("in another order".to_owned());
+    }
+    format!(
+        "the checkpoint has {} classes, the pictures have {}, {}",
+        theirs.len(),
+        ours.len(),
+        parts.join(" and ")
+    )
+}
+
+/// The state of a run, on its way into files.
+#[derive(Debug)]
+pub struct State {
+    step: usize,
+    tensors: Vec<NamedTensor>,
+}
+
+impl State {
+    /// Weights, optimiser and whatever the task keeps besides, after `optimiser.updates()` steps.
+    ///
+    /// # Errors
+    /// A number of it is not finite: nothing can go on from there. Or the device gave back less than
+    /// was asked for.
+    pub fn read<M: Module>(
+        module: &M,
+        naming: Naming,
+        optimiser: &AdamW,
+        extra: Vec<NamedTensor>,
+    ) -> Result<Self, TrainError> {
+        let mut tensors = params::collect(module, naming);
+        tensors.extend(optimiser.state());
+        tensors.extend(extra);
+        let step = optimiser.updates();
+        for NamedTensor { name, shape, values } in &tensors {
+            if values.len() != shape.iter().product::<usize>() {
+                return Err(TrainError::ReadBack { name: name.clone() });
+            }
+            if values.iter().any(|value| !value.is_finite()) {
+                let what = format!("'{name}' is");
+                return Err(TrainError::Diverged { what, step, kept: 0 });
+            }
+        }
+        Ok(Self { step, tensors })
+    }
+
+    /// Writes it as the checkpoint of a run.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn save(&self, folder: &Path, identity: &Identity) -> Result<(), TrainError> {
+        let mut writer = TensorWriter::default();
+        let shape = Value::Object(identity.0.clone()).to_string();
+        let header = Header { step: self.step, shape };
+        writer.metadata(METADATA_KEY, serde_json::to_string(&header)?);
+        for NamedTensor { name, shape, values } in &self.tensors {
+            writer.floats(name, shape, values, Precision::F32);
+        }
+        Ok(writer.write(&folder.join(FILE))?)
+    }
+}
+
+/// A checkpoint that a run is to go on from.
+pub struct Held {
+    path: PathBuf,
+    /// The whole file.
+    pub file: TensorFile,
+    step: usize,
+    identity: Identity,
+}
+
+impl Held {
+    /// The checkpoint in a run's folder, if there is one.
+    ///
+    /// # Errors
+    /// It is damaged, or something else.
+    pub fn open(folder: &Path) -> Result<Option<Self>, TrainError> {
+        let path = folder.join(FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let file = TensorFile::open(&path)?;
+        let text = file.metadata(METADATA_KEY).unwrap_or_default();
+        let header = serde_json::from_str::<Header>(text)
+            .and_then(|Header { step, shape }| Ok((step, Identity(serde_json::from_str(&shape)?))));
+        let Ok((step, identity)) = header else {
+            return Err(TrainError::NotACheckpoint { path });
+        };
+        Ok(Some(Self { path, file, step, identity }))
+    }
+
+    /// That the run that asks is the one that was left.
+    ///
+    /// # Errors
+    /// It is another one; in what, is said.
+    pub fn check(&self, identity: &Identity) -> Result<(), TrainError> {
+        let differences = identity.differences(&self.identity);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let differences = differences.join("; ");
+        Err(TrainError::OtherRun { path: self.path.clone(), differences })
+    }
+
+    /// Takes up weights and optimiser where the checkpoint left them.
+    ///
+    /// # Errors
+    /// A tensor is missing or of another shape.
+    pub fn load<M: Module>(
+        &self,
+        module: M,
+        naming: Naming,
+        optimiser: &mut AdamW,
+        device: &Device,
+    ) -> Result<M, TrainError> {
+        let read = |name: &str, shape: &[usize]| self.file.floats_of_shape(name, shape);
+        let module = params::load(module, naming, &device.clone().autodiff(), read)?;
+        optimiser.restore(self.step, device, read)?;
+        Ok(module)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(hidden: usize, tokenizer: &str, classes: &[&str]) -> Identity {
+        Identity::default()
+            .with("sizes", json!({ "depth": 1, "hidden_size": hidden }))
+            .with("image_size", json!(8))
+            .with(TOKENIZER, json!(tokenizer))
+            .with(CLASSES, json!(classes))
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let held = identity(16, "aa", &["a", "b"]);
+        let said = |other: &Identity| other.differences(&held).join("; ");
+        assert_eq!(said(&held), "");
+        assert_eq!(
+            said(&identity(32, "aa", &["a", "b"])),
+            "hidden_size is 16 in the checkpoint, 32 in the run file"
+        );
+        assert_eq!(said(&identity(16, "bb", &["a", "b"])), "task.tokenizer is another tokenizer");
+        assert!(said(&identity(16, "aa", &["a", "c"])).ends_with("without b and with c besides"));
+        assert!(said(&identity(16, "aa", &["b", "a"])).ends_with("in another order"));
+        assert_eq!(said(&held.clone().with("image_size", json!(16))).matches("16").count(), 1);
+    }
+
+    #[test]
+    fn checkpoints_that_say_less_are_taken_up() {
+        let new = identity(16, "aa", &["a"]);
+        let old = Identity::default().with("image_size", json!(8));
+        assert!(new.differences(&old).is_empty());
+    }
 }

@@ -1,15 +1,15 @@
 //! The file that describes a training run.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::flow::{SampleSettings, Temperature};
 use crate::io::tensors::Precision;
 use crate::model::card::{DitConfig, TokenizerConfig};
-use crate::model::{Objective, check_dit, check_tokenizer};
+use crate::model::{Objective, check_dit};
 
 /// A run file that cannot be used.
 #[derive(Debug, Error)]
@@ -21,6 +21,14 @@ pub enum ConfigError {
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
+    },
+    /// No text that TOML could be written in.
+    #[error("{path}: {found}, expected a run file (TOML, as UTF-8 text)")]
+    NotText {
+        /// The run file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
     },
     /// Not TOML, or with unknown or missing entries.
     #[error("{path}, line {line}: {reason}")]
@@ -308,76 +316,16 @@ impl Default for SheetSettings {
     }
 }
 
-impl RunConfig {
-    /// Reads and checks a run file.
-    ///
-    /// # Errors
-    /// The file cannot be read, parsed, or holds an entry outside its range.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
-        let config: Self = toml::from_str(&text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start.min(text.len()));
-            let line = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
-            let reason = error.message().replace('\n', " ");
-            ConfigError::Toml { path: path.to_owned(), line, reason }
-        })?;
-        config.check().map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let counts = [
-            ("image_size", self.image_size),
-            ("batch", self.batch),
-            ("steps", self.steps),
-            ("checkpoint_every", self.checkpoint_every),
-            ("sample_every", self.sample_every),
-        ];
-        if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
-            return Err(format!("{name} must be at least 1"));
-        }
-        let OptimiserConfig {
-            learning_rate,
-            betas,
-            epsilon,
-            weight_decay,
-            clip,
-            decay_share,
-            ema,
-            ..
-        } = self.optimiser;
-        let ranges = [
-            ("learning_rate", learning_rate, 0.0..=10.0),
-            ("betas", betas.0, 0.0..=0.999_999),
-            ("betas", betas.1, 0.0..=0.999_999),
-            ("epsilon", epsilon, 1e-30..=1.0),
-            ("weight_decay", weight_decay, 0.0..=10.0),
-            ("clip", clip, 1e-9..=1e9),
-            ("decay_share", decay_share, 0.0..=1.0),
-            ("ema", ema, 0.0..=1.0),
-        ];
-        if let Some((name, value, range)) =
-            ranges.iter().find(|(_, value, range)| !range.contains(value))
-        {
-            return Err(format!(
-                "{name} must be from {} to {}, not {value}",
-                range.start(),
-                range.end()
-            ));
-        }
-        match &self.task {
-            Task::Tokenizer(task) => {
-                check_tokenizer(&task.model).map_err(|reason| format!("task.model: {reason}"))?;
-                if !self.image_size.is_multiple_of(task.model.downsampling()) {
-                    return Err("image_size is not a multiple of the down-sampling".to_owned());
-                }
-                Ok(())
-            }
-            Task::Flow(task) if !(0.0..=1.0).contains(&task.label_dropout) => {
-                Err(format!("label_dropout must be from 0 to 1, not {}", task.label_dropout))
-            }
-            Task::Flow(_) => Ok(()),
+impl FlowTask {
+    /// The settings of a sample sheet of the given classes.
+    pub fn sheet(&self, labels: Vec<usize>, seed: u64) -> SampleSettings {
+        SampleSettings {
+            labels,
+            seed,
+            steps: self.samples.steps,
+            temperature: Temperature::Constant(self.samples.temperature),
+            guidance: self.samples.guidance,
+            ..SampleSettings::default()
         }
     }
 }

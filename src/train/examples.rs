@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::config::{FlowTask, RunConfig};
 use super::{Progress, TrainError};
-use crate::data::{DataError, EpochOrder, ImageFolder, ShardError, Shards, names_shards};
+use crate::data::{
+    BACKGROUND, DataError, EpochOrder, ImageFolder, ShardError, Shards, list, names_shards,
+};
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::{Tokenizer, from_pictures};
 
@@ -17,6 +19,10 @@ use crate::model::{Tokenizer, from_pictures};
 const ENCODE_BATCH: usize = 64;
 /// Pictures of shards that the scale of latents is taken of.
 const TYPICAL: usize = 2048;
+/// Files that are read at once to see whether they have changed.
+const FINGERPRINTS: usize = 1024;
+/// Version of the way from a picture to its codes.
+const READING: &str = "purrscope codes 2";
 
 /// Codes `[n, tokens]` and labels of some pictures.
 pub(super) struct Batch {
@@ -24,33 +30,33 @@ pub(super) struct Batch {
     pub labels: Vec<usize>,
 }
 
+/// Pictures that were found, before they are turned into codes.
+pub(super) enum Found {
+    Folder(ImageFolder),
+    Shards(Shards),
+}
+
 /// Pictures as codes and labels.
 pub(super) enum Examples {
     /// A folder, encoded once and kept.
-    Kept { encoded: Encoded, class_names: Vec<String> },
+    Kept { encoded: Encoded },
     /// Shards, read and quantised as they are needed.
-    Streamed { shards: Shards, class_names: Vec<String> },
+    Streamed { shards: Shards },
 }
 
 impl Examples {
     pub fn len(&self) -> usize {
         match self {
-            Self::Kept { encoded, .. } => encoded.len(),
-            Self::Streamed { shards, .. } => shards.len(),
-        }
-    }
-
-    pub fn class_names(&self) -> &[String] {
-        match self {
-            Self::Kept { class_names, .. } | Self::Streamed { class_names, .. } => class_names,
+            Self::Kept { encoded } => encoded.len(),
+            Self::Streamed { shards } => shards.len(),
         }
     }
 
     /// The order of passes over the pictures.
     pub fn order(&self, seed: u64, buffer: usize) -> EpochOrder {
         match self {
-            Self::Kept { encoded, .. } => EpochOrder::new(seed, encoded.len()),
-            Self::Streamed { shards, .. } => EpochOrder::streamed(seed, shards.starts(), buffer),
+            Self::Kept { encoded } => EpochOrder::new(seed, encoded.len()),
+            Self::Streamed { shards } => EpochOrder::streamed(seed, shards.starts(), buffer),
         }
     }
 
@@ -62,11 +68,11 @@ impl Examples {
         device: &Device,
     ) -> Result<Batch, TrainError> {
         match self {
-            Self::Kept { encoded, .. } => Ok(Batch {
+            Self::Kept { encoded } => Ok(Batch {
                 codes: encoded.codes_of(indices),
                 labels: indices.iter().map(|i| encoded.labels[*i]).collect(),
             }),
-            Self::Streamed { shards, .. } => {
+            Self::Streamed { shards } => {
                 let latents = indices
                     .par_iter()
                     .map(|index| shards.latents(*index))
@@ -76,7 +82,7 @@ impl Examples {
                 let latents = TensorData::new(latents.concat(), shape);
                 let codes = tokenizer.quantise(Tensor::from_data(latents, device));
                 Ok(Batch {
-                    codes: codes.into_data_as::<i64>().iter::<i64>().collect(),
+                    codes: host_codes(codes)?,
                     labels: indices.iter().map(|i| shards.class(*i)).collect(),
                 })
             }
@@ -146,42 +152,141 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Opens a folder of pictures, whose codes are taken from the cache of that name where they were
-    /// made of the same files by the same tokenizer, or shards.
-    pub fn open(
+    /// Finds the pictures of a folder, or the latents of shards.
+    pub fn find(&self, path: &Path) -> Result<Found, TrainError> {
+        if !names_shards(path) {
+            let images = ImageFolder::open(path, self.config.image_size)?;
+            return Ok(Found::Folder(images));
+        }
+        let vq = self.tokenizer.config();
+        let grid = self.config.image_size / vq.downsampling();
+        let shards = Shards::open(path)?;
+        let expected = [vq.code_size, grid, grid];
+        if shards.shape() != expected {
+            return Err(TrainError::Sizes(format!(
+                "{}: its latents are {:?}, the tokenizer and image_size {} ask for {expected:?}",
+                path.display(),
+                shards.shape(),
+                self.config.image_size
+            )));
+        }
+        Ok(Found::Shards(shards))
+    }
+
+    /// Names of the classes of the training data.
+    pub fn class_names(&self, found: &Found, path: &Path) -> Result<Vec<String>, TrainError> {
+        let given = &self.task.class_names;
+        match found {
+            Found::Folder(images) => {
+                if !given.is_empty() && given != images.class_names() {
+                    tracing::warn!("task.class_names is for shards: the folders' names are taken");
+                }
+                Ok(images.class_names().to_vec())
+            }
+            Found::Shards(shards) if given.is_empty() => {
+                Ok((0..shards.classes()).map(|class| class.to_string()).collect())
+            }
+            Found::Shards(shards) if shards.classes() > given.len() => {
+                Err(TrainError::Sizes(format!(
+                    "{}: it holds class {}, task.class_names has {} names",
+                    path.display(),
+                    shards.classes() - 1,
+                    given.len()
+                )))
+            }
+            Found::Shards(_) => Ok(given.clone()),
+        }
+    }
+
+    /// Held-out pictures with the labels that their classes have in training.
+    pub fn held_out(
         &self,
+        found: Found,
+        path: &Path,
+        classes: &[String],
+    ) -> Result<Found, TrainError> {
+        let fault = |reason: String| TrainError::Sizes(format!("{}: {reason}", path.display()));
+        match found {
+            Found::Folder(images) => {
+                let (images, unknown) = images.relabelled(classes);
+                if images.is_empty() {
+                    let (theirs, ours) = (list(&unknown), list(classes));
+                    return Err(fault(format!(
+                        "none of its classes ({theirs}) is among those trained on ({ours})"
+                    )));
+                }
+                if !unknown.is_empty() {
+                    tracing::warn!(
+                        "{}: left out classes that are not trained on ({})",
+                        path.display(),
+                        list(&unknown)
+                    );
+                }
+                Ok(Found::Folder(images))
+            }
+            Found::Shards(shards) if shards.classes() > classes.len() => Err(fault(format!(
+                "it holds class {}, there are {} classes in training",
+                shards.classes() - 1,
+                classes.len()
+            ))),
+            found @ Found::Shards(_) => Ok(found),
+        }
+    }
+
+    /// Turns a folder of pictures into codes, which are taken from the cache of that name where they
+    /// were made of the same pictures at the same size by the same tokenizer. Shards are read later.
+    pub fn examples(
+        &self,
+        found: Found,
         path: &Path,
         cache: &str,
         watch: &mut dyn FnMut(&Progress),
     ) -> Result<Examples, TrainError> {
+        let images = match found {
+            Found::Folder(images) => images,
+            Found::Shards(shards) => return Ok(Examples::Streamed { shards }),
+        };
         let vq = self.tokenizer.config();
         let grid = self.config.image_size / vq.downsampling();
-        if names_shards(path) {
-            let shards = Shards::open(path)?;
-            let expected = [vq.code_size, grid, grid];
-            if shards.shape() != expected {
-                return Err(TrainError::Sizes(format!(
-                    "{}: its latents are {:?}, the tokenizer and image_size {} ask for {expected:?}",
-                    path.display(),
-                    shards.shape(),
-                    self.config.image_size
-                )));
-            }
-            let class_names = self.class_names(&shards, path)?;
-            return Ok(Examples::Streamed { shards, class_names });
-        }
-        let images = ImageFolder::open(path, self.config.image_size)?;
-        let origin = origin(path, &images, self.file);
+        let origin = self.origin(&images)?;
         let cache = self.config.out.join(cache);
-        let encoded = match cached(&cache, &origin, grid)? {
+        let classes = images.class_names().len();
+        let encoded = match cached(&cache, &origin, grid, vq.codes, classes) {
             Some(found) => found,
             None => {
                 let made = self.encode(path, &images, grid, watch)?;
-                made.write(&cache, origin, grid)?;
+                if let Err(error) = made.write(&cache, origin, grid) {
+                    tracing::warn!("the codes are not kept for the next start: {error}");
+                }
                 made
             }
         };
-        Ok(Examples::Kept { encoded, class_names: images.class_names().to_vec() })
+        Ok(Examples::Kept { encoded })
+    }
+
+    /// What decides the codes of a folder: what its pictures hold, their size, and the tokenizer.
+    fn origin(&self, images: &ImageFolder) -> Result<String, TrainError> {
+        let mut hash = Sha256::new();
+        hash.update(READING);
+        hash.update(BACKGROUND.0);
+        hash.update(Sha256::digest(self.file));
+        hash.update(self.config.image_size.to_le_bytes());
+        let files: Vec<(usize, (&Path, usize))> = images.files().enumerate().collect();
+        for files in files.chunks(FINGERPRINTS) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(TrainError::Interrupted);
+            }
+            let read = |(index, _): &(usize, (&Path, usize))| images.fingerprint(*index);
+            let fingerprints: Vec<[u8; 32]> = files.par_iter().map(read).collect();
+            for ((_, (path, label)), fingerprint) in files.iter().zip(fingerprints) {
+                let path = path.to_string_lossy();
+                hash.update(path.len().to_le_bytes());
+                hash.update(path.as_bytes());
+                hash.update(label.to_le_bytes());
+                hash.update(fingerprint);
+            }
+        }
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Codes and labels of every readable picture.
@@ -209,53 +314,98 @@ impl Source<'_> {
             }
             let (pictures, labels): (Vec<_>, Vec<_>) = readable.into_iter().unzip();
             let codes = tokenizer.quantise(tokenizer.encode(from_pictures(&pictures, device)));
-            encoded.codes.extend(codes.into_data_as::<i64>().iter::<i64>());
+            encoded.codes.extend(host_codes(codes)?);
             encoded.labels.extend(labels);
         }
         if encoded.labels.is_empty() {
             let path = folder.to_owned();
             return Err(DataError::AllUnreadable { path, count: images.len() }.into());
         }
+        tell_of_unread(folder, images, &encoded);
         Ok(encoded)
     }
-
-    fn class_names(&self, shards: &Shards, path: &Path) -> Result<Vec<String>, TrainError> {
-        let given = &self.task.class_names;
-        if given.is_empty() {
-            return Ok((0..shards.classes()).map(|class| class.to_string()).collect());
-        }
-        if shards.classes() > given.len() {
-            return Err(TrainError::Sizes(format!(
-                "{}: it holds class {}, task.class_names has {} names",
-                path.display(),
-                shards.classes() - 1,
-                given.len()
-            )));
-        }
-        Ok(given.clone())
-    }
 }
 
-/// What decides the codes of a folder: its files and the tokenizer.
-fn origin(folder: &Path, images: &ImageFolder, tokenizer: &[u8]) -> String {
-    let mut hash = Sha256::new();
-    hash.update(tokenizer);
-    hash.update(folder.to_string_lossy().as_bytes());
-    for (path, label) in images.files() {
-        hash.update(path.to_string_lossy().as_bytes());
-        hash.update(label.to_le_bytes());
+/// Says how many pictures of a folder could not be read, and which classes are left without one.
+fn tell_of_unread(folder: &Path, images: &ImageFolder, encoded: &Encoded) {
+    let unread = images.len() - encoded.len();
+    if unread == 0 {
+        return;
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The codes in a cache, if they were made from the same files by the same tokenizer.
-fn cached(cache: &Path, origin: &str, grid: usize) -> Result<Option<Encoded>, TrainError> {
-    let file = match TensorFile::open(cache) {
-        Ok(file) if file.metadata(METADATA_KEY) == Some(origin) => file,
-        _ => return Ok(None),
+    let names = images.class_names();
+    let [mut wanted, mut had] = [vec![false; names.len()], vec![false; names.len()]];
+    images.files().for_each(|(_, label)| wanted[label] = true);
+    encoded.labels.iter().for_each(|label| had[*label] = true);
+    let without: Vec<String> = (0..names.len())
+        .filter(|label| wanted[*label] && !had[*label])
+        .map(|label| names[label].clone())
+        .collect();
+    let classes = match without.is_empty() {
+        true => String::new(),
+        false => format!(", among them all of {}", list(&without)),
     };
-    let (_, codes) = file.integers("codes")?;
-    let (_, labels) = file.integers("labels")?;
+    tracing::warn!(
+        "{}: {unread} of {} pictures cannot be read and are left out{classes}",
+        folder.display(),
+        images.len()
+    );
+}
+
+/// Codes on the host, as many as there are.
+pub(super) fn host_codes<const D: usize>(codes: Tensor<D, Int>) -> Result<Vec<i64>, TrainError> {
+    let expected = codes.shape().num_elements();
+    let codes: Vec<i64> = codes.into_data_as::<i64>().iter::<i64>().collect();
+    match codes.len() == expected {
+        true => Ok(codes),
+        false => Err(TrainError::ReadBack { name: "codes".to_owned() }),
+    }
+}
+
+/// The codes in a cache, if they are whole and of the same origin.
+fn cached(
+    cache: &Path,
+    origin: &str,
+    grid: usize,
+    codes: usize,
+    classes: usize,
+) -> Option<Encoded> {
+    let file = TensorFile::open(cache).ok()?;
+    if file.metadata(METADATA_KEY) != Some(origin) {
+        return None;
+    }
+    let (shape, values) = file.integers("codes").ok()?;
+    let (_, labels) = file.integers("labels").ok()?;
+    let below = |values: &[i64], end: usize| {
+        values.iter().all(|value| usize::try_from(*value).is_ok_and(|value| value < end))
+    };
+    let whole = shape == [labels.len(), grid, grid] && !labels.is_empty();
+    if !whole || !below(&values, codes) || !below(&labels, classes) {
+        return None;
+    }
     let labels = labels.into_iter().map(|label| label as usize).collect();
-    Ok(Some(Encoded { codes, labels, tokens: grid * grid }))
+    Some(Encoded { codes: values, labels, tokens: grid * grid })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_is_taken_only_where_it_is_whole_and_of_the_same_origin() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("latents.safetensors");
+        let encoded =
+            Encoded { codes: vec![0, 1, 2, 3, 3, 2, 1, 0], labels: vec![1, 0], tokens: 4 };
+        encoded.write(&cache, "aa".to_owned(), 2).unwrap();
+        let found = cached(&cache, "aa", 2, 4, 2).unwrap();
+        assert_eq!(found.codes_of(&[1]), [3, 2, 1, 0]);
+        assert_eq!(found.labels, [1, 0]);
+        for (origin, grid, codes, classes) in
+            [("ab", 2, 4, 2), ("aa", 1, 4, 2), ("aa", 4, 4, 2), ("aa", 2, 3, 2), ("aa", 2, 4, 1)]
+        {
+            assert!(cached(&cache, origin, grid, codes, classes).is_none(), "{origin} {grid}");
+        }
+        std::fs::write(&cache, b"half a file").unwrap();
+        assert!(cached(&cache, "aa", 2, 4, 2).is_none());
+    }
 }

@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use half::f16;
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
+use super::checkpoint::{CLASSES, Held, Identity, TOKENIZER};
 use super::config::{FlowTask, RunConfig};
 use super::examples::{Batch, Examples, Source};
+use super::memory::Need;
 use super::optimiser::AdamW;
-use super::{Evaluation, Loss, Progress, TrainError, Trainee, program};
+use super::{Evaluation, Loss, Progress, TrainError, Trainee, is_cpu, program};
 use crate::data::EpochOrder;
-use crate::flow::{
-    FlowLoss, SampleSettings, Sampler, Temperature, code_loss, endpoint_loss, masked_codes,
-    path_point,
-};
+use crate::flow::{Domain, FlowLoss, Sampler, code_loss, endpoint_loss, masked_codes, path_point};
 use crate::io::sheet;
-use crate::io::tensors::TensorFile;
-use crate::model::card::{ModelCard, Objective, Provenance};
+use crate::io::tensors::{Precision, TensorFile};
+use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::{
@@ -42,6 +44,7 @@ pub struct Training {
     config: RunConfig,
     task: FlowTask,
     device: Device,
+    identity: Identity,
     card: ModelCard,
     tokenizer: Tokenizer,
     /// `[codes, code_size]`, in the units of the flow.
@@ -51,36 +54,59 @@ pub struct Training {
     order: EpochOrder,
 }
 
-impl Training {
+/// What a run begins with.
+pub struct Beginning<'a> {
+    pub config: &'a RunConfig,
+    pub task: &'a FlowTask,
+    pub device: &'a Device,
+    /// Asks for an end before all pictures are encoded.
+    pub stop: &'a AtomicBool,
+    /// The checkpoint that is to be gone on from.
+    pub held: Option<&'a Held>,
+}
+
+impl Beginning<'_> {
     /// A run at its beginning: every picture is encoded, or its codes are taken from the cache.
+    /// Whatever the pictures need not be encoded for is checked before they are.
     ///
     /// # Errors
-    /// Pictures or tokenizer cannot be read, or the sizes do not fit.
-    pub fn new(
-        config: &RunConfig,
-        task: &FlowTask,
-        device: &Device,
-        stop: &AtomicBool,
+    /// Pictures or tokenizer cannot be read, the sizes do not fit each other or the machine, or the
+    /// checkpoint is of another run.
+    pub fn training(
+        &self,
+        identity: Identity,
         watch: &mut dyn FnMut(&Progress),
-    ) -> Result<(Self, Dit), TrainError> {
-        let file = TensorFile::open(&task.tokenizer)?;
-        let vq = read_tokenizer_card(&file)?;
+    ) -> Result<(Training, Dit), TrainError> {
+        let Self { config, task, device, stop, held } = *self;
+        let check = |identity: &Identity| held.map_or(Ok(()), |held| held.check(identity));
+        let (file, vq) = open_tokenizer(&task.tokenizer)?;
+        let hash: String =
+            Sha256::digest(file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let identity = identity.with(TOKENIZER, json!(hash));
+        check(&identity)?;
         let tokenizer = read_tokenizer(&file, &vq.tokenizer, device)?;
-        let mut open = |path: &Path, cache: &str| {
-            let source =
-                Source { config, task, tokenizer: &tokenizer, file: file.bytes(), device, stop };
-            source.open(path, cache, watch)
-        };
-        let data = open(&config.data, "latents.safetensors")?;
-        let holdout = match &config.holdout {
-            Some(path) => Some(open(path, "holdout.safetensors")?),
+        let source =
+            Source { config, task, tokenizer: &tokenizer, file: file.bytes(), device, stop };
+        let found = source.find(&config.data)?;
+        let classes = source.class_names(&found, &config.data)?;
+        let identity = identity.with(CLASSES, json!(classes));
+        check(&identity)?;
+        let held_out = match &config.holdout {
+            Some(path) => Some((source.held_out(source.find(path)?, path, &classes)?, path)),
             None => None,
         };
-        let classes = data.class_names().to_vec();
         let backbone = task
             .backbone
             .complete(task.objective, &vq.tokenizer, config.image_size, classes.len())
             .map_err(TrainError::Sizes)?;
+        Need::of_backbone(&backbone, config.batch).check(is_cpu(device))?;
+        let data = source.examples(found, &config.data, "latents.safetensors", watch)?;
+        let holdout = match held_out {
+            Some((found, path)) => {
+                Some(source.examples(found, path, "holdout.safetensors", watch)?)
+            }
+            None => None,
+        };
         let table = tokenizer.codebook();
         let codes = data.typical_codes(&tokenizer, device)?;
         let latent_scale = unit_scale(&params::host(table.clone()), vq.tokenizer.code_size, &codes);
@@ -100,13 +126,15 @@ impl Training {
                 credits: task.credits.clone(),
             },
         };
+        task.sheet(vec![0], config.seed).validate(&Domain::of(&card))?;
         let autodiff = device.clone().autodiff();
         let net = Dit::new(&card.backbone, &mut Initialiser::new(config.seed, &autodiff));
-        let training = Self {
+        let training = Training {
             order: data.order(config.seed, task.shuffle_buffer),
             config: config.clone(),
             task: task.clone(),
             device: device.clone(),
+            identity,
             codebook: table * latent_scale,
             card,
             tokenizer,
@@ -115,7 +143,18 @@ impl Training {
         };
         Ok((training, net))
     }
+}
 
+/// The file of a finished tokenizer run, and what it says of itself.
+fn open_tokenizer(path: &Path) -> Result<(TensorFile, TokenizerCard), TrainError> {
+    let fault = |reason: String| TrainError::NotATokenizer { reason };
+    let file = TensorFile::open(path)
+        .map_err(|error| fault(format!("{error} (expected the tokenizer.safetensors of a run)")))?;
+    let card = read_tokenizer_card(&file).map_err(|error| fault(error.to_string()))?;
+    Ok((file, card))
+}
+
+impl Training {
     /// Loss on given pictures, with times, noise and dropped labels drawn from `stream`.
     fn loss_on(
         &self,
@@ -199,6 +238,10 @@ impl Trainee for Training {
 
     const NAMING: Naming = backbone_name;
 
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     fn loss(&mut self, net: &Dit, step: usize) -> Result<Loss, TrainError> {
         let indices = self.order.batch(step, self.config.batch);
         let stream = Stream::new(self.config.seed, step as u64);
@@ -235,14 +278,8 @@ impl Trainee for Training {
             figures.push((name, sum / count as f64));
         }
         let model = Model::assemble(self.card.clone(), net, self.tokenizer.clone(), &self.device);
-        let settings = SampleSettings {
-            labels: (0..self.card.backbone.num_classes.min(SHEET_LIMIT)).collect(),
-            seed: self.config.seed,
-            steps: self.task.samples.steps,
-            temperature: Temperature::Constant(self.task.samples.temperature),
-            guidance: self.task.samples.guidance,
-            ..SampleSettings::default()
-        };
+        let labels = (0..self.card.backbone.num_classes.min(SHEET_LIMIT)).collect();
+        let settings = self.task.sheet(labels, self.config.seed);
         let count = settings.labels.len();
         let mut sampler = Sampler::new(&model, settings, None)?;
         while sampler.next().is_some() {
@@ -260,6 +297,9 @@ impl Trainee for Training {
         card.provenance.flow_steps = optimiser.updates();
         let tokenizer = params::collect(&self.tokenizer, tokenizer_name);
         let backbone: Vec<NamedTensor> = optimiser.averages();
+        if self.task.precision == Precision::F16 {
+            fit_half(&backbone)?;
+        }
         write_model(&path, &card, backbone.iter().chain(&tokenizer), self.task.precision)?;
         Ok(path)
     }
@@ -275,6 +315,17 @@ impl From<FlowLoss> for Loss {
         };
         Self { total: loss.total, terms }
     }
+}
+
+/// That no weight becomes infinite in two bytes.
+fn fit_half(tensors: &[NamedTensor]) -> Result<(), TrainError> {
+    let most = f16::MAX.to_f32();
+    let large = tensors.iter().find(|tensor| tensor.values.iter().any(|value| value.abs() > most));
+    large.map_or(Ok(()), |NamedTensor { name, .. }| {
+        Err(TrainError::Sizes(format!(
+            "'{name}' has numbers beyond {most}, which two bytes do not hold: take task.precision = \"f32\""
+        )))
+    })
 }
 
 /// `1 / rms` of the latents that `codes` stand for, which gives the data end unit variance.

@@ -1,18 +1,28 @@
 //! Figures of every step, as JSON lines.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::{TrainError, io_error};
 
-/// An open metrics file.
+/// Most bytes of lines that wait for a disk that takes them.
+const MOST_WAITING: usize = 1 << 24;
+
+/// An open metrics file. Figures are not worth a run: lines that the disk refuses wait, and are written
+/// with a later one.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
     file: File,
+    /// Bytes of whole lines.
+    length: u64,
+    /// Lines that are not written yet.
+    waiting: Vec<u8>,
+    /// Whether it has been said that the disk refuses them.
+    refused: bool,
 }
 
 impl Log {
@@ -31,26 +41,44 @@ impl Log {
             .truncate(false)
             .open(path)
             .map_err(&failed)?;
-        let kept = length_of_steps(&file, steps).map_err(&failed)?;
-        file.set_len(kept).map_err(&failed)?;
+        let length = length_of_steps(&file, steps).map_err(&failed)?;
+        file.set_len(length).map_err(&failed)?;
         let file = OpenOptions::new().append(true).open(path).map_err(&failed)?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file, length, waiting: Vec::new(), refused: false })
     }
 
-    /// Adds a line.
-    ///
-    /// # Errors
-    /// Whatever the file system says.
-    pub fn write(&mut self, line: &Value) -> Result<(), TrainError> {
-        writeln!(self.file, "{line}").map_err(io_error(&self.path))
+    /// Adds a line, now or as soon as the disk takes it.
+    pub fn write(&mut self, line: &Value) {
+        self.waiting.extend(format!("{line}\n").into_bytes());
+        let written = self.file.write_all(&self.waiting);
+        match &written {
+            Ok(()) => {
+                self.length += self.waiting.len() as u64;
+                self.waiting.clear();
+            }
+            // Half a line would end what a resumed run keeps; if this fails as well, so does that.
+            Err(_) => drop(self.file.set_len(self.length)),
+        }
+        self.tell(written);
+        if self.waiting.len() > MOST_WAITING {
+            self.waiting.clear();
+        }
     }
 
-    /// Waits until all lines are on disk.
-    ///
-    /// # Errors
-    /// Whatever the file system says.
-    pub fn sync(&self) -> Result<(), TrainError> {
-        self.file.sync_all().map_err(io_error(&self.path))
+    /// Waits until all lines are on disk that it takes.
+    pub fn sync(&mut self) {
+        let synced = self.file.sync_all();
+        if synced.is_err() || self.waiting.is_empty() {
+            self.tell(synced);
+        }
+    }
+
+    /// Says once that the disk refuses figures, until it takes them again.
+    fn tell(&mut self, done: io::Result<()>) {
+        if let (Err(error), false) = (&done, self.refused) {
+            tracing::warn!("{}: {error}; the run goes on, its figures wait", self.path.display());
+        }
+        self.refused = done.is_err();
     }
 }
 
@@ -79,17 +107,38 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         let mut log = Log::open(&path, 0).unwrap();
         for step in 0..5 {
-            log.write(&json!({ "step": step })).unwrap();
+            log.write(&json!({ "step": step }));
         }
         drop(log);
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"st").unwrap();
         let mut log = Log::open(&path, 3).unwrap();
-        log.write(&json!({ "step": 3 })).unwrap();
+        log.write(&json!({ "step": 3 }));
         let text = std::fs::read_to_string(&path).unwrap();
         let steps: Vec<_> = text
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap())
             .collect();
         assert_eq!(steps, [0, 1, 2, 3]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn lines_that_the_disk_refuses_wait_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut log = Log::open(&path, 0).unwrap();
+        let disk = std::mem::replace(
+            &mut log.file,
+            OpenOptions::new().append(true).open("/dev/full").unwrap(),
+        );
+        log.write(&json!({ "step": 0 }));
+        log.sync();
+        log.write(&json!({ "step": 1 }));
+        assert!(log.refused);
+        log.file = disk;
+        log.write(&json!({ "step": 2 }));
+        assert!(!log.refused);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "{\"step\":0}\n{\"step\":1}\n{\"step\":2}\n");
     }
 }

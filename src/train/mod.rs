@@ -2,29 +2,33 @@
 
 mod checkpoint;
 mod config;
+mod entries;
 mod examples;
 mod flow;
+mod memory;
 mod metrics;
 mod optimiser;
+mod runfile;
+mod session;
 mod tokenizer;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
-use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use self::checkpoint::{Held, Identity};
+use self::session::Session;
 use crate::data::{DataError, ShardError};
-use crate::flow::SampleError;
+use crate::flow::{SampleError, SettingsError};
+use crate::io::atomic;
 use crate::io::tensors::{TensorFile, TensorFileError};
-use crate::io::{atomic, png};
+use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
-use crate::model::{ModelError, Objective};
 pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
 pub use optimiser::{AdamW, StepReport};
 
@@ -57,19 +61,39 @@ pub enum TrainError {
         /// What the file system said.
         source: std::io::Error,
     },
-    /// A header or a line of metrics that is not the JSON expected.
+    /// A header that could not be put into JSON.
     #[error("unexpected JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// Sizes that do not fit each other.
     #[error("{0}")]
     Sizes(String),
+    /// More than the machine has.
+    #[error("{0}")]
+    Memory(String),
+    /// Settings of the sample sheets that the model has no use for.
+    #[error("task.samples: {0}")]
+    Samples(#[from] SettingsError),
+    /// A file that is no tokenizer where one is asked for.
+    #[error("task.tokenizer: {reason}")]
+    NotATokenizer {
+        /// What is wrong, with the file.
+        reason: String,
+    },
+    /// A file that is no checkpoint where one is expected.
+    #[error("{path}: not the checkpoint of a run")]
+    NotACheckpoint {
+        /// The file.
+        path: PathBuf,
+    },
     /// The folder holds another run.
     #[error(
-        "{path}: belongs to a run of another shape (choose another `out`, or train without --resume after moving it away)"
+        "{path}: belongs to another run: {differences} (choose another `out`, or train without --resume after moving it away)"
     )]
     OtherRun {
         /// The checkpoint.
         path: PathBuf,
+        /// In what the runs differ.
+        differences: String,
     },
     /// A new run would overwrite an old one.
     #[error("{path}: a run is already there (continue it with --resume, or choose another `out`)")]
@@ -86,14 +110,47 @@ pub enum TrainError {
     /// It was asked to stop before it had begun.
     #[error("stopped while pictures were being turned into codes, before the first step")]
     Interrupted,
-    /// The loss is not a number any more.
-    #[error(
-        "the loss is not finite at step {step}: lower the learning rate, or resume from the last checkpoint with another seed"
-    )]
+    /// A number of the run is not finite any more.
+    #[error("{what} not finite at step {step}: {}", advice(*.kept))]
     Diverged {
+        /// What it is, with its verb.
+        what: String,
         /// The step, from 0.
         step: usize,
+        /// Steps of the state in the checkpoint, 0 if there is none.
+        kept: usize,
     },
+    /// A device that gave back other than what was asked for.
+    #[error("the device gave back only a part of '{name}'; the last checkpoint stays as it is")]
+    ReadBack {
+        /// What was read.
+        name: String,
+    },
+}
+
+impl TrainError {
+    /// Whether the run itself cannot go on, rather than something outside of it, such as a disk.
+    fn is_of_the_run(&self) -> bool {
+        matches!(self, Self::Diverged { .. } | Self::ReadBack { .. })
+    }
+
+    /// The same, said where the state of `saved` steps is in the checkpoint.
+    fn keeping(self, saved: usize) -> Self {
+        match self {
+            Self::Diverged { what, step, .. } => Self::Diverged { what, step, kept: saved },
+            other => other,
+        }
+    }
+}
+
+/// What to do about a run that has diverged.
+fn advice(kept: usize) -> String {
+    match kept {
+        0 => "nothing was saved yet; begin again with a lower learning rate".to_owned(),
+        kept => format!(
+            "the checkpoint of step {kept} is kept; lower the learning rate and go on from it with --resume"
+        ),
+    }
 }
 
 /// A run's progress, for whoever watches.
@@ -150,6 +207,9 @@ pub(crate) trait Trainee {
     /// Names of its parameters in files.
     const NAMING: Naming;
 
+    /// What a run must share with a checkpoint to go on from it.
+    fn identity(&self) -> &Identity;
+
     /// Loss of step `step`, from 0, as a function of the step alone.
     fn loss(&mut self, net: &Self::Net, step: usize) -> Result<Loss, TrainError>;
 
@@ -197,18 +257,33 @@ pub fn run(
 ) -> Result<(Ending, PathBuf), TrainError> {
     atomic::prepare_folder(&config.out).map_err(io_error(&config.out))?;
     let _lock = lock(&config.out)?;
-    let held = config.out.join(checkpoint::FILE);
-    if !resume && held.exists() {
-        return Err(TrainError::AlreadyThere { path: held });
+    let held = Held::open(&config.out);
+    let held = match resume {
+        true => held?,
+        // Whatever lies there is not to be overwritten.
+        false if !matches!(held, Ok(None)) => {
+            return Err(TrainError::AlreadyThere { path: config.out.join(checkpoint::FILE) });
+        }
+        false => None,
+    };
+    let identity = Identity::of(config)?;
+    match &held {
+        Some(held) => held.check(&identity)?,
+        None if resume => {
+            tracing::info!("{}: no checkpoint yet, the run begins anew", config.out.display());
+        }
+        None => {}
     }
+    let session = Session { config, device, stop };
     match &config.task {
         Task::Tokenizer(task) => {
-            let (trainee, net) = tokenizer::Training::new(config, task, device)?;
-            train(config, trainee, net, resume, device, stop, watch)
+            let (trainee, net) = tokenizer::Training::new(config, task, device, identity)?;
+            session.train(trainee, net, held, watch)
         }
         Task::Flow(task) => {
-            let (trainee, net) = flow::Training::new(config, task, device, stop, watch)?;
-            train(config, trainee, net, resume, device, stop, watch)
+            let beginning = flow::Beginning { config, task, device, stop, held: held.as_ref() };
+            let (trainee, net) = beginning.training(identity, watch)?;
+            session.train(trainee, net, held, watch)
         }
     }
 }
@@ -224,112 +299,14 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
     }
 }
 
-fn train<T: Trainee>(
-    config: &RunConfig,
-    mut trainee: T,
-    mut net: T::Net,
-    resume: bool,
-    device: &Device,
-    stop: &AtomicBool,
-    watch: &mut dyn FnMut(&Progress),
-) -> Result<(Ending, PathBuf), TrainError> {
-    let shape = run_shape(config)?;
-    let mut optimiser = AdamW::new(&net, T::NAMING, config.optimiser.clone());
-    if resume && config.out.join(checkpoint::FILE).exists() {
-        let (loaded, file) =
-            checkpoint::load(&config.out, &shape, net, T::NAMING, &mut optimiser, device)?;
-        net = loaded;
-        trainee.restore_extra(&file)?;
-    }
-    let mut metrics = metrics::Log::open(&config.out.join("metrics.jsonl"), optimiser.updates())?;
-    let mut pace = Pace::default();
-    let mut saved = optimiser.updates();
-    while optimiser.updates() < config.steps && !stop.load(Ordering::Relaxed) {
-        let begun = Instant::now();
-        let step = optimiser.updates();
-        let Loss { total, terms } = trainee.loss(&net, step)?;
-        let loss = f64::from(total.clone().inner().into_scalar::<f32>());
-        if !loss.is_finite() {
-            return Err(TrainError::Diverged { step });
-        }
-        let learning_rate = config.optimiser.learning_rate_at(step, config.steps);
-        let (moved, report) = optimiser.step(net, total.backward(), learning_rate);
-        net = trainee.after_step(moved, step);
-
-        let images_per_second = pace.after(config.batch, begun.elapsed());
-        let mut line = Map::new();
-        line.insert("step".into(), json!(step));
-        line.insert("loss".into(), json!(loss));
-        for (name, term) in terms {
-            line.insert(name.into(), json!(term.inner().into_scalar::<f32>()));
-        }
-        line.insert("gradient_norm".into(), json!(report.gradient_norm));
-        line.insert("learning_rate".into(), json!(learning_rate));
-        line.insert("images_per_second".into(), json!(images_per_second));
-        let made = step + 1;
-        if (made.is_multiple_of(config.sample_every) || made == config.steps)
-            && let Some(Evaluation { sheet, figures }) = trainee.evaluate(&net, &optimiser, stop)?
-        {
-            line.extend(figures.into_iter().map(|(name, figure)| (name.to_owned(), json!(figure))));
-            write_sheet(&config.out.join(format!("sample-{made:07}.png")), &sheet)?;
-        }
-        metrics.write(&Value::Object(line))?;
-        if made.is_multiple_of(config.checkpoint_every) || made == config.steps {
-            metrics.sync()?;
-            checkpoint::save(&config.out, &shape, &net, T::NAMING, &optimiser, &trainee.extra())?;
-            trainee.export(&net, &optimiser)?;
-            saved = made;
-        }
-        watch(&Progress::Step { step: made, steps: config.steps, loss, images_per_second });
-    }
-    if saved != optimiser.updates() {
-        metrics.sync()?;
-        checkpoint::save(&config.out, &shape, &net, T::NAMING, &optimiser, &trainee.extra())?;
-    }
-    let product = trainee.export(&net, &optimiser)?;
-    let finished = optimiser.updates() >= config.steps;
-    Ok((if finished { Ending::Finished } else { Ending::Stopped }, product))
-}
-
-/// What a checkpoint must agree on with the run that takes it up: the task and its sizes, but not
-/// the length of the run or how often it reports.
-fn run_shape(config: &RunConfig) -> Result<String, TrainError> {
-    let (kind, sizes) = match &config.task {
-        Task::Tokenizer(task) => ("tokenizer".to_owned(), serde_json::to_value(&task.model)?),
-        Task::Flow(task) => {
-            // Runs of the first objective had no other to be told from.
-            let kind = match task.objective {
-                Objective::Purrception => "flow".to_owned(),
-                other => format!("flow {other}"),
-            };
-            (kind, serde_json::to_value(&task.backbone)?)
-        }
-    };
-    Ok(json!({ "kind": kind, "sizes": sizes, "image_size": config.image_size }).to_string())
-}
-
-/// Pictures a second, as a moving average.
-#[derive(Default)]
-struct Pace(Option<f64>);
-
-impl Pace {
-    fn after(&mut self, images: usize, wall: Duration) -> f64 {
-        let now = images as f64 / wall.as_secs_f64().max(1e-9);
-        let pace = self.0.map_or(now, |before| 0.9 * before + 0.1 * now);
-        self.0 = Some(pace);
-        pace
-    }
-}
-
 /// Name and version of this program.
 pub(crate) fn program() -> String {
     format!("purrscope {}", env!("CARGO_PKG_VERSION"))
 }
 
-fn write_sheet(path: &Path, sheet: &RgbImage) -> Result<(), TrainError> {
-    let bytes =
-        png::encode(sheet, "{}").map_err(|error| io_error(path)(std::io::Error::other(error)))?;
-    atomic::write(path, &bytes).map_err(io_error(path))
+/// Whether work for a device is done by the processor, in the memory of the machine.
+fn is_cpu(device: &Device) -> bool {
+    device.clone().without_autodiff() == Device::flex()
 }
 
 pub(crate) fn io_error(path: &Path) -> impl Fn(std::io::Error) -> TrainError + '_ {

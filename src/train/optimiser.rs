@@ -46,6 +46,13 @@ impl AdamW {
         self.updates
     }
 
+    /// Norm of the whole gradient of a module's parameters.
+    pub fn gradient_norm<M: Module>(module: &M, gradients: &Gradients) -> f64 {
+        let mut norms = SquaredNorm { gradients, total: None };
+        module.visit(&mut norms);
+        norms.total.map_or(0.0, |total| f64::from(total.into_scalar::<f32>()).sqrt())
+    }
+
     /// Moves the parameters against their gradients; parameters without one stay as they are.
     pub fn step<M: Module>(
         &mut self,
@@ -53,16 +60,24 @@ impl AdamW {
         gradients: Gradients,
         learning_rate: f64,
     ) -> (M, StepReport) {
-        let mut norms = SquaredNorm { gradients: &gradients, total: None };
-        module.visit(&mut norms);
-        let gradient_norm =
-            norms.total.map_or(0.0, |total| f64::from(total.into_scalar::<f32>()).sqrt());
+        let gradient_norm = Self::gradient_norm(&module, &gradients);
+        let moved = self.step_by(module, gradients, gradient_norm, learning_rate);
+        (moved, StepReport { gradient_norm })
+    }
+
+    /// As [`AdamW::step`], where the norm of the gradient is known.
+    pub fn step_by<M: Module>(
+        &mut self,
+        module: M,
+        gradients: Gradients,
+        gradient_norm: f64,
+        learning_rate: f64,
+    ) -> M {
         self.updates += 1;
         let scale = (self.config.clip / (gradient_norm + 1e-6)).min(1.0);
         let mut update =
             Update { optimiser: self, path: Vec::new(), gradients, scale, learning_rate };
-        let module = module.map(&mut update);
-        (module, StepReport { gradient_norm })
+        module.map(&mut update)
     }
 
     /// The moving average of every parameter, under its name in files.

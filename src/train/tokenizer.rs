@@ -7,9 +7,12 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
 
+use super::checkpoint::Identity;
 use super::config::{RunConfig, TokenizerTask};
+use super::examples::host_codes;
+use super::memory::Need;
 use super::optimiser::AdamW;
-use super::{Evaluation, Loss, TrainError, Trainee, program};
+use super::{Evaluation, Loss, TrainError, Trainee, is_cpu, program};
 use crate::data::{EpochOrder, ImageFolder};
 use crate::io::sheet;
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
@@ -32,6 +35,7 @@ pub struct Training {
     config: RunConfig,
     task: TokenizerTask,
     device: Device,
+    identity: Identity,
     images: ImageFolder,
     holdout: Option<ImageFolder>,
     order: EpochOrder,
@@ -45,12 +49,14 @@ impl Training {
     /// A run at its beginning.
     ///
     /// # Errors
-    /// The pictures cannot be found.
+    /// The pictures cannot be found, or the sizes are beyond this machine.
     pub fn new(
         config: &RunConfig,
         task: &TokenizerTask,
         device: &Device,
+        identity: Identity,
     ) -> Result<(Self, Tokenizer), TrainError> {
+        Need::of_tokenizer(task, config.image_size, config.batch).check(is_cpu(device))?;
         let open = |path: &PathBuf| ImageFolder::open(path, config.image_size);
         let images = open(&config.data)?;
         let holdout = config.holdout.as_ref().map(open).transpose()?;
@@ -61,6 +67,7 @@ impl Training {
             config: config.clone(),
             task: task.clone(),
             device: device.clone(),
+            identity,
             images,
             holdout,
             order,
@@ -88,16 +95,20 @@ impl Training {
         net.with_codebook_table(Tensor::from_data(data, &self.device.clone().autodiff()))
     }
 
-    fn reconstruct(&self, net: &Tokenizer, pictures: &[RgbImage]) -> (Vec<RgbImage>, Vec<i64>) {
+    fn reconstruct(
+        &self,
+        net: &Tokenizer,
+        pictures: &[RgbImage],
+    ) -> Result<(Vec<RgbImage>, Vec<i64>), TrainError> {
         let mut made = Vec::new();
         let mut used = Vec::new();
         for pictures in pictures.chunks(EVALUATION_BATCH) {
             let latents = net.encode(from_pictures(pictures, &self.device));
             let codes = net.quantise(latents);
-            used.extend(codes.clone().into_data_as::<i64>().iter::<i64>());
+            used.extend(host_codes(codes.clone())?);
             made.extend(to_pictures(net.decode(net.look_up(codes))));
         }
-        (made, used)
+        Ok((made, used))
     }
 }
 
@@ -108,6 +119,10 @@ impl Trainee for Training {
     type Net = Tokenizer;
 
     const NAMING: Naming = tokenizer_name;
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
 
     fn loss(&mut self, net: &Tokenizer, step: usize) -> Result<Loss, TrainError> {
         let indices = self.order.batch(step, self.config.batch);
@@ -134,7 +149,7 @@ impl Trainee for Training {
             + codebook * task.codebook
             + commitment.clone() * task.commitment;
 
-        let codes: Vec<i64> = codes.into_data_as::<i64>().iter::<i64>().collect();
+        let codes = host_codes(codes)?;
         codes.iter().for_each(|code| self.usage[*code as usize] += 1.0);
         let flat = latents.inner().permute([0, 2, 3, 1]).reshape([batch * height * width, size]);
         self.latest = Some((flat, codes));
@@ -171,7 +186,7 @@ impl Trainee for Training {
         let indices: Vec<usize> = (0..HOLDOUT).map(|i| (i as f64 * spread) as usize).collect();
         let pictures: Vec<_> =
             images.pictures(&indices)?.into_iter().map(|(picture, _)| picture).collect();
-        let (made, mut codes) = self.reconstruct(&net, &pictures);
+        let (made, mut codes) = self.reconstruct(&net, &pictures)?;
         let psnr =
             pictures.iter().zip(&made).map(|(a, b)| psnr(a, b)).sum::<f64>() / HOLDOUT as f64;
         codes.sort_unstable();

@@ -1,6 +1,7 @@
 //! Behaviour through the public interface, in one binary because each binary links for long.
 
 mod cli;
+mod datasets;
 mod doctor;
 mod foreign;
 mod golden;
@@ -19,6 +20,7 @@ mod solvers;
 mod tolerance;
 mod torch_writer;
 mod training;
+mod training_trouble;
 mod window;
 
 /// Devices and comparisons that several modules share.

@@ -74,7 +74,7 @@ fn a_run_on_shards_goes_on_as_if_it_had_never_stopped() {
     let at = folder.path();
     write_pictures(at);
     train(at, "tok.toml", &tokenizer_run("tok", 2), &["--device", "cpu"]);
-    let mut writer = ShardWriter::new(at, [4, 4, 4], 7);
+    let mut writer = ShardWriter::new(at, [4, 4, 4], 7, "a test").unwrap();
     for picture in 0..40u64 {
         let latents = purrscope::rng::Stream::new(9, picture).normals(64);
         writer.push(latents, picture as usize % 3).unwrap();
@@ -161,6 +161,18 @@ fn shards_that_lie_are_refused_by_entry() {
         (
             vec![(name, array.as_slice(), None), ("0.cls_id.cls", b"-1", None)],
             "'-1' is not a class",
+        ),
+        (
+            vec![(name, array.as_slice(), None), ("0.cls_id.cls", b"1000000000", None)],
+            "entry '0.cls_id.cls': '1000000000' is not a class (a whole number from 0 to 99999)",
+        ),
+        (
+            vec![(name, array.as_slice(), None), ("0.cls", b"\xff", None)],
+            "entry '0.cls': '?' is not a class",
+        ),
+        (
+            vec![(name, changed("(1, 2, 2)", "(9, 9, 9)").as_slice(), None), class],
+            "does not fit 16 bytes",
         ),
         (vec![class, ("0.cls", b"3", None)], "entry '0.cls': it is there twice"),
         (vec![(name, flat.as_slice(), None), class], "its shape is [4], expected three extents"),

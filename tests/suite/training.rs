@@ -225,7 +225,7 @@ fn bad_runs_are_refused_in_one_line() {
         (good.clone(), "no pictures found"),
         (good.replace("data = \"data\"", "data = \"nowhere\""), "nowhere"),
         (good.replace("batch = 4", "batch = 0"), "batch must be at least 1"),
-        (good.replace("batch = 4", "bach = 4"), "unknown field"),
+        (good.replace("batch = 4", "bach = 4"), "unknown entry 'bach'; did you mean 'batch'?"),
         (good.replace("groups = 2", "groups = 3"), "groups"),
         (flow_run("flow", 2), "tok/tokenizer.safetensors"),
     ] {

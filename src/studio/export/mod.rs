@@ -24,6 +24,7 @@ pub use self::menu::export_menu;
 pub use self::restored::{Kind, Restored, is_trajectory};
 use super::run::{Run, class_name, class_of};
 use super::state::StudioState;
+use crate::data::read_picture;
 use crate::flow::{Branch, RunRecord, SampleSettings};
 #[cfg(test)]
 use crate::io::png;
@@ -147,11 +148,9 @@ pub fn write_png(path: &Path, image: &RgbImage, settings: &str) -> io::Result<()
 
 /// Reads a picture of any size and format that is known.
 fn picture(path: &Path) -> Result<Reply, String> {
-    let picture = image::open(path).map_err(|error| {
-        format!("{} is not a picture that can be read: {error}.", path.display())
-    })?;
+    let picture = read_picture(path).map_err(|error| format!("{error}."))?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok(Reply::Picture { name, picture: Box::new(picture.to_rgb8()) })
+    Ok(Reply::Picture { name, picture: Box::new(picture) })
 }
 
 /// Where pictures go without being asked.

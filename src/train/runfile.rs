@@ -1,0 +1,278 @@
+//! Reading a run file, and checking all of it before the first step.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::config::{
+    BackboneSizes, ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask,
+};
+use super::entries;
+use crate::data::MOST_CLASSES;
+use crate::flow::Domain;
+use crate::model::check_tokenizer;
+
+/// Most bytes of a run file; a thousand times what one takes.
+const MOST_BYTES: u64 = 1 << 20;
+/// Most pictures a step.
+pub const MOST_BATCH: usize = 1 << 16;
+/// Longest side of the pictures, in pixels.
+pub const LARGEST_IMAGE: usize = 1 << 13;
+/// Most blocks, of a backbone or at one resolution of a tokenizer.
+pub const MOST_BLOCKS: usize = 1 << 10;
+
+impl RunConfig {
+    /// Reads and checks a run file.
+    ///
+    /// # Errors
+    /// The file cannot be read, parsed, holds an entry that nothing reads, or one outside its range.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let io_error = |source| ConfigError::Io { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(io_error)?;
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(io_error)?;
+        let text = text_of(&bytes)
+            .map_err(|found| ConfigError::NotText { path: path.to_owned(), found })?;
+        let config = Self::parse(text).map_err(|(at, reason)| {
+            let before = &text.as_bytes()[..at.min(text.len())];
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            ConfigError::Toml { path: path.to_owned(), line, reason }
+        })?;
+        config.check().map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })?;
+        Ok(config)
+    }
+
+    /// The run of a text; an error is where it stands, and what it is.
+    fn parse(text: &str) -> Result<Self, (usize, String)> {
+        let fault = |error: toml::de::Error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let said = error.message().chars();
+            (at, said.map(|c| if c.is_control() { ' ' } else { c }).collect())
+        };
+        let table = DeTable::parse(text).map_err(fault)?;
+        if let Some((span, said)) = entries::unknown(table.get_ref()) {
+            return Err((span.start, said));
+        }
+        toml::from_str(text).map_err(fault)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        counts([
+            ("image_size", self.image_size, 1..=LARGEST_IMAGE),
+            ("batch", self.batch, 1..=MOST_BATCH),
+            ("steps", self.steps, 1..=usize::MAX),
+            ("checkpoint_every", self.checkpoint_every, 1..=usize::MAX),
+            ("sample_every", self.sample_every, 1..=usize::MAX),
+        ])?;
+        if self.steps.checked_mul(self.batch).is_none() {
+            return Err(format!("steps times batch must be at most {}", usize::MAX));
+        }
+        if self.out.as_os_str().is_empty() || self.data.as_os_str().is_empty() {
+            return Err("out and data must each name a folder".to_owned());
+        }
+        let OptimiserConfig {
+            learning_rate,
+            betas,
+            epsilon,
+            weight_decay,
+            clip,
+            decay_share,
+            ema,
+            ..
+        } = self.optimiser;
+        ranges([
+            ("learning_rate", learning_rate, 0.0..=10.0),
+            ("betas", betas.0, 0.0..=0.999_999),
+            ("betas", betas.1, 0.0..=0.999_999),
+            ("epsilon", epsilon, 1e-30..=1.0),
+            ("weight_decay", weight_decay, 0.0..=10.0),
+            ("clip", clip, 1e-9..=1e9),
+            ("decay_share", decay_share, 0.0..=1.0),
+            ("ema", ema, 0.0..=1.0),
+        ])?;
+        match &self.task {
+            Task::Tokenizer(task) => self.check_tokenizer(task),
+            Task::Flow(task) => check_flow(task),
+        }
+    }
+
+    fn check_tokenizer(&self, task: &TokenizerTask) -> Result<(), String> {
+        let TokenizerTask { model, l1, l2, edges, codebook, commitment, .. } = task;
+        let weights = [
+            ("task.l1", l1),
+            ("task.l2", l2),
+            ("task.edges", edges),
+            ("task.codebook", codebook),
+            ("task.commitment", commitment),
+        ];
+        ranges(weights.map(|(name, value)| (name, *value, 0.0..=1e6)))?;
+        counts([
+            ("task.model.codes", model.codes, 1..=usize::MAX),
+            ("task.model.residual_blocks", model.residual_blocks, 0..=MOST_BLOCKS),
+        ])?;
+        check_tokenizer(model).map_err(|reason| format!("task.model: {reason}"))?;
+        let levels = model.multipliers.len();
+        if let Some(level) = model.attention_levels.iter().flatten().find(|level| **level >= levels)
+        {
+            return Err(format!(
+                "task.model.attention_levels must be from 0 to {}, not {level}",
+                levels - 1
+            ));
+        }
+        if !self.image_size.is_multiple_of(model.downsampling()) {
+            return Err(format!(
+                "image_size {} is not a multiple of the down-sampling {}",
+                self.image_size,
+                model.downsampling()
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn check_flow(task: &FlowTask) -> Result<(), String> {
+    ranges([
+        ("task.label_dropout", task.label_dropout, 0.0..=1.0),
+        ("task.lambda_z", task.lambda_z, 0.0..=1e6),
+        ("task.smallest_time", task.smallest_time, 0.0..=0.999_999),
+    ])?;
+    let BackboneSizes { patch_size, hidden_size, depth, num_heads } = task.backbone;
+    counts([
+        ("task.backbone.patch_size", patch_size, 1..=usize::MAX),
+        ("task.backbone.hidden_size", hidden_size, 1..=usize::MAX),
+        ("task.backbone.depth", depth, 0..=MOST_BLOCKS),
+        ("task.backbone.num_heads", num_heads, 1..=usize::MAX),
+        ("the number of task.class_names", task.class_names.len(), 0..=MOST_CLASSES),
+    ])?;
+    // Whatever the tokenizer and the pictures will be, the sheets are checked against one class.
+    let domain = Domain { objective: task.objective, classes: 1, codes: 1, height: 1, width: 1 };
+    let sheet = task.sheet(vec![0], 0).validate(&domain);
+    sheet.map_err(|error| format!("task.samples: {error}"))
+}
+
+/// The text of a file: UTF-8, with or without the mark that some editors put in front.
+fn text_of(bytes: &[u8]) -> Result<&str, &'static str> {
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err("a file of more than a megabyte");
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err("UTF-16 text");
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text")?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.contains('\0') { Err("not text") } else { Ok(text) }
+}
+
+/// That every count is in its range.
+fn counts<const N: usize>(counts: [(&str, usize, RangeInclusive<usize>); N]) -> Result<(), String> {
+    let Some((name, value, range)) =
+        counts.into_iter().find(|(_, value, range)| !range.contains(value))
+    else {
+        return Ok(());
+    };
+    if value < *range.start() {
+        return Err(format!("{name} must be at least {}", range.start()));
+    }
+    Err(format!("{name} must be at most {}, not {value}", range.end()))
+}
+
+/// That every number is in its range.
+fn ranges<const N: usize>(numbers: [(&str, f64, RangeInclusive<f64>); N]) -> Result<(), String> {
+    let outside = numbers.into_iter().find(|(_, value, range)| !range.contains(value));
+    outside.map_or(Ok(()), |(name, value, range)| {
+        Err(format!("{name} must be from {} to {}, not {value}", range.start(), range.end()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<RunConfig, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        RunConfig::read(file.path()).map_err(|error| error.to_string())
+    }
+
+    const FLOW: &str = include_str!("../../assets/recipe/flow.toml");
+    const TOKENIZER: &str = include_str!("../../assets/recipe/tokenizer.toml");
+
+    #[test]
+    fn texts_of_all_editors_are_read_and_others_named() {
+        assert!(read(&[b"\xef\xbb\xbf", FLOW.as_bytes()].concat()).is_ok(), "a mark in front");
+        assert!(read(FLOW.replace('\n', "\r\n").as_bytes()).is_ok(), "line ends of Windows");
+        let wide: Vec<u8> = FLOW.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (bytes, expected) in [
+            ([b"\xff\xfe", wide.as_slice()].concat(), "UTF-16 text, expected a run file"),
+            (wide, "not text, expected"),
+            (b"out = \"\xe9\"".to_vec(), "not UTF-8 text, expected"),
+            (vec![b'#'; 1 << 21], "more than a megabyte, expected"),
+        ] {
+            let said = read(&bytes).unwrap_err();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_line_of_an_unknown_entry_is_named() {
+        let said = read(FLOW.replace("\nname = ", "\nnmae = ").as_bytes()).unwrap_err();
+        assert!(
+            said.contains(", line 22: unknown entry 'nmae' in [task]; did you mean 'name'?"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn everything_is_checked_before_the_first_step() {
+        for (text, from, to, expected) in [
+            (
+                FLOW,
+                "batch = 64",
+                "batch = 1000000000000",
+                "batch must be at most 65536, not 1000000000000",
+            ),
+            (FLOW, "image_size = 64", "image_size = 1000000", "image_size must be at most 8192"),
+            (FLOW, "steps = 1160", "steps = 9000000000000000000", "steps times batch must be"),
+            (FLOW, "out = \"runs/flow\"", "out = \"\"", "must each name a folder"),
+            (FLOW, "depth = 8", "depth = 1000000000", "task.backbone.depth must be at most 1024"),
+            (FLOW, "depth = 8", "depth = 8\nlabel_dropout = 2.0", "it belongs in [task]"),
+            (
+                FLOW,
+                "precision",
+                "label_dropout = 2.0\nprecision",
+                "task.label_dropout must be from 0 to 1",
+            ),
+            (FLOW, "precision", "smallest_time = 1.0\nprecision", "task.smallest_time must be"),
+            (FLOW, "precision", "lambda_z = nan\nprecision", "task.lambda_z must be"),
+            (FLOW, "steps = 24", "steps = 0", "task.samples: steps must be 1 to 10000, not 0"),
+            (FLOW, "steps = 24", "steps = 100000", "task.samples: steps must be 1 to 10000"),
+            (FLOW, "guidance = 2.0", "guidance = inf", "task.samples: guidance must be"),
+            (FLOW, "temperature = 0.9", "temperature = -1.0", "task.samples: "),
+            (FLOW, "temperature = 0.9", "temperature = nan", "task.samples: "),
+            (TOKENIZER, "codes = 1024", "codes = 0", "task.model.codes must be at least 1"),
+            (TOKENIZER, "codes = 1024", "codes = 100000000000", "task.model: "),
+            (TOKENIZER, "channels = 16", "channels = 100000000", "task.model: "),
+            (TOKENIZER, "residual_blocks = 1", "residual_blocks = 99999", "must be at most 1024"),
+            (
+                TOKENIZER,
+                "groups = 8",
+                "groups = 8\nattention_levels = [3]",
+                "must be from 0 to 2, not 3",
+            ),
+            (TOKENIZER, "revive_every = 40", "l1 = inf", "task.l1 must be from 0 to"),
+            (
+                TOKENIZER,
+                "image_size = 64",
+                "image_size = 63",
+                "63 is not a multiple of the down-sampling 4",
+            ),
+        ] {
+            assert!(text.contains(from), "{from}");
+            let said = read(text.replacen(from, to, 1).as_bytes()).unwrap_err();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The loop of a run: a step after another, each state proved before it is kept.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Gradients};
+use image::RgbImage;
+use serde_json::{Map, Value, json};
+
+use super::checkpoint::{Held, State};
+use super::config::RunConfig;
+use super::metrics::Log;
+use super::optimiser::AdamW;
+use super::{Ending, Evaluation, Loss, Progress, TrainError, Trainee, io_error};
+use crate::io::{atomic, png};
+use crate::model::params::NamedTensor;
+
+/// What a session needs besides what it trains.
+pub(super) struct Session<'a> {
+    pub config: &'a RunConfig,
+    pub device: &'a Device,
+    /// Ends the run after the step in hand.
+    pub stop: &'a AtomicBool,
+}
+
+/// A state's loss and gradient, both finite: proof that the run can go on from it.
+struct Proof {
+    loss: f64,
+    terms: Vec<(&'static str, f32)>,
+    gradients: Gradients,
+    gradient_norm: f64,
+}
+
+impl Proof {
+    /// Loss, its terms and the gradient's norm, of step `step`.
+    fn figures(&self, step: usize) -> Map<String, Value> {
+        let terms = self.terms.iter().map(|(name, term)| ((*name).to_owned(), json!(term)));
+        let mut figures: Map<String, Value> = terms.collect();
+        figures.insert("step".to_owned(), json!(step));
+        figures.insert("loss".to_owned(), json!(self.loss));
+        figures.insert("gradient_norm".to_owned(), json!(self.gradient_norm));
+        figures
+    }
+}
+
+impl Session<'_> {
+    /// Trains until all steps are made or a stop is asked for.
+    ///
+    /// A state goes into the checkpoint only once the next step's loss and gradient have been taken
+    /// from it: a run that has diverged keeps the last state that it can go on from.
+    pub fn train<T: Trainee>(
+        &self,
+        mut trainee: T,
+        mut net: T::Net,
+        held: Option<Held>,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> Result<(Ending, PathBuf), TrainError> {
+        let config = self.config;
+        let mut optimiser = AdamW::new(&net, T::NAMING, config.optimiser.clone());
+        if let Some(held) = held {
+            net = held.load(net, T::NAMING, &mut optimiser, self.device)?;
+            trainee.restore_extra(&held.file)?;
+        }
+        let mut log = Log::open(&config.out.join("metrics.jsonl"), optimiser.updates())?;
+        let mut pace = Pace::default();
+        // Steps of the state in the checkpoint, and the product that was written with it.
+        let (mut saved, mut product) = (optimiser.updates(), None);
+        // Figures of the step before, until those of its evaluation are there.
+        let mut line: Option<Map<String, Value>> = None;
+        loop {
+            let step = optimiser.updates();
+            let over = step >= config.steps || self.stop.load(Ordering::Relaxed);
+            if over && saved == step {
+                break;
+            }
+            let begun = Instant::now();
+            // Of the state in hand: the proof belongs to the next step.
+            let extra = trainee.extra();
+            let proof = prove(&mut trainee, &net, step).map_err(|error| error.keeping(saved));
+            let proved = begun.elapsed();
+            if let (Ok(_), Some(line)) = (&proof, &mut line)
+                && (step.is_multiple_of(config.sample_every) || step == config.steps)
+            {
+                line.extend(self.figures(&mut trainee, &net, &optimiser, step));
+            }
+            if let Some(line) = line.take() {
+                log.write(&Value::Object(line));
+            }
+            let proof = match proof {
+                Ok(proof) => proof,
+                // The pictures failed and not the state, which is as far as the run has come.
+                Err(error) if !error.is_of_the_run() && saved != step => {
+                    let saved = self.save(&mut trainee, &net, &optimiser, extra);
+                    return Err(saved.err().filter(TrainError::is_of_the_run).unwrap_or(error));
+                }
+                Err(error) => return Err(error),
+            };
+            if saved != step && (over || step.is_multiple_of(config.checkpoint_every)) {
+                log.sync();
+                match self.save(&mut trainee, &net, &optimiser, extra) {
+                    Ok(path) => (saved, product) = (step, Some(path)),
+                    Err(error) if over || error.is_of_the_run() => {
+                        return Err(error.keeping(saved));
+                    }
+                    Err(error) => tracing::warn!(
+                        "step {step} is not saved ({error}); the run goes on and tries again {} steps on",
+                        config.checkpoint_every
+                    ),
+                }
+            }
+            if over {
+                break;
+            }
+            let begun = Instant::now();
+            let learning_rate = config.optimiser.learning_rate_at(step, config.steps);
+            let mut figures = proof.figures(step);
+            let Proof { loss, gradients, gradient_norm, .. } = proof;
+            let moved = optimiser.step_by(net, gradients, gradient_norm, learning_rate);
+            net = trainee.after_step(moved, step);
+
+            let images_per_second = pace.after(config.batch, proved + begun.elapsed());
+            figures.insert("learning_rate".into(), json!(learning_rate));
+            figures.insert("images_per_second".into(), json!(images_per_second));
+            line = Some(figures);
+            let (step, steps) = (step + 1, config.steps);
+            watch(&Progress::Step { step, steps, loss, images_per_second });
+        }
+        let product = product.map_or_else(|| trainee.export(&net, &optimiser), Ok)?;
+        let finished = optimiser.updates() >= config.steps;
+        Ok((if finished { Ending::Finished } else { Ending::Stopped }, product))
+    }
+
+    /// Writes the checkpoint and the product of a state.
+    fn save<T: Trainee>(
+        &self,
+        trainee: &mut T,
+        net: &T::Net,
+        optimiser: &AdamW,
+        extra: Vec<NamedTensor>,
+    ) -> Result<PathBuf, TrainError> {
+        let state = State::read(net, T::NAMING, optimiser, extra)?;
+        state.save(&self.config.out, trainee.identity())?;
+        trainee.export(net, optimiser)
+    }
+
+    /// Draws the sheet of a state and takes its figures. Neither is worth a run: what goes wrong is said.
+    fn figures<T: Trainee>(
+        &self,
+        trainee: &mut T,
+        net: &T::Net,
+        optimiser: &AdamW,
+        step: usize,
+    ) -> Vec<(String, Value)> {
+        let failed = |error| tracing::warn!("no samples of step {step}: {error}");
+        match trainee.evaluate(net, optimiser, self.stop) {
+            Ok(Some(Evaluation { sheet, figures })) => {
+                let path = self.config.out.join(format!("sample-{step:07}.png"));
+                write_sheet(&path, &sheet).unwrap_or_else(failed);
+                figures.into_iter().map(|(name, figure)| (name.to_owned(), json!(figure))).collect()
+            }
+            Ok(None) => Vec::new(),
+            Err(error) => {
+                failed(error);
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Takes the loss and the gradient of step `step`, which must be finite.
+fn prove<T: Trainee>(trainee: &mut T, net: &T::Net, step: usize) -> Result<Proof, TrainError> {
+    let diverged = |what: &str| TrainError::Diverged { what: what.to_owned(), step, kept: 0 };
+    let Loss { total, terms } = trainee.loss(net, step)?;
+    let loss = f64::from(total.clone().inner().into_scalar::<f32>());
+    if !loss.is_finite() {
+        return Err(diverged("the loss is"));
+    }
+    let gradients = total.backward();
+    let gradient_norm = AdamW::gradient_norm(net, &gradients);
+    if !gradient_norm.is_finite() {
+        return Err(diverged("the gradient is"));
+    }
+    let terms = terms.into_iter().map(|(name, term)| (name, term.inner().into_scalar::<f32>()));
+    Ok(Proof { loss, terms: terms.collect(), gradients, gradient_norm })
+}
+
+/// Pictures a second, as a moving average.
+#[derive(Default)]
+struct Pace(Option<f64>);
+
+impl Pace {
+    fn after(&mut self, images: usize, wall: Duration) -> f64 {
+        let now = images as f64 / wall.as_secs_f64().max(1e-9);
+        let pace = self.0.map_or(now, |before| 0.9 * before + 0.1 * now);
+        self.0 = Some(pace);
+        pace
+    }
+}
+
+fn write_sheet(path: &Path, sheet: &RgbImage) -> Result<(), TrainError> {
+    let bytes =
+        png::encode(sheet, "{}").map_err(|error| io_error(path)(std::io::Error::other(error)))?;
+    atomic::write(path, &bytes).map_err(io_error(path))
+}

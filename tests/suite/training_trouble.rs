@@ -1,0 +1,272 @@
+//! Runs that cannot go on, or not as they were left: divergence, other data, full disks, signals.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use purrscope::io::tensors::TensorFile;
+
+use crate::common::{fail, purrscope};
+use crate::training::{flow_run, losses, tokenizer_run, train, write_pictures};
+
+const CPU: [&str; 2] = ["--device", "cpu"];
+
+/// Runs a run file; exit code and what was said.
+fn attempt(at: &Path, text: &str, more: &[&str]) -> (i32, String) {
+    fs::write(at.join("run.toml"), text).unwrap();
+    let output = purrscope(at, &[&["--train", "run.toml"], more, &CPU[..]].concat());
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// All numbers of a file are finite.
+fn is_finite(path: &Path) -> bool {
+    let file = TensorFile::open(path).unwrap();
+    file.entries().iter().all(|(name, ..)| file.floats(name).is_ok())
+}
+
+#[test]
+fn a_run_that_diverges_keeps_what_it_can_go_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let wild = |out: &str, steps| {
+        tokenizer_run(out, steps).replace("checkpoint_every = 2", "checkpoint_every = 1").replace(
+            "learning_rate = 1e-3",
+            "learning_rate = 10.0\nclip = 1e9\nweight_decay = 10.0",
+        )
+    };
+    let (code, said) = attempt(at, &wild("wild", 400), &[]);
+    assert_eq!(code, 1, "{said}");
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap();
+    assert!(
+        error.contains("not finite at step") && error.contains("the checkpoint of step"),
+        "{error}"
+    );
+    for name in ["checkpoint.safetensors", "tokenizer.safetensors"] {
+        assert!(is_finite(&at.join("wild").join(name)), "{name}");
+    }
+    let reached = losses(at, "wild").len();
+    let calm = wild("wild", reached + 5).replace("learning_rate = 10.0", "learning_rate = 1e-6");
+    let (code, said) = attempt(at, &calm, &["--resume"]);
+    assert_eq!(code, 0, "{said}");
+    // Wherever such a run ends, it ends with a file that can be used, or says that it does not.
+    for steps in 1..=reached.min(8) {
+        let out = format!("last{steps}");
+        let (code, said) = attempt(at, &wild(&out, steps), &[]);
+        let product = at.join(&out).join("tokenizer.safetensors");
+        assert!(code == 0 && is_finite(&product) || said.contains("not finite"), "{steps}: {said}");
+        assert!(!product.exists() || is_finite(&product), "after {steps} steps");
+    }
+}
+
+#[test]
+fn a_run_goes_on_only_with_what_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "tok.toml", &tokenizer_run("tok", 2), &CPU);
+    train(at, "other.toml", &tokenizer_run("other", 1), &CPU);
+    let run = flow_run("flow", 2).replace("holdout = \"data\"", "");
+    train(at, "flow.toml", &run, &CPU);
+    let before = fs::read(at.join("flow/latents.safetensors")).unwrap();
+    let longer =
+        run.replace("steps = 2\n        checkpoint_every", "steps = 3\n        checkpoint_every");
+    let refused = |text: &str, expected: &str| {
+        let (code, said) = attempt(at, text, &["--resume"]);
+        assert!(code == 1 && said.contains("belongs to another run: "), "{said}");
+        assert!(said.contains(expected), "{said}, expected {expected}");
+    };
+    refused(
+        &longer.replace("image_size = 8", "image_size = 16"),
+        "image_size is 8 in the checkpoint, 16 in the run file",
+    );
+    refused(&longer.replace("\"tok/", "\"other/"), "task.tokenizer is another tokenizer");
+    refused(
+        &longer.replace("hidden_size = 16", "hidden_size = 32"),
+        "hidden_size is 16 in the checkpoint, 32 in the run file",
+    );
+    refused(
+        &longer.replace("name = \"toy\"", "name = \"toy\"\nobjective = \"cfm\""),
+        "kind is \"flow\" in the checkpoint, \"flow cfm\" in the run file",
+    );
+    fs::rename(at.join("data/red"), at.join("data/green")).unwrap();
+    refused(&longer, "has 2 classes, the pictures have 2, without red and with green besides");
+    assert!(
+        before == fs::read(at.join("flow/latents.safetensors")).unwrap(),
+        "codes were made anew"
+    );
+    fs::rename(at.join("data/green"), at.join("data/red")).unwrap();
+    train(at, "flow.toml", &longer, &[&["--resume"], &CPU[..]].concat());
+}
+
+#[test]
+fn a_wrong_tokenizer_is_named_with_what_was_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    fs::write(at.join("pointer.safetensors"), "version https://git-lfs.github.com/spec/v1\n")
+        .unwrap();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/");
+    let file = |name: &str| format!("{golden}{name}");
+    for (path, expected) in [
+        (model.to_owned(), "a whole model"),
+        (file("purrception.pth"), "purrception.pth"),
+        (file("tokenizer_vqf8.safetensors"), "its header has no 'purrscope' entry"),
+        ("pointer.safetensors".to_owned(), "pointer.safetensors"),
+        ("nowhere.safetensors".to_owned(), "nowhere.safetensors"),
+        ("data".to_owned(), "data"),
+    ] {
+        let text = flow_run("flow", 1).replace("tok/tokenizer.safetensors", &path);
+        let (code, said) = attempt(at, &text, &[]);
+        let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(
+            code == 1 && error.contains("task.tokenizer: ") && error.contains(expected),
+            "{said}"
+        );
+        assert!(error.contains("expected the tokenizer.safetensors of a finished"), "{said}");
+    }
+}
+
+#[test]
+fn a_disk_that_refuses_ends_a_run_only_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let run = tokenizer_run("tok", 6).replace("sample_every = 1000", "sample_every = 3");
+    // A folder in the place of a file refuses it.
+    fs::create_dir_all(at.join("tok/sample-0000003.png")).unwrap();
+    fs::create_dir_all(at.join("tok/tokenizer.safetensors/x")).unwrap();
+    let (code, said) = attempt(at, &run, &[]);
+    assert!(
+        code == 1 && said.contains("error: ") && said.contains("tok/tokenizer.safetensors"),
+        "{said}"
+    );
+    assert!(said.contains("step 2 is not saved") && said.contains("step 4 is not saved"), "{said}");
+    assert!(said.contains("no samples of step 3: "), "{said}");
+    assert_eq!(losses(at, "tok").len(), 6, "every step was made");
+    fs::remove_dir_all(at.join("tok/tokenizer.safetensors")).unwrap();
+    let (code, said) = attempt(at, &run, &["--resume"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(is_finite(&at.join("tok/tokenizer.safetensors")));
+}
+
+#[test]
+fn a_log_shows_progress() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let said = train(at, "tok.toml", &tokenizer_run("tok", 5), &CPU);
+    assert!(said.contains("step 1 of 5  loss ") && said.contains("step 5 of 5  loss "), "{said}");
+}
+
+#[test]
+fn sizes_beyond_the_machine_are_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "tok.toml", &tokenizer_run("tok", 1), &CPU);
+    for (text, expected) in [
+        (
+            tokenizer_run("a", 1).replace("batch = 4", "batch = 1000000000000"),
+            "batch must be at most 65536",
+        ),
+        (
+            tokenizer_run("a", 1).replace("image_size = 8", "image_size = 1000000"),
+            "image_size must be at most",
+        ),
+        (
+            tokenizer_run("a", 1).replace("channels = 4\n", "channels = 65536\n"),
+            "the run needs at least",
+        ),
+        (
+            tokenizer_run("a", 1)
+                .replace("codes = 16", "codes = 16777216")
+                .replace("code_size = 4", "code_size = 65536"),
+            "the run needs at least",
+        ),
+        (flow_run("a", 1).replace("hidden_size = 16", "hidden_size = 1048576"), "absurd"),
+        (
+            flow_run("a", 1)
+                .replace("hidden_size = 16", "hidden_size = 65536")
+                .replace("depth = 1", "depth = 1000"),
+            "the run needs at least",
+        ),
+    ] {
+        let (code, said) = attempt(at, &text, &[]);
+        assert!(code == 1 && said.contains(expected), "{said}, expected {expected}");
+    }
+    fs::write(at.join("run.toml"), flow_run("a", 1).replace("steps = 2\n", "steps = 0\n")).unwrap();
+    fail(
+        at,
+        &["--train", "run.toml", "--device", "cpu"],
+        1,
+        "task.samples: steps must be 1 to 10000",
+    );
+}
+
+/// Starts a run under a shell line that ends in the program's own.
+#[cfg(unix)]
+fn start(at: &Path, out: &str, before: &str) -> Child {
+    fs::write(at.join(format!("{out}.toml")), tokenizer_run(out, 10_000_000)).unwrap();
+    let line = format!("{before} exec \"$0\" --train {out}.toml --device cpu");
+    let child = Command::new("sh")
+        .args(["-c", &line, env!("CARGO_BIN_EXE_purrscope")])
+        .current_dir(at)
+        .env("XDG_RUNTIME_DIR", at)
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    next_checkpoint(at, out);
+    child
+}
+
+/// Waits until a run has written another checkpoint.
+#[cfg(unix)]
+fn next_checkpoint(at: &Path, out: &str) {
+    let written = || {
+        let data = fs::metadata(at.join(out).join("checkpoint.safetensors")).ok()?;
+        data.modified().ok()
+    };
+    let before = written();
+    let begun = std::time::Instant::now();
+    while written() == before {
+        assert!(begun.elapsed().as_secs() < 300, "no checkpoint came");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[cfg(unix)]
+fn send(child: &Child, signal: &str) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_hang_up_saves_and_ends_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let mut child = start(at, "plain", "");
+    send(&child, "-HUP");
+    assert!(child.wait().unwrap().success());
+    let steps = losses(at, "plain").len();
+    train(at, "plain.toml", &tokenizer_run("plain", steps), &[&["--resume"], &CPU[..]].concat());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hang_up_that_was_ignored_at_the_start_stays_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let mut child = start(at, "nohup", "trap '' HUP;");
+    send(&child, "-HUP");
+    next_checkpoint(at, "nohup");
+    next_checkpoint(at, "nohup");
+    assert!(child.try_wait().unwrap().is_none(), "it goes on");
+    send(&child, "-TERM");
+    assert!(child.wait().unwrap().success());
+}
