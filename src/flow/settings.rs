@@ -343,7 +343,7 @@ impl SampleSettings {
     /// The largest number of intervals that is accepted.
     pub const MAX_STEPS: usize = 10_000;
     /// The largest stochasticity of `dfm`, where it is a rate and not a share.
-    const MAX_REMASKING: f32 = 1000.0;
+    pub const MAX_REMASKING: f32 = 1000.0;
     /// The most runs that one goes on from.
     const MAX_GENERATION: usize = 64;
 
