@@ -19,8 +19,8 @@ pub const NO_DRIVER: &str = if cfg!(target_os = "macos") {
 } else if cfg!(target_os = "windows") {
     "no graphics driver with DirectX 12 or Vulkan was found: install the one of the graphics card"
 } else {
-    "no Vulkan driver was found: install one (mesa-vulkan-drivers on Debian and Ubuntu, vulkan-swrast or \
-     the graphics card's own on Arch, mesa-vulkan-drivers on Fedora)"
+    "no Vulkan driver was found: install one (the package mesa-vulkan-drivers on Debian, Ubuntu and \
+     Fedora, vulkan-swrast on Arch)"
 };
 
 /// A device that was asked for on the command line.

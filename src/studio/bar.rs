@@ -74,6 +74,8 @@ fn menu(ui: &mut Ui, name: &str, add: impl FnOnce(&mut Ui)) {
         if room > LONGEST {
             return add(ui);
         }
+        // A line of it may fill what width there is.
+        ui.set_max_width(64.0 * GRID);
         egui::ScrollArea::vertical().max_height(room - HEIGHT - 6.0 * GRID).show(ui, add);
     });
 }

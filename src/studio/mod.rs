@@ -118,13 +118,16 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What a desktop on Linux is found by, where it is missing; else what the window system said.
+/// What there is instead of a desktop: on Linux, what it is found by; else what the window system said.
 fn missing_display(said: String) -> String {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if cfg!(target_os = "linux") && !set("DISPLAY") && !set("WAYLAND_DISPLAY") {
-        return "neither DISPLAY nor WAYLAND_DISPLAY is set".to_owned();
+    if !cfg!(target_os = "linux") {
+        return said;
     }
-    said
+    let named = ["WAYLAND_DISPLAY", "DISPLAY"].into_iter().find_map(|name| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        Some(format!("{name} is {value:?}, which does not answer"))
+    });
+    named.unwrap_or_else(|| "neither DISPLAY nor WAYLAND_DISPLAY is set".to_owned())
 }
 
 /// Opens the studio and returns when it is closed.

@@ -88,6 +88,7 @@ fn banner(ctx: &Context, app: &mut StudioApp) {
     let down = (0.2 * ctx.content_rect().height()).clamp(2.0 * GRID, 20.0 * GRID);
     Area::new(Id::unique("banner"))
         .order(Order::Foreground)
+        .fade_in(false)
         .anchor(Align2::CENTER_TOP, vec2(0.0, bar::HEIGHT + down))
         .show(ctx, |ui| {
             let colours = palette(ui.visuals());
@@ -139,7 +140,7 @@ fn hint(ctx: &Context, app: &mut StudioApp) {
                 ui.set_width(fitting(ctx, 60.0 * GRID));
                 ui.label(RichText::new("First steps").color(accent));
                 let most = room(ctx, bar::HEIGHT + 30.0 * GRID);
-                ScrollArea::vertical().max_height(most).show(ui, |ui| first_steps(ui));
+                ScrollArea::vertical().max_height(most).show(ui, first_steps);
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     if ui.button("Got it").clicked() {
                         app.greeted = true;

@@ -92,7 +92,7 @@ fn views(ui: &mut Ui, canvas: &mut CanvasState) {
                 ui.selectable_value(&mut canvas.view, view, name).on_hover_text(hint);
             }
         });
-        combo.response.on_hover_text("What is drawn of the step.").accessible_name("View");
+        combo.response.on_hover_text("What is drawn of the step.").accessible_name("What is drawn");
     }
     let combo = ComboBox::from_id_salt("overlay")
         .selected_text(canvas.overlay.name())
