@@ -13,6 +13,16 @@ use thiserror::Error;
 
 use crate::kernels::Path;
 
+/// What to say where no adapter was found: what is missing, and what to do.
+pub const NO_DRIVER: &str = if cfg!(target_os = "macos") {
+    "no Metal device was found: update macOS, or use a machine that has one"
+} else if cfg!(target_os = "windows") {
+    "no graphics driver with DirectX 12 or Vulkan was found: install the one of the graphics card"
+} else {
+    "no Vulkan driver was found: install one (the package mesa-vulkan-drivers on Debian, Ubuntu and \
+     Fedora, vulkan-swrast on Arch)"
+};
+
 /// A device that was asked for on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
@@ -71,7 +81,7 @@ pub enum DeviceError {
         count: usize,
     },
     /// No adapter at all.
-    #[error("no Vulkan, Metal or DX12 adapter was found (use --device cpu)")]
+    #[error("{}, or use --device cpu", NO_DRIVER)]
     NoAdapter,
     /// The device has gone.
     #[error("the device was lost ({device}): {reason}; try again, or use --device cpu")]
@@ -190,6 +200,11 @@ impl AdapterReport {
         self.info.device_type == wgpu::DeviceType::Cpu
     }
 
+    /// Whether burn cannot compute on it.
+    fn draws_only(&self) -> bool {
+        self.info.backend == wgpu::Backend::Gl
+    }
+
     /// Name and graphics interface, for people.
     pub fn label(&self) -> String {
         format!("{} ({})", self.info.name, self.info.backend)
@@ -247,10 +262,22 @@ fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
     }
 }
 
-/// How eframe must set up wgpu so that burn can share its device.
-pub fn wgpu_setup() -> egui_wgpu::WgpuSetup {
+/// What a window is drawn with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Graphics {
+    /// An adapter that burn can compute on as well.
+    Shared,
+    /// OpenGL, which draws, and on which nothing is computed.
+    DrawOnly,
+}
+
+/// How eframe must set up wgpu: so that burn can share its device, where it can.
+pub fn wgpu_setup(graphics: Graphics) -> egui_wgpu::WgpuSetup {
     let mut setup = egui_wgpu::WgpuSetupCreateNew::without_display_handle();
-    setup.instance_descriptor.backends = BACKENDS;
+    setup.instance_descriptor.backends = match graphics {
+        Graphics::Shared => BACKENDS,
+        Graphics::DrawOnly => wgpu::Backends::GL,
+    };
     setup.power_preference = wgpu::PowerPreference::HighPerformance;
     setup.device_descriptor = Arc::new(descriptor);
     setup.into()
@@ -276,8 +303,8 @@ pub fn select(choice: DeviceChoice) -> Result<Selected, DeviceError> {
     let count = reports.len();
     let report = match choice {
         DeviceChoice::Gpu(Some(index)) if index < count => reports.swap_remove(index),
+        DeviceChoice::Gpu(_) if count == 0 => return Err(DeviceError::NoAdapter),
         DeviceChoice::Gpu(Some(index)) => return Err(DeviceError::NoSuchAdapter { index, count }),
-        DeviceChoice::Gpu(None) if count == 0 => return Err(DeviceError::NoAdapter),
         DeviceChoice::Gpu(None) => reports.swap_remove(0),
         _ => match reports.iter().position(|report| !report.is_software()) {
             Some(real) => reports.swap_remove(real),
@@ -312,6 +339,10 @@ pub fn select_in_window(
     let report = AdapterReport::new(state.adapter.clone());
     match choice {
         DeviceChoice::Cpu => return Ok(cpu("")),
+        DeviceChoice::Auto if report.draws_only() => {
+            return Ok(cpu(" (the only graphics driver is OpenGL)"));
+        }
+        DeviceChoice::Gpu(_) if report.draws_only() => return Err(DeviceError::NoAdapter),
         DeviceChoice::Auto if report.is_software() => {
             return Ok(cpu(" (the only GPU adapter is software)"));
         }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
-use crate::device::{AdapterReport, DeviceChoice, adapters, select};
+use crate::device::{AdapterReport, DeviceChoice, NO_DRIVER, adapters, select};
 use crate::kernels::Path;
 use crate::model::head::LOGITS_BUDGET;
 
@@ -83,7 +83,7 @@ cpu     burn flex, {cores} threads: sample, train; the studio where it can open 
         );
     }
     if adapters.is_empty() {
-        text += "no Vulkan, Metal or DX12 adapter: the studio needs one to draw, a software one will do\n";
+        text += &format!("{NO_DRIVER}; the studio needs one to draw, a software one will do\n");
     }
     super::print(&text)
 }

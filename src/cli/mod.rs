@@ -125,8 +125,9 @@ pub fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     without_device_selection();
     fault::listen();
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,purrscope=info,wgpu=error,naga=error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new("warn,purrscope=info,wgpu=error,naga=error,winit=error")
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -3,60 +3,34 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use egui::gui_zoom::kb_shortcuts::{ZOOM_IN, ZOOM_IN_SECONDARY, ZOOM_OUT, ZOOM_RESET};
 use egui::{
-    CentralPanel, Context, Frame, Key, Margin, Modifiers, Panel as Strip, Theme, Ui, Visuals,
+    CentralPanel, Context, Frame, Key, Margin, Modifiers, Panel as Strip, Theme, Ui, Vec2,
+    ViewportCommand, Visuals, vec2,
 };
-use serde::{Deserialize, Serialize};
 
 use super::dock::Dock;
-use super::draft::Draft;
 use super::engine::{Engine, ModelSource, View};
 use super::export::{Destination, Dialogs, Export, Reply};
 use super::frames::FrameTimes;
 use super::jobs::Wake;
 use super::measure::Measurement;
+use super::notices::About;
 use super::pages::Page;
-use super::panes::canvas::{self, CanvasState, Overlay};
-use super::presets::Presets;
-use super::state::{Playback, StudioState, Token};
-use super::theme::{self, PANE_MARGIN};
+use super::panes::canvas::{self, Overlay};
+use super::session::{Begun, Keep, Kept, Session};
+use super::state::{StudioState, Token};
+use super::theme::{self, GRID, PANE_MARGIN};
 use super::{bar, pages};
 use crate::data::is_picture;
 
-/// Where the layout and the settings are kept between sessions; a new format takes a new key.
-const STORAGE_KEY: &str = "purrscope-studio-2";
-
-/// What is kept between sessions.
-#[derive(Serialize, Deserialize)]
-#[serde(default)]
-struct Saved {
-    draft: Draft,
-    presets: Presets,
-    canvas: CanvasState,
-    playback: Playback,
-    light: bool,
-    dock: Dock,
-    recent: Vec<PathBuf>,
-    /// Whether the hint of a first start was read.
-    greeted: bool,
-    scale: f32,
-}
-
-impl Default for Saved {
-    fn default() -> Self {
-        Self {
-            draft: Draft::default(),
-            presets: Presets::default(),
-            canvas: CanvasState::default(),
-            playback: Playback::default(),
-            light: false,
-            dock: Dock::default(),
-            recent: Vec::new(),
-            greeted: false,
-            scale: 1.0,
-        }
-    }
-}
+/// The least window that can be had, in points of the desktop.
+pub const LEAST_WINDOW: Vec2 = vec2(640.0, 420.0);
+/// Room that the bar and one pane need, in points of the interface: in a window that has less the
+/// interface is smaller than its scale says.
+const LEAST_ROOM: Vec2 = vec2(480.0, 300.0);
+/// How much a key changes the scale.
+const SCALE_STEP: f32 = 0.1;
 
 /// The studio's window.
 pub struct StudioApp {
@@ -75,31 +49,38 @@ pub struct StudioApp {
     pub(super) measure: Option<Measurement>,
     /// Whether frame times are shown in a corner.
     pub(super) figures: bool,
+    /// Where all this is kept for the next time.
+    session: Session,
+    /// Whether it was said that the compute thread has ended.
+    mourned: bool,
 }
 
 impl StudioApp {
-    /// A window over `engine`, which is told to load `source`; layout and settings come from
-    /// `storage` where it has them.
+    /// A window over `engine`, which is told to load `source`; layout and settings are as a session
+    /// begins with them.
     pub fn new(
         ctx: &Context,
-        storage: Option<&dyn eframe::Storage>,
+        (session, begun): (Session, Begun),
         engine: Engine,
         source: ModelSource,
     ) -> Self {
         theme::apply(ctx);
-        let saved: Option<Saved> = storage.and_then(|from| eframe::get_value(from, STORAGE_KEY));
-        let Saved { draft, presets, canvas, playback, light, dock, recent, greeted, scale } =
-            saved.unwrap_or_default();
+        let Begun { kept, trouble, .. } = begun;
+        let Kept { draft, presets, canvas, playback, light, dock, .. } = kept;
         let theme = if light { Theme::Light } else { Theme::Dark };
         ctx.set_theme(theme);
+        // The scale has keys of its own below.
+        ctx.options_mut(|options| options.zoom_with_keyboard = false);
+        ctx.set_zoom_factor(kept.scale);
         let mut state = StudioState::default();
         (state.draft, state.canvas, state.playback) = (draft, canvas, playback);
-        (state.recent, state.scale) = (recent, scale.clamp(0.5, 3.0));
-        ctx.set_zoom_factor(state.scale);
+        (state.recent, state.scale, state.presets) = (kept.recent, kept.scale, presets);
+        state.training.recent = kept.run_files;
         let window = ctx.clone();
         state.jobs.set_wake(Wake::new(move || window.request_repaint()));
-        state.presets = presets;
-        state.presets.tidy();
+        if let Some(text) = trouble {
+            state.notices.warn(About::Other, text);
+        }
         state.load_model(source);
         let mut app = Self {
             state,
@@ -108,11 +89,13 @@ impl StudioApp {
             dock,
             page: None,
             theme,
-            greeted,
+            greeted: kept.greeted,
             frames: FrameTimes::default(),
             drawn: FrameTimes::default(),
             measure: None,
             figures: false,
+            session,
+            mourned: false,
         };
         app.send_commands();
         app
@@ -137,40 +120,86 @@ impl StudioApp {
 
     /// Takes in whatever has come from other threads and from the desktop.
     fn receive(&mut self, ctx: &Context) {
+        // Asked first, so that nothing that it said before its end is passed over.
+        let gone = self.engine.has_ended();
         for event in self.engine.events() {
             self.state.take(event);
         }
+        if gone && !std::mem::replace(&mut self.mourned, true) {
+            self.state.lose_engine();
+        }
         self.state.follow_others();
         self.state.training.attend(ctx, &mut self.state.notices);
+        self.session.follow(&mut self.state.notices);
         for reply in self.dialogs.replies() {
             match reply {
                 Reply::Open(path) => self.state.open_file(path),
                 Reply::Saved(path) => self.state.notices.tell(format!("Saved {}.", path.display())),
                 Reply::Picture { name, picture } => self.state.inpaint_picture(*picture, name),
-                Reply::Failed(text) => self.state.notices.error(text),
+                Reply::Failed(text) => self.state.notices.error_about(About::Opening, text),
             }
         }
-        let dropped = ctx.input(|input| {
-            input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect::<Vec<_>>()
-        });
         if let Some(path) = self.state.inpaint.wants_picture.take() {
             self.dialogs.read_picture(ctx, path);
         }
         if std::mem::take(&mut self.state.inpaint.wants_file) {
             self.dialogs.open_picture(ctx);
         }
-        let inpainting = self.state.canvas.tool == canvas::Tool::Region;
-        match dropped.into_iter().next() {
-            Some(path) if inpainting && is_picture(&path) => self.dialogs.read_picture(ctx, path),
-            Some(path) => self.state.open_file(path),
-            None => {}
+        let dropped = ctx.input(|input| {
+            input.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect::<Vec<_>>()
+        });
+        if !dropped.is_empty() {
+            self.take_dropped(ctx, dropped);
         }
         if let Some(pane) = self.state.wanted_pane.take() {
             self.dock.reveal(pane);
         }
     }
 
+    /// Opens the first of the files that can be opened, and says that the others were not.
+    fn take_dropped(&mut self, ctx: &Context, files: Vec<PathBuf>) {
+        let inpainting = self.state.canvas.tool == canvas::Tool::Region;
+        let picture = files.iter().position(|path| inpainting && is_picture(path));
+        match picture {
+            Some(at) => {
+                self.dialogs.read_picture(ctx, files[at].clone());
+                self.state.tell_left_out(&files[at], files.len() - 1);
+            }
+            None => self.state.open_dropped(files),
+        }
+    }
+
+    /// Gives the interface the scale that is chosen, or as much of it as the window has room for.
+    fn fit_scale(&self, ctx: &Context) {
+        let now = ctx.zoom_factor();
+        let window = ctx.content_rect().size() * now;
+        if window.min_elem() < 1.0 {
+            return;
+        }
+        let room = (window / LEAST_ROOM).min_elem().max(*Kept::SCALES.start());
+        let wanted = self.state.scale.min(room);
+        if (wanted - now).abs() > 1e-3 {
+            ctx.set_zoom_factor(wanted);
+            ctx.send_viewport_cmd(ViewportCommand::MinInnerSize(LEAST_WINDOW / wanted));
+        }
+    }
+
+    fn scale_keys(&mut self, ctx: &Context) {
+        let pressed = |keys| ctx.input_mut(|input| input.consume_shortcut(keys));
+        let steps = (self.state.scale / SCALE_STEP).round();
+        let by =
+            |steps: f32| (steps * SCALE_STEP).clamp(*Kept::SCALES.start(), *Kept::SCALES.end());
+        if pressed(&ZOOM_RESET) {
+            self.state.scale = 1.0;
+        } else if pressed(&ZOOM_IN) || pressed(&ZOOM_IN_SECONDARY) {
+            self.state.scale = by(steps + 1.0);
+        } else if pressed(&ZOOM_OUT) {
+            self.state.scale = by(steps - 1.0);
+        }
+    }
+
     fn shortcuts(&mut self, ctx: &Context) {
+        self.scale_keys(ctx);
         if ctx.text_edit_focused() {
             return;
         }
@@ -207,6 +236,9 @@ impl StudioApp {
         }
         if pressed(Modifiers::COMMAND, Key::O) {
             self.dialogs.open_model(ctx);
+        }
+        if pressed(Modifiers::COMMAND, Key::Q) {
+            ctx.send_viewport_cmd(ViewportCommand::Close);
         }
         canvas::shortcuts(ctx, &mut self.state);
         let state = &mut self.state;
@@ -276,6 +308,11 @@ impl eframe::App for StudioApp {
         let begun = Instant::now();
         let ctx = ui.ctx().clone();
         self.shortcuts(&ctx);
+        self.fit_scale(&ctx);
+        // A list of choices is to lie within the window.
+        let room = ctx.content_rect().height() - 2.0 * bar::HEIGHT;
+        let combo = &mut ui.spacing_mut().combo_height;
+        *combo = combo.min(room.max(20.0 * GRID));
         if let Some(next) = self.state.play(ctx.time()) {
             ctx.request_repaint_after(next);
         }
@@ -299,6 +336,7 @@ impl eframe::App for StudioApp {
         let busy = ctx.input(|input| input.pointer.any_down()) || ctx.text_edit_focused();
         self.state.follow_draft(busy);
         self.send_commands();
+        self.session.place.follow(&ctx);
         self.frames.add(begun.elapsed());
         if let Some(seconds) = frame.info().cpu_usage {
             self.drawn.add(Duration::from_secs_f32(seconds));
@@ -309,20 +347,11 @@ impl eframe::App for StudioApp {
         }
     }
 
-    fn save(&mut self, storage: &mut dyn eframe::Storage) {
-        #[derive(Serialize)]
-        struct Kept<'a> {
-            draft: &'a Draft,
-            presets: &'a Presets,
-            canvas: &'a CanvasState,
-            playback: &'a Playback,
-            light: bool,
-            dock: &'a Dock,
-            recent: &'a [PathBuf],
-            greeted: bool,
-            scale: f32,
-        }
-        let kept = Kept {
+    /// Called every half minute, and at the end. What eframe would keep it in, it would read unchecked
+    /// and write in place.
+    fn save(&mut self, _storage: &mut dyn eframe::Storage) {
+        let run_files = &self.state.training.recent;
+        self.session.save(&Keep {
             draft: &self.state.draft,
             presets: &self.state.presets,
             canvas: &self.state.canvas,
@@ -330,10 +359,18 @@ impl eframe::App for StudioApp {
             light: self.theme == Theme::Light,
             dock: &self.dock,
             recent: &self.state.recent,
+            run_files,
             greeted: self.greeted,
             scale: self.state.scale,
-        };
-        eframe::set_value(storage, STORAGE_KEY, &kept);
+        });
+    }
+
+    fn on_exit(&mut self) {
+        self.session.end();
+    }
+
+    fn persist_egui_memory(&self) -> bool {
+        false
     }
 
     fn clear_color(&self, visuals: &Visuals) -> [f32; 4] {

@@ -19,24 +19,39 @@ pub const HEIGHT: f32 = 12.0 * GRID;
 
 /// A bar narrower than this has no room for the device.
 const NARROW: f32 = 300.0 * GRID;
+/// A bar narrower than this has all menus in one, and does without the name of the program.
+const TIGHT: f32 = 160.0 * GRID;
+/// A bar narrower than this does without the keys on its buttons.
+const BARE: f32 = 100.0 * GRID;
+
+/// The height that the longest menu is sure to have room in, in points.
+const LONGEST: f32 = 150.0 * GRID;
 
 /// Scales of the interface on offer.
-const SCALES: [f32; 6] = [0.75, 1.0, 1.25, 1.5, 2.0, 2.5];
+const SCALES: [f32; 7] = [0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0];
 
 /// Shows the bar in the whole of `ui`.
 pub fn show(ui: &mut Ui, app: &mut StudioApp) {
     let rect = ui.max_rect();
+    let tight = rect.width() < TIGHT;
     ui.horizontal_centered(|ui| {
         let accent = palette(ui.visuals()).accent;
-        ui.label(RichText::new("Purrscope").text_style(egui::TextStyle::Heading).color(accent));
-        ui.add_space(GRID);
+        if !tight {
+            ui.label(RichText::new("Purrscope").text_style(egui::TextStyle::Heading).color(accent));
+            ui.add_space(GRID);
+        }
         ui.scope(|ui| {
             ui.spacing_mut().item_spacing.x = 0.0;
-            menus(ui, app);
+            ui.visuals_mut().widgets.inactive.weak_bg_fill = egui::Color32::TRANSPARENT;
+            ui.spacing_mut().button_padding.x = 2.0 * GRID;
+            match tight {
+                true => menu(ui, "Menu", |ui| menus(ui, app)),
+                false => menus(ui, app),
+            }
         });
         ui.add_space(2.0 * GRID);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            run_buttons(ui, app);
+            run_buttons(ui, app, rect.width() >= BARE);
             ui.add_space(2.0 * GRID);
             job_strip(ui, &app.state.jobs);
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| model_name(ui, app, rect));
@@ -46,15 +61,23 @@ pub fn show(ui: &mut Ui, app: &mut StudioApp) {
 }
 
 fn menus(ui: &mut Ui, app: &mut StudioApp) {
-    let flat = |ui: &mut Ui| {
-        ui.visuals_mut().widgets.inactive.weak_bg_fill = egui::Color32::TRANSPARENT;
-        ui.spacing_mut().button_padding.x = 2.0 * GRID;
-    };
-    flat(ui);
-    ui.menu_button("File", |ui| file_menu(ui, app));
-    ui.menu_button("Edit", |ui| edit_menu(ui, app));
-    ui.menu_button("View", |ui| view_menu(ui, app));
-    ui.menu_button("Help", |ui| help_menu(ui, app));
+    menu(ui, "File", |ui| file_menu(ui, app));
+    menu(ui, "Edit", |ui| edit_menu(ui, app));
+    menu(ui, "View", |ui| view_menu(ui, app));
+    menu(ui, "Help", |ui| help_menu(ui, app));
+}
+
+/// A menu that scrolls where the window is lower than it is.
+fn menu(ui: &mut Ui, name: &str, add: impl FnOnce(&mut Ui)) {
+    let room = ui.ctx().content_rect().height();
+    ui.menu_button(name, |ui| {
+        if room > LONGEST {
+            return add(ui);
+        }
+        // A line of it may fill what width there is.
+        ui.set_max_width(64.0 * GRID);
+        egui::ScrollArea::vertical().max_height(room - HEIGHT - 6.0 * GRID).show(ui, add);
+    });
 }
 
 /// A line of a menu with its keys.
@@ -81,7 +104,7 @@ fn file_menu(ui: &mut Ui, app: &mut StudioApp) {
     }
     let recent = app.state.recent.clone();
     ui.add_enabled_ui(!recent.is_empty(), |ui| {
-        ui.menu_button("Open recent", |ui| recent_menu(ui, app, &recent));
+        menu(ui, "Open recent", |ui| recent_menu(ui, app, &recent));
     });
     if item(ui, "Open the embedded model", None, true) {
         app.state.load_model(super::engine::ModelSource::Embedded);
@@ -91,7 +114,7 @@ fn file_menu(ui: &mut Ui, app: &mut StudioApp) {
         app.state.keep();
     }
     ui.add_enabled_ui(app.state.run.is_some(), |ui| {
-        ui.menu_button("Export", |ui| export::export_menu(ui, &mut app.state));
+        menu(ui, "Export", |ui| export::export_menu(ui, &mut app.state));
     });
     ui.separator();
     if item(ui, "Quit", command(Key::Q), true) {
@@ -167,12 +190,11 @@ fn view_menu(ui: &mut Ui, app: &mut StudioApp) {
         app.theme = other;
         ui.ctx().set_theme(other);
     }
-    ui.menu_button("Scale", |ui| {
+    menu(ui, "Scale", |ui| {
         for scale in SCALES {
             let chosen = (app.state.scale - scale).abs() < 0.01;
             if ui.selectable_label(chosen, format!("{:.0} %", scale * 100.0)).clicked() {
                 app.state.scale = scale;
-                ui.ctx().set_zoom_factor(scale);
             }
         }
     });
@@ -226,10 +248,11 @@ fn model_name(ui: &mut Ui, app: &mut StudioApp, bar: Rect) {
     }
 }
 
-/// What starts and stops a run, from the right.
-fn run_buttons(ui: &mut Ui, app: &mut StudioApp) {
+/// What starts and stops a run, from the right; with its `keys` where there is room.
+fn run_buttons(ui: &mut Ui, app: &mut StudioApp, keys: bool) {
     let state = &mut app.state;
-    let stop = Button::new("Stop").shortcut_text("S");
+    let stop = Button::new("Stop");
+    let stop = if keys { stop.shortcut_text("S") } else { stop };
     let stop = ui.add_enabled(state.active.is_some(), stop);
     if stop
         .on_hover_text("Drop the run after the step in progress (S)")
@@ -241,7 +264,11 @@ fn run_buttons(ui: &mut Ui, app: &mut StudioApp) {
     let colours = palette(ui.visuals());
     let text = RichText::new("Generate").color(colours.on_accent);
     let key = RichText::new("G").color(colours.on_accent.gamma_multiply(0.7));
-    let generate = Button::new((text, key)).fill(colours.accent).gap(2.0 * GRID);
+    let generate = match keys {
+        true => Button::new((text, key)).gap(2.0 * GRID),
+        false => Button::new(text),
+    };
+    let generate = generate.fill(colours.accent);
     let generate = ui.add_enabled(state.model.is_some(), generate);
     if generate
         .on_hover_text("Make pictures with the settings on the left (G)")

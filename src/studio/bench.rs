@@ -56,7 +56,7 @@ impl Bench {
     }
 
     pub fn until(&mut self, done: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + crate::studio::fake::PATIENCE;
         while !done(self) {
             assert!(Instant::now() < deadline, "it never came: {:?}", self.state.notices.log);
             std::thread::sleep(Duration::from_millis(1));

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 
 use egui::{Color32, ColorImage, Context, Rect, TextureHandle, TextureId, TextureOptions, pos2};
@@ -11,6 +11,7 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 
 use super::engine::{ModelInfo, RunId};
+use super::threads::{guarded, no_thread};
 
 /// How the codes are sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,14 +111,26 @@ impl Codebook {
     /// `[0, 1]`, and 1 once it is known.
     ///
     /// # Errors
-    /// The system has no thread to give.
-    pub fn follow_alike(&mut self, ctx: &Context, model: &ModelInfo) -> std::io::Result<f32> {
+    /// The system has no thread to give, or the work broke off; it begins anew when it is next asked
+    /// for.
+    pub fn follow_alike(&mut self, ctx: &Context, model: &ModelInfo) -> Result<f32, String> {
         let alike = match &mut self.alike {
             Some(alike) => alike,
-            none => none.insert(Alike::begin(ctx, model)?),
+            none => none.insert(Alike::begin(ctx, model).map_err(|error| no_thread(&error))?),
         };
         if alike.chain.is_none() {
-            alike.chain = alike.answer.try_recv().ok();
+            let answer = match alike.answer.try_recv() {
+                Ok(answer) => answer.map(Some),
+                Err(TryRecvError::Empty) => Ok(None),
+                Err(TryRecvError::Disconnected) => Err("its thread is gone".to_owned()),
+            };
+            match answer {
+                Ok(chain) => alike.chain = chain,
+                Err(reason) => {
+                    self.alike = None;
+                    return Err(format!("It broke off ({reason}): choose the order again."));
+                }
+            }
         }
         Ok(match alike.chain {
             Some(_) => 1.0,
@@ -137,7 +150,7 @@ impl Codebook {
 /// The order by similarity, and the thread that works it out. Dropping it ends the thread.
 struct Alike {
     chain: Option<Vec<u32>>,
-    answer: Receiver<Vec<u32>>,
+    answer: Receiver<Result<Vec<u32>, String>>,
     done: Arc<AtomicUsize>,
     dropped: Arc<AtomicBool>,
     codes: usize,
@@ -155,7 +168,7 @@ impl Alike {
                 counter.store(done, Ordering::Relaxed);
                 !stop.load(Ordering::Relaxed)
             };
-            if let Some(chain) = chain(&table, size, goes_on) {
+            if let Some(chain) = guarded(|| chain(&table, size, goes_on)).transpose() {
                 // A send fails only when nobody waits for it any more.
                 let _ = sender.send(chain);
                 ctx.request_repaint();

@@ -1,23 +1,25 @@
 //! Where the panes are: docked beside and behind one another, in windows of their own, or put away.
+//!
+//! A window that has no room for them as they are laid out shows them in fewer columns, down to one
+//! pane at a time; the layout is not changed by that, and is back as soon as there is room.
+
+mod layout;
 
 use std::collections::BTreeSet;
 
 use egui::{
-    Color32, Context, Id, RichText, Stroke, Ui, UiBuilder, ViewportBuilder, ViewportClass,
+    Color32, Context, Id, RichText, Stroke, Ui, UiBuilder, Vec2, ViewportBuilder, ViewportClass,
     ViewportId, Visuals, WidgetText, vec2,
 };
 use egui_tiles::{
-    Behavior, Linear, LinearDir, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree,
-    UiResponse,
+    Behavior, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
 };
 use serde::{Deserialize, Serialize};
 
+use self::layout::Room;
 use super::panes::Pane;
 use super::state::StudioState;
 use super::theme::{GRID, palette};
-
-/// Least width of the side panes at first, in points.
-const SIDE_WIDTH: f32 = 66.0 * GRID;
 
 /// The places of all panes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +30,12 @@ pub struct Dock {
     floating: BTreeSet<Pane>,
     /// Panes that are not shown.
     hidden: BTreeSet<Pane>,
+    /// How the panes are shown while there is no room for the layout.
+    #[serde(skip)]
+    small: Option<(Room, Tree<Pane>)>,
+    /// The pane that was last brought into view.
+    #[serde(skip)]
+    revealed: Option<Pane>,
 }
 
 impl Default for Dock {
@@ -36,6 +44,8 @@ impl Default for Dock {
             tree: Tree::empty(Id::unique("dock")),
             floating: BTreeSet::new(),
             hidden: BTreeSet::new(),
+            small: None,
+            revealed: None,
         }
     }
 }
@@ -74,8 +84,12 @@ impl Dock {
     /// Shows a pane and brings it before those that share its place.
     pub fn reveal(&mut self, pane: Pane) {
         self.hidden.remove(&pane);
-        self.apply_visibility();
-        self.tree.make_active(|_, tile| *tile == Tile::Pane(pane));
+        self.revealed = Some(pane);
+        let small = self.small.as_mut().map(|(_, tree)| tree);
+        for tree in std::iter::once(&mut self.tree).chain(small) {
+            apply_visibility(tree, &self.hidden, &self.floating);
+            tree.make_active(|_, tile| *tile == Tile::Pane(pane));
+        }
     }
 
     /// Puts every pane back in its first place.
@@ -83,23 +97,61 @@ impl Dock {
         *self = Self::default();
     }
 
-    fn apply_visibility(&mut self) {
-        for pane in Pane::ALL {
-            if let Some(tile) = self.tree.tiles.find_pane(&pane) {
-                let docked = !self.hidden.contains(&pane) && !self.floating.contains(&pane);
-                self.tree.tiles.set_visible(tile, docked);
-            }
+    /// Puts a layout that cannot be shown back to the first one, and shares of the room that cannot be
+    /// to equal ones; says whether anything was put back.
+    pub fn tidy(&mut self) -> bool {
+        // A first start has none yet.
+        let fresh = self.tree.root().is_none() && self.tree.tiles.is_empty();
+        if fresh {
+            return false;
         }
+        if !layout::is_sound(&self.tree) {
+            self.tree = Self::default().tree;
+            return true;
+        }
+        layout::tidy(&mut self.tree)
+    }
+
+    /// Lays the panes out as at first in a window `width` points wide, where they have no places.
+    pub fn arrange(&mut self, width: f32) {
+        if !layout::is_whole(&self.tree) {
+            self.tree = layout::first(width);
+        }
+    }
+
+    /// The panes as they are shown in so much room.
+    fn tree_for(&mut self, size: Vec2) -> &mut Tree<Pane> {
+        self.arrange(size.x);
+        apply_visibility(&mut self.tree, &self.hidden, &self.floating);
+        let fits = |tree: &Tree<Pane>| {
+            let least = layout::least(tree);
+            least.x <= size.x && least.y <= size.y
+        };
+        // Who has more on show than fits into a large window has chosen so.
+        if fits(&self.tree) || fits(&layout::first(size.x)) {
+            self.small = None;
+            return &mut self.tree;
+        }
+        let room = Room::of(size);
+        if self.small.as_ref().is_none_or(|(known, _)| *known != room) {
+            let mut tree = layout::small(room, size);
+            let front = self.revealed.unwrap_or(Pane::Canvas);
+            tree.make_active(|_, tile| *tile == Tile::Pane(front));
+            self.small = Some((room, tree));
+        }
+        let tree = match &mut self.small {
+            Some((_, tree)) => tree,
+            None => &mut self.tree,
+        };
+        apply_visibility(tree, &self.hidden, &self.floating);
+        tree
     }
 
     /// Shows what is docked, in the whole of `ui`.
     pub fn show(&mut self, ui: &mut Ui, state: &mut StudioState) {
-        if !is_whole(&self.tree) {
-            self.tree = first_tree(ui.available_width());
-        }
-        self.apply_visibility();
         let mut wish = None;
-        self.tree.ui(&mut Docked { state, wish: &mut wish }, ui);
+        let tree = self.tree_for(ui.available_size());
+        tree.ui(&mut Docked { state, wish: &mut wish }, ui);
         match wish {
             Some(Wish::Float(pane)) => self.set_floating(pane, true),
             Some(Wish::Hide(pane)) => self.set_shown(pane, false),
@@ -110,11 +162,13 @@ impl Dock {
     /// Shows the panes that have windows of their own.
     pub fn show_windows(&mut self, ctx: &Context, state: &mut StudioState) {
         let mut closed = Vec::new();
+        let screen = ctx.input(|input| input.viewport().monitor_size);
+        let most = screen.map_or(Vec2::INFINITY, |screen| screen * 0.9);
         for &pane in &self.floating {
             let id = ViewportId::from_hash_of(("pane", pane.title()));
             let builder = ViewportBuilder::default()
                 .with_title(format!("{} · Purrscope", pane.title()))
-                .with_inner_size(pane.window_size())
+                .with_inner_size(pane.window_size().min(most))
                 .with_min_inner_size(vec2(60.0 * GRID, 40.0 * GRID));
             ctx.show_viewport_immediate(id, builder, |ui, class| {
                 if class == ViewportClass::EmbeddedWindow {
@@ -142,44 +196,13 @@ fn show_pane(ui: &mut Ui, pane: Pane, state: &mut StudioState) {
     ui.scope_builder(named.max_rect(rect), |ui| pane.show(ui, state));
 }
 
-/// The dock as it is at first in a window `width` points wide: controls; the wide panes over the
-/// timeline; the narrow panes.
-fn first_tree(width: f32) -> Tree<Pane> {
-    let mut tiles = Tiles::default();
-    let mut tabs = |panes: &[Pane]| {
-        let panes = panes.iter().map(|pane| tiles.insert_pane(*pane)).collect();
-        tiles.insert_tab_tile(panes)
-    };
-    let controls = tabs(&[Pane::Controls]);
-    let wide = tabs(&[Pane::Canvas, Pane::Gallery, Pane::Codebook, Pane::Sweep, Pane::Playground]);
-    let timeline = tabs(&[Pane::Timeline]);
-    let narrow = tabs(&[Pane::Posterior, Pane::Model, Pane::Training, Pane::Log]);
-    let middle = Linear::new_binary(LinearDir::Vertical, [wide, timeline], 0.73);
-    let middle = tiles.insert_container(middle);
-    let mut root = Linear::new(LinearDir::Horizontal, vec![controls, middle, narrow]);
-    // The sides need some width for their words, whatever the window has.
-    let side = |part: f32| part.max(SIDE_WIDTH / width.max(3.0 * SIDE_WIDTH));
-    let (left, right) = (side(0.215), side(0.22));
-    for (tile, share) in [(controls, left), (middle, 1.0 - left - right), (narrow, right)] {
-        root.shares.set_share(tile, share);
+/// Lets a tree show what is docked, and nothing else.
+fn apply_visibility(tree: &mut Tree<Pane>, hidden: &BTreeSet<Pane>, floating: &BTreeSet<Pane>) {
+    for pane in Pane::ALL {
+        if let Some(tile) = tree.tiles.find_pane(&pane) {
+            tree.tiles.set_visible(tile, !hidden.contains(&pane) && !floating.contains(&pane));
+        }
     }
-    let root = tiles.insert_container(root);
-    Tree::new(Id::unique("dock"), root, tiles)
-}
-
-/// Whether a stored tree has every pane exactly once.
-fn is_whole(tree: &Tree<Pane>) -> bool {
-    let shown: Vec<Pane> = tree
-        .tiles
-        .tiles()
-        .filter_map(|tile| match tile {
-            Tile::Pane(pane) => Some(*pane),
-            Tile::Container(_) => None,
-        })
-        .collect();
-    tree.root().is_some()
-        && shown.len() == Pane::ALL.len()
-        && Pane::ALL.iter().all(|pane| shown.contains(pane))
 }
 
 /// What was asked of a tab.
@@ -229,7 +252,7 @@ impl Behavior<Pane> for Docked<'_> {
     }
 
     fn tab_bar_height(&self, _style: &egui::Style) -> f32 {
-        7.0 * GRID
+        layout::TABS
     }
 
     fn tab_title_spacing(&self, _visuals: &Visuals) -> f32 {
@@ -286,17 +309,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_dock_has_every_pane_once() {
-        assert!(is_whole(&first_tree(1440.0)));
-        assert!(!is_whole(&Tree::empty(Id::unique("none"))));
+    fn a_layout_without_room_is_shown_otherwise_and_comes_back() {
+        let mut dock = Dock::default();
+        let shown = |dock: &mut Dock, x: f32, y: f32| {
+            let tree = dock.tree_for(vec2(x, y));
+            assert!(layout::is_sound(tree), "{x} x {y}");
+            let least = layout::least(tree);
+            assert!(least.x <= x && least.y <= y, "{least} in {x} x {y}");
+            dock.small.as_ref().map(|(room, _)| *room)
+        };
+        assert_eq!(shown(&mut dock, 1440.0, 852.0), None);
+        let layout = dock.tree.clone();
+        assert_eq!(shown(&mut dock, 800.0, 552.0), Some(Room { columns: 2, tall: true }));
+        assert_eq!(shown(&mut dock, 720.0, 300.0), Some(Room { columns: 2, tall: false }));
+        assert_eq!(shown(&mut dock, 480.0, 252.0), Some(Room { columns: 1, tall: false }));
+        assert_eq!(shown(&mut dock, 400.0, 700.0), Some(Room { columns: 1, tall: true }));
+        assert_eq!(shown(&mut dock, 1440.0, 852.0), None);
+        assert!(dock.tree == layout);
     }
 
     #[test]
-    fn a_dock_that_lost_a_pane_is_not_whole() {
-        let mut tree = first_tree(1440.0);
-        let lost = tree.tiles.find_pane(&Pane::Timeline).unwrap();
-        tree.tiles.remove(lost);
-        assert!(!is_whole(&tree));
+    fn a_pane_comes_into_view_whatever_the_room() {
+        let mut dock = Dock::default();
+        dock.tree_for(vec2(480.0, 252.0));
+        dock.set_shown(Pane::Gallery, false);
+        dock.reveal(Pane::Gallery);
+        let active = |tree: &Tree<Pane>| {
+            let tile = tree.tiles.find_pane(&Pane::Gallery).unwrap();
+            tree.active_tiles().contains(&tile)
+        };
+        assert!(active(dock.tree_for(vec2(480.0, 252.0))));
+        assert!(active(dock.tree_for(vec2(1440.0, 852.0))));
+        assert!(active(dock.tree_for(vec2(800.0, 552.0))));
     }
 
     #[test]

@@ -144,6 +144,13 @@ impl Draft {
     pub const MAX_COUNT: usize = 16;
     /// Most steps that the slider offers.
     pub const MAX_STEPS: usize = 200;
+    /// The largest guidance, temperature, entropy or shift: beyond it numbers lose their meaning, and
+    /// the network's outputs their last digit.
+    const MOST: f32 = 1e4;
+    /// Most points of a temperature that is drawn: each can be taken hold of.
+    const MOST_POINTS: usize = 256;
+    /// Most classes that take turns: more than a batch has pictures never have one.
+    const MOST_CLASSES: usize = 64;
 
     /// The class that leads, for short names.
     pub fn class(&self) -> &str {
@@ -271,6 +278,7 @@ impl Draft {
             .iter()
             .take(Self::MAX_COUNT)
             .filter_map(|label| card.class_names.get(*label).cloned())
+            .take(Self::MAX_COUNT)
             .collect();
         let alike = names.windows(2).all(|pair| pair[0] == pair[1]);
         let named = restored.class.clone().filter(|class| card.class_names.contains(class));
@@ -289,37 +297,48 @@ impl Draft {
         self.edits = Edits::of(settings);
         self.seed = settings.seed;
         self.seed_locked = true;
+        self.tidy();
     }
 
     /// Network evaluations of the run, where they can be known beforehand.
     pub fn evaluations(&self, objective: Objective) -> Option<usize> {
         let solver = if objective == Objective::Dfm { Solver::Euler } else { self.solver };
-        Some(solver.evaluations(self.steps, objective)? * guidance_evaluations(self.guidance))
+        let steps = self.steps.clamp(1, SampleSettings::MAX_STEPS);
+        Some(solver.evaluations(steps, objective)? * guidance_evaluations(self.guidance))
     }
 
-    /// Puts what cannot mean anything, typed or stored, back to something that can.
+    /// Puts what cannot mean anything, typed, stored or restored, back to something that can: nothing
+    /// on the controls is so large that showing or computing it would end the program.
     pub fn tidy(&mut self) {
-        let finite = |value: &mut f32, least: f32, otherwise: f32| {
-            *value = if value.is_finite() { value.max(least) } else { otherwise };
+        let within = |value: &mut f32, least: f32, most: f32, otherwise: f32| {
+            *value = if value.is_finite() { value.clamp(least, most) } else { otherwise };
         };
-        finite(&mut self.guidance, f32::MIN, 1.0);
+        within(&mut self.guidance, -Self::MOST, Self::MOST, 1.0);
         for value in [&mut self.from, &mut self.to, &mut self.target.0, &mut self.target.1] {
-            finite(value, 0.0, 1.0);
+            within(value, 0.0, Self::MOST, 1.0);
         }
-        finite(&mut self.eta, 0.0, 0.0);
-        if !(self.shift.is_finite() && self.shift > 0.0) {
+        within(&mut self.eta, 0.0, SampleSettings::MAX_REMASKING, 0.0);
+        if self.shift <= 0.0 {
             self.shift = 1.0;
         }
+        within(&mut self.shift, 1.0 / Self::MOST, Self::MOST, 1.0);
         for value in [&mut self.tolerances.0, &mut self.tolerances.1] {
-            finite(value, 1e-8, 1e-4);
-            *value = value.min(1.0);
+            within(value, 1e-8, 1.0, 1e-4);
+        }
+        self.points.truncate(Self::MOST_POINTS);
+        for (_, value) in self.points.iter_mut().filter(|(_, value)| *value > Self::MOST) {
+            *value = Self::MOST;
         }
         if self.points_wrong().is_err() {
             self.points = Self::default().points;
         }
+        self.count = self.count.clamp(1, Self::MAX_COUNT);
+        self.steps = self.steps.clamp(1, SampleSettings::MAX_STEPS);
+        self.classes.truncate(Self::MOST_CLASSES);
         if self.classes.is_empty() {
             self.classes = Self::default().classes;
         }
+        self.edits.tidy();
     }
 
     fn points_wrong(&self) -> Result<(), SettingsError> {
@@ -331,6 +350,9 @@ impl Draft {
 mod tests {
     use super::super::fake::card;
     use super::*;
+    use crate::flow::Spot;
+
+    const SPOT: Spot = Spot { image: 0, row: 0, column: 0, code: 0 };
 
     #[test]
     fn classes_take_turns_and_one_always_stays() {
@@ -388,5 +410,35 @@ mod tests {
         assert_eq!(draft.points, Draft::default().points);
         assert_eq!(draft.tolerances, (1e-8, 1e-4));
         assert_eq!(draft.class(), FIRST_CLASS);
+    }
+
+    #[test]
+    fn whatever_a_picture_says_fits_the_controls() {
+        let huge = SampleSettings {
+            labels: (0..100_000).collect(),
+            steps: usize::MAX,
+            grid: Grid::Shifted(f32::INFINITY),
+            temperature: Temperature::Points(vec![(f32::NAN, 1e30); 100_000]),
+            guidance: f32::MAX,
+            eta: f32::INFINITY,
+            atol: -1.0,
+            rtol: f32::NAN,
+            pins: (0..100_000).rev().map(|at| Spot { column: at, ..SPOT }).collect(),
+            bans: vec![Spot { row: usize::MAX, code: u32::MAX, ..SPOT }; 100_000],
+            banned_codes: (0..100_000).rev().collect(),
+            ..SampleSettings::default()
+        };
+        let restored = Restored { class: None, model_hash: None, settings: huge };
+        let mut draft = Draft::default();
+        draft.adopt(&restored, &card());
+        assert_eq!((draft.count, draft.steps), (16, SampleSettings::MAX_STEPS));
+        assert!(draft.classes.len() <= 16 && draft.points == Draft::default().points);
+        let objective = Objective::Purrception;
+        assert_eq!(draft.evaluations(objective), Some(2 * SampleSettings::MAX_STEPS));
+        let settings = draft.settings(&card());
+        settings.validate(&crate::flow::Domain::of(&card())).unwrap();
+        let tidied = draft.clone();
+        draft.tidy();
+        assert_eq!(draft, tidied);
     }
 }

@@ -28,18 +28,35 @@ fn place(spot: &Spot) -> (usize, usize, usize) {
 impl Edits {
     /// The edits in the settings of a run.
     pub fn of(settings: &SampleSettings) -> Self {
-        let mut edits = Self::default();
-        let (mut pins, mut bans) = (settings.pins.clone(), settings.bans.clone());
-        let mut banned_codes = settings.banned_codes.clone();
-        // In order, so that each is added at the end: a file may have very many. Of two pins of a token
-        // the later one still counts.
-        pins.sort_by_key(place);
-        bans.sort_unstable();
-        banned_codes.sort_unstable();
-        pins.iter().for_each(|pin| edits.pin(Token::of(pin), pin.code));
-        bans.iter().for_each(|ban| edits.ban(Token::of(ban), ban.code));
-        banned_codes.iter().for_each(|code| edits.ban_everywhere(*code));
+        let mut edits = Self {
+            // The last one of a token counts.
+            pins: settings.pins.iter().rev().copied().collect(),
+            bans: settings.bans.clone(),
+            banned_codes: settings.banned_codes.clone(),
+        };
+        edits.tidy();
         edits
+    }
+
+    /// Puts the lists in the order in which they are searched, each spot once, and cuts them where they
+    /// are too long to be of use.
+    pub fn tidy(&mut self) {
+        let sorted = self.pins.is_sorted_by(|a, b| place(a) < place(b));
+        if !sorted {
+            self.pins.sort_by_key(place);
+            self.pins.dedup_by_key(|pin| place(pin));
+        }
+        if !self.bans.is_sorted_by(|a, b| a < b) {
+            self.bans.sort_unstable();
+            self.bans.dedup();
+        }
+        if !self.banned_codes.is_sorted_by(|a, b| a < b) {
+            self.banned_codes.sort_unstable();
+            self.banned_codes.dedup();
+        }
+        self.pins.truncate(SampleSettings::MAX_SPOTS);
+        self.bans.truncate(SampleSettings::MAX_SPOTS);
+        self.banned_codes.truncate(SampleSettings::MAX_BANNED_CODES);
     }
 
     /// Whether nothing is pinned or banned.
@@ -256,5 +273,20 @@ mod tests {
         let mut settings = SampleSettings::default();
         edits.apply(&mut settings, shape, 8);
         assert_eq!(Edits::of(&settings), edits);
+    }
+
+    #[test]
+    fn lists_in_any_order_come_out_in_theirs() {
+        let other = Token { image: 1, ..AT };
+        let settings = SampleSettings {
+            pins: vec![spot(other, 3), spot(AT, 1), spot(AT, 2)],
+            bans: vec![spot(other, 2), spot(AT, 7), spot(other, 2)],
+            banned_codes: vec![9, 4, 9],
+            ..SampleSettings::default()
+        };
+        let edits = Edits::of(&settings);
+        assert_eq!((edits.pin_of(AT), edits.pin_of(other)), (Some(2), Some(3)));
+        assert_eq!(edits.bans(), [spot(AT, 7), spot(other, 2)]);
+        assert_eq!(edits.banned_codes(), [4, 9]);
     }
 }

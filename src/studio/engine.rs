@@ -303,10 +303,12 @@ pub trait Worker {
     /// What is wrong, for people.
     fn encode(&self, picture: &RgbImage) -> Result<Vec<u32>, String>;
 
-    /// One picture an image of the batch.
+    /// One picture an image of the batch. What cannot be decoded ends in a panic, which is reported as
+    /// any other.
     fn decode(&self, latents: &Latents) -> Pictures;
 
-    /// One picture an image of the batch, from `[batch, height, width]` codes.
+    /// One picture an image of the batch, from `[batch, height, width]` codes; else as
+    /// [`Worker::decode`].
     fn decode_codes(&self, codes: &[u32], batch: usize) -> Pictures;
 
     /// An overlay as textures of the window, where it computes on the window's GPU.
@@ -386,17 +388,31 @@ impl Engine {
         self.events.try_iter()
     }
 
+    /// Whether the thread is no longer there, which takes a panic that it could not catch.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits for the next event, for tests.
     #[cfg(test)]
     pub fn wait(&self) -> Event {
-        self.events.recv_timeout(Duration::from_secs(60)).unwrap()
+        self.events.recv_timeout(super::fake::PATIENCE).unwrap()
     }
+
+    /// How long the end of the window waits for the step in hand: one of a large model on a processor
+    /// can take longer than anyone waits for a window to close.
+    const PATIENCE: Duration = Duration::from_secs(3);
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         self.send(Command::Shutdown);
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Instant::now() + Self::PATIENCE;
+        while !thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+        if thread.is_finished() {
             // The thread catches its panics, so there is nothing to learn from its end.
             let _ = thread.join();
         }
@@ -539,8 +555,12 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
             // Nothing is running; the end of the thread is dealt with in `serve`.
             Command::Stop | Command::Shutdown => {}
             small => {
-                // Pictures for a file are worth a model that a panic took.
-                if matches!(small, Command::DecodeStep { .. }) && !self.recover() {
+                // What someone waits for is worth a model that a panic took; the rest is asked again.
+                let awaited = matches!(
+                    small,
+                    Command::DecodeStep { .. } | Command::Decode { .. } | Command::Encode { .. }
+                );
+                if awaited && !self.recover() {
                     return;
                 }
                 if let (Some(worker), Some(_)) = (&self.worker, &self.source) {
@@ -628,11 +648,11 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> Desk<'_, W, M> {
                 return report(Event::Stopped { run });
             }
             let Some(record) = trajectory.advance() else { break };
-            let predicted = watched.then(|| worker.decode(&record.prediction));
+            let predicted = watched.then(|| decoded(worker, &record.prediction));
             report(Event::Step { run, record: Arc::new(record), predicted });
         }
         let codes = trajectory.codes();
-        let pictures = worker.decode_codes(&codes, settings.labels.len());
+        let pictures = decoded_codes(worker, &codes, settings.labels.len());
         report(Event::Finished { run, codes, pictures, wall: begun.elapsed() });
     }
 }
@@ -650,13 +670,13 @@ fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
         }
         Command::Rethink { ticket, record, settings } => match worker.rethink(&record, &settings) {
             Ok(record) => {
-                let predicted = worker.decode(&record.prediction);
+                let predicted = decoded(worker, &record.prediction);
                 report(Event::Rethought { ticket, record: Arc::new(record), predicted });
             }
             Err(text) => report(Event::Failed { run: None, text }),
         },
         Command::Decode { ticket, codes, batch } => {
-            let pictures = worker.decode_codes(&codes, batch);
+            let pictures = decoded_codes(worker, &codes, batch);
             report(Event::Decoded { ticket, pictures });
         }
         Command::Overlay { ticket, shape, drawing } => {
@@ -669,6 +689,8 @@ fn answer<W: Worker>(worker: &W, command: Command, report: &dyn Fn(Event)) {
         },
         Command::Swatches(codes) => {
             let pictures = worker.swatches(&codes);
+            let (found, asked) = (pictures.len(), codes.len());
+            assert_eq!(found, asked, "the device gave back {found} of {asked} swatches");
             report(Event::Swatches(codes.into_iter().zip(pictures).collect()));
         }
         _ => {}
@@ -683,11 +705,29 @@ fn decode_step<W: Worker>(
     record: &StepRecord,
 ) -> Pictures {
     match view {
-        View::Predicted => worker.decode(&record.prediction),
-        View::Likeliest => worker.decode_codes(&record.likeliest, record.x.shape.batch),
-        View::State if position > record.step => worker.decode(&record.x_next),
-        View::State => worker.decode(&record.x),
+        View::Predicted => decoded(worker, &record.prediction),
+        View::Likeliest => decoded_codes(worker, &record.likeliest, record.x.shape.batch),
+        View::State if position > record.step => decoded(worker, &record.x_next),
+        View::State => decoded(worker, &record.x),
     }
+}
+
+/// One picture an image of the batch, and no fewer.
+fn decoded<W: Worker>(worker: &W, latents: &Latents) -> Pictures {
+    whole(worker.decode(latents), latents.shape.batch)
+}
+
+/// One picture a grid of codes, and no fewer.
+fn decoded_codes<W: Worker>(worker: &W, codes: &[u32], batch: usize) -> Pictures {
+    whole(worker.decode_codes(codes, batch), batch)
+}
+
+/// All pictures of a batch. Where the device gave back fewer, the run or the question is given up, by the
+/// panic that `serve` reports.
+fn whole(pictures: Pictures, batch: usize) -> Pictures {
+    let found = pictures.count();
+    assert_eq!(found, batch, "the device gave back {found} of {batch} pictures");
+    pictures
 }
 
 /// The first line of what a panic said.

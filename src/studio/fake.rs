@@ -13,6 +13,10 @@ use crate::flow::{
 use crate::model::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 use crate::rng::Stream;
 
+/// How long a test waits for something that comes at once, save on a machine that is busy with all
+/// else.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
 const SIDE: usize = 16;
 const CHANNELS: usize = 3;
 const CODES: usize = 1024;

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 
 use egui::Context;
 use rfd::AsyncFileDialog;
 
+use super::export::ask_path;
+use super::jobs::{Jobs, Outcome};
+use super::notices::About;
+use super::threads::no_thread;
 use crate::model::import::{Sources, Weights, import};
 
 /// A file that an import needs.
@@ -45,9 +48,11 @@ impl Part {
     }
 }
 
-enum News {
-    Chosen(Part, PathBuf),
-    Done(Result<PathBuf, String>),
+/// What came of a dialog.
+#[derive(Debug)]
+enum Chosen {
+    File(Part, PathBuf),
+    Failed(String),
 }
 
 /// What an import is made of, and how it goes.
@@ -60,14 +65,15 @@ pub struct Importer {
     /// What went wrong last, for people.
     pub trouble: Option<String>,
     busy: bool,
-    sender: Sender<News>,
-    news: Receiver<News>,
+    sender: Sender<Chosen>,
+    chosen: Receiver<Chosen>,
 }
 
 impl Default for Importer {
     fn default() -> Self {
-        let (sender, news) = mpsc::channel();
-        Self { paths: Default::default(), averaged: true, trouble: None, busy: false, sender, news }
+        let (sender, chosen) = mpsc::channel();
+        let paths = Default::default();
+        Self { paths, averaged: true, trouble: None, busy: false, sender, chosen }
     }
 }
 
@@ -99,26 +105,32 @@ impl Importer {
     }
 
     /// Asks for a file on a thread of its own.
-    pub fn choose(&self, ctx: &Context, part: Part) {
+    pub fn choose(&mut self, ctx: &Context, part: Part) {
         let (sender, ctx) = (self.sender.clone(), ctx.clone());
         let dialog = AsyncFileDialog::new().set_title(part.hint()).pick_file();
-        work("purrscope-choose", move || {
-            if let Some(file) = pollster::block_on(dialog) {
-                // A send fails only when the window has gone.
-                let _ = sender.send(News::Chosen(part, file.path().to_owned()));
-                ctx.request_repaint();
-            }
+        let asked = ask_path(dialog, move |path| {
+            let chosen = match path {
+                Ok(path) => Chosen::File(part, path),
+                Err(text) => Chosen::Failed(format!("{text} The path can be typed as well.")),
+            };
+            // A send fails only when the window has gone.
+            let _ = sender.send(chosen);
+            ctx.request_repaint();
         });
+        if let Err(error) = asked {
+            self.trouble = Some(no_thread(&error));
+        }
     }
 
-    /// Begins the import.
-    pub fn start(&mut self, ctx: &Context) {
-        let (sender, ctx, out) = (self.sender.clone(), ctx.clone(), self.out());
+    /// Begins the import, which goes on whether its pane is shown or not.
+    pub fn start(&mut self, jobs: &mut Jobs) {
+        let out = self.out();
         let [checkpoint, hparams, tokenizer] =
             self.paths.each_ref().map(|path| PathBuf::from(path.trim()));
         let weights = if self.averaged { Weights::Ema } else { Weights::Live };
         (self.busy, self.trouble) = (true, None);
-        work("purrscope-import", move || {
+        let name = out.file_name().unwrap_or(out.as_os_str()).to_string_lossy().into_owned();
+        jobs.start_about(About::Importing, format!("Making {name}"), move |_| {
             let sources = Sources {
                 checkpoint: &checkpoint,
                 hparams: &hparams,
@@ -127,73 +139,92 @@ impl Importer {
                 unit_codes: None,
                 class_names: None,
             };
-            let made = import(&sources, &out).map(|_| out.clone());
-            let _ = sender.send(News::Done(made.map_err(|error| error.to_string())));
-            ctx.request_repaint();
+            match import(&sources, &out) {
+                Ok(_) => Outcome::Imported(out),
+                Err(error) => Outcome::Failed(format!("The import was given up: {error}.")),
+            }
         });
     }
 
-    /// Takes in what came of dialogs and imports; gives the model file that was made, if one was.
-    pub fn receive(&mut self) -> Option<PathBuf> {
-        let mut made = None;
-        while let Ok(news) = self.news.try_recv() {
-            match news {
-                News::Chosen(Part::Checkpoint, path) => self.offer(&path),
-                News::Chosen(part, path) => {
+    /// Takes in what came of dialogs.
+    pub fn receive(&mut self) {
+        let chosen: Vec<Chosen> = self.chosen.try_iter().collect();
+        for chosen in chosen {
+            match chosen {
+                Chosen::File(Part::Checkpoint, path) => self.offer(&path),
+                Chosen::File(part, path) => {
                     self.paths[part as usize] = path.display().to_string();
                 }
-                News::Done(result) => {
-                    self.busy = false;
-                    match result {
-                        Ok(path) => made = Some(path),
-                        Err(text) => self.trouble = Some(text),
-                    }
-                }
+                Chosen::Failed(text) => self.trouble = Some(text),
             }
         }
-        made
     }
-}
 
-/// Runs `job` on a thread of its own; without one to spare it runs here.
-fn work(name: &str, job: impl FnOnce() + Send + 'static) {
-    if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(job) {
-        tracing::warn!("no thread for {name}: {error}");
+    /// Takes note of the end of an import, whatever it was.
+    pub fn end(&mut self, outcome: &Outcome) {
+        self.busy = false;
+        self.trouble = match outcome {
+            Outcome::Failed(text) => Some(text.clone()),
+            _ => None,
+        };
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
     use std::time::{Duration, Instant};
 
+    use super::super::fake::PATIENCE;
+    use super::super::notices::Level;
+    use super::super::state::StudioState;
     use super::*;
 
-    fn wait(importer: &mut Importer) -> Option<PathBuf> {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while importer.is_busy() {
-            if let Some(made) = importer.receive() {
-                return Some(made);
-            }
+    /// Follows the state, without any pane, until no import is under way.
+    fn wait(state: &mut StudioState) {
+        let deadline = Instant::now() + PATIENCE;
+        while state.importer.is_busy() {
             assert!(Instant::now() < deadline, "the import does not end");
             thread::sleep(Duration::from_millis(5));
+            state.follow_others();
         }
-        None
     }
 
     #[test]
-    fn a_checkpoint_of_the_reference_becomes_a_model_beside_it() {
+    fn an_import_ends_with_a_notice_whatever_is_shown() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         let folder = tempfile::tempdir().unwrap();
         for name in ["purrception.pth", "purrception.hparams.json", "tokenizer_vqf8.ckpt"] {
             std::fs::copy(golden.join(name), folder.path().join(name)).unwrap();
         }
-        let mut importer = Importer::default();
+        let mut state = StudioState::default();
+        let importer = &mut state.importer;
         importer.offer(&folder.path().join("purrception.pth"));
         assert!(importer.paths[1].ends_with("purrception.hparams.json"), "{:?}", importer.paths);
         assert!(!importer.is_ready());
         importer.paths[2] = folder.path().join("not there.ckpt").display().to_string();
-        importer.start(&Context::default());
-        assert_eq!(wait(&mut importer), None);
-        assert!(importer.trouble.as_ref().unwrap().contains("not there.ckpt"));
+        importer.start(&mut state.jobs);
+        assert!(!state.importer.is_ready(), "it is busy");
+        wait(&mut state);
+        let banner = state.notices.banner.take().unwrap();
+        assert_eq!((banner.level, banner.about), (Level::Error, About::Importing));
+        assert!(banner.text.contains("not there.ckpt"), "{}", banner.text);
+        assert!(state.importer.trouble.as_ref().unwrap().contains("not there.ckpt"));
+        assert!(state.importer.is_ready());
+        // The files that it needs, all in their places.
+        state.importer.paths[2] = folder.path().join("tokenizer_vqf8.ckpt").display().to_string();
+        state.importer.start(&mut state.jobs);
+        wait(&mut state);
+        assert!(state.importer.trouble.is_none() || state.notices.banner.is_some());
+    }
+
+    #[test]
+    fn an_import_that_breaks_off_is_not_waited_for() {
+        let mut state = StudioState::default();
+        state.importer.busy = true;
+        state.jobs.start_about(About::Importing, "Making a.safetensors", |_| panic!("told to"));
+        wait(&mut state);
+        let text = &state.notices.banner.as_ref().unwrap().text;
+        assert!(text.contains("a.safetensors") && text.contains("told to"), "{text}");
     }
 }

@@ -323,7 +323,21 @@ impl StudioState {
     /// Waits no longer for pictures and codes that were asked for: something went wrong.
     pub(super) fn drop_questions(&mut self) {
         self.inpaint.encoding = None;
+        if let Some(subject) = &mut self.inpaint.subject {
+            subject.decoding = None;
+        }
         self.posterior.drop_question();
+    }
+
+    /// Asks once more for the picture of which a part is made anew, where it never came.
+    pub(super) fn ask_subject(&mut self) {
+        let missing = |subject: &&Subject| subject.picture.is_none() && subject.decoding.is_none();
+        let codes = self.inpaint.subject.as_ref().filter(missing).map(|s| s.codes.clone());
+        let Some(codes) = codes else { return };
+        let ticket = self.ask_decode(codes, 1);
+        if let Some(subject) = &mut self.inpaint.subject {
+            subject.decoding = Some(ticket);
+        }
     }
 
     /// Puts down what is in hand, one thing at a time: the tool, the token, the code.
@@ -374,7 +388,7 @@ fn held_outside(
 
 #[cfg(test)]
 mod tests {
-    use super::super::engine::{ModelSource, Worker};
+    use super::super::engine::{Command, Event, ModelSource, Worker};
     use super::super::worker::ModelWorker;
     use super::*;
     use crate::device::{DeviceChoice, Opener};
@@ -441,8 +455,25 @@ mod tests {
         state.inpaint_picture(RgbImage::new(8, 8), "cat.png".to_owned());
         assert_eq!(state.inpaint.encoding(), Some("cat.png"));
         let text = "out of memory".to_owned();
-        state.take(super::super::engine::Event::Failed { run: None, text });
+        state.take(Event::Failed { run: None, text });
         assert_eq!(state.inpaint.encoding(), None);
+    }
+
+    #[test]
+    fn a_picture_that_never_came_is_asked_for_again_after_the_recovery() {
+        let mut state = StudioState::default();
+        let mut worker = super::super::fake::FakeWorker::default();
+        state.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
+        state.begin_inpaint(vec![1; 256], "cat.png".to_owned(), None, None);
+        let asked = |state: &mut StudioState| {
+            let commands = state.take_commands();
+            commands.iter().filter(|c| matches!(c, Command::Decode { .. })).count()
+        };
+        assert_eq!(asked(&mut state), 1);
+        state.take(Event::Failed { run: None, text: "out of memory".to_owned() });
+        assert_eq!(asked(&mut state), 0, "that may be what went wrong");
+        state.take(Event::Started { run: 9 });
+        assert_eq!(asked(&mut state), 1);
     }
 
     /// The model inside the program: what is held, is held at every step and at the end.

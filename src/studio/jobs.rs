@@ -9,6 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::export::Restored;
+use super::notices::About;
+use super::threads::{guarded, no_thread};
 
 /// Called from other threads when there is something to take in.
 #[derive(Clone)]
@@ -48,6 +50,8 @@ pub enum Outcome {
     Restored(Box<Restored>),
     /// A file was found to be a model.
     Model(PathBuf),
+    /// A model file was made of a checkpoint.
+    Imported(PathBuf),
     /// Something was done of which nobody need be told.
     Quiet,
     /// It was cancelled, and left nothing behind.
@@ -95,6 +99,8 @@ pub struct Job {
     pub id: u64,
     /// What it does, for people.
     pub title: String,
+    /// What kind of work it is.
+    pub about: About,
     begun: Instant,
     shared: Arc<Shared>,
     outcome: Receiver<Outcome>,
@@ -104,6 +110,11 @@ impl Job {
     /// How much is done, from 0 to 1.
     pub fn part(&self) -> f32 {
         f32::from_bits(self.shared.part.load(Ordering::Relaxed))
+    }
+
+    /// Whether it can be ended early: an import is one piece of work that ends whole or not at all.
+    pub fn can_cancel(&self) -> bool {
+        self.about != About::Importing
     }
 
     /// Lets it end early.
@@ -142,42 +153,57 @@ impl Jobs {
         &self.wake
     }
 
-    /// Starts a job.
+    /// Starts a job that writes something.
     pub fn start(
         &mut self,
         title: impl Into<String>,
         work: impl FnOnce(&Progress) -> Outcome + Send + 'static,
     ) {
+        self.start_about(About::Saving, title, work);
+    }
+
+    /// Starts a job of any kind. However it ends, by a panic or for want of a thread, there is one
+    /// outcome of it.
+    pub fn start_about(
+        &mut self,
+        about: About,
+        title: impl Into<String>,
+        work: impl FnOnce(&Progress) -> Outcome + Send + 'static,
+    ) {
+        let title = title.into();
         let (sender, outcome) = mpsc::channel();
         let shared = Arc::new(Shared::default());
         let progress = Progress { shared: Arc::clone(&shared), wake: self.wake.clone() };
-        let refused = sender.clone();
+        let (refused, named) = (sender.clone(), title.clone());
         let run = move || {
+            let done = guarded(|| work(&progress));
             // A send fails only when the window has gone.
-            let _ = sender.send(work(&progress));
+            let _ = sender.send(done.unwrap_or_else(|reason| {
+                Outcome::Failed(format!("{named} broke off ({reason}). Please try again."))
+            }));
             drop(sender);
             progress.wake.call();
         };
         if let Err(error) = thread::Builder::new().name("purrscope-job".to_owned()).spawn(run) {
-            let text = format!("The system has no thread left for this: {error}.");
-            let _ = refused.send(Outcome::Failed(text));
+            let _ = refused.send(Outcome::Failed(no_thread(&error)));
         }
         self.begun += 1;
-        let (id, title) = (self.begun, title.into());
-        self.jobs.push(Job { id, title, begun: Instant::now(), shared, outcome });
+        let id = self.begun;
+        self.jobs.push(Job { id, title, about, begun: Instant::now(), shared, outcome });
     }
 
-    /// What has ended since the last call, in the order in which it began.
-    pub fn ended(&mut self) -> Vec<Outcome> {
+    /// What has ended since the last call, in the order in which it began, with what it was about.
+    pub fn ended(&mut self) -> Vec<(About, Outcome)> {
         let mut outcomes = Vec::new();
         self.jobs.retain(|job| {
-            match job.outcome.try_recv() {
-                Ok(outcome) => outcomes.push(outcome),
+            let outcome = match job.outcome.try_recv() {
+                Ok(outcome) => outcome,
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => {
-                    outcomes.push(Outcome::Failed(format!("{} broke off.", job.title)));
+                    Outcome::Failed(format!("{} broke off. Please try again.", job.title))
                 }
-            }
+            };
+            outcomes.push((job.about, outcome));
             false
         });
         outcomes
@@ -212,14 +238,15 @@ impl Drop for Jobs {
 mod tests {
     use std::sync::Barrier;
 
+    use super::super::fake::PATIENCE;
     use super::*;
 
     fn wait(jobs: &mut Jobs) -> Vec<Outcome> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let ended = jobs.ended();
             if !ended.is_empty() {
-                return ended;
+                return ended.into_iter().map(|(_, outcome)| outcome).collect();
             }
             assert!(Instant::now() < deadline, "it never ended");
             thread::sleep(Duration::from_millis(1));
@@ -278,8 +305,8 @@ mod tests {
     fn a_job_that_panics_is_named() {
         let mut jobs = Jobs::default();
         jobs.start("The unlucky one", |_| panic!("told to"));
-        assert!(
-            matches!(&wait(&mut jobs)[..], [Outcome::Failed(text)] if text.contains("unlucky"))
-        );
+        let ended = wait(&mut jobs);
+        let [Outcome::Failed(text)] = &ended[..] else { panic!("{ended:?}") };
+        assert!(text.contains("unlucky") && text.contains("told to"), "{text}");
     }
 }

@@ -34,6 +34,7 @@ pub mod presets;
 #[cfg(test)]
 mod random;
 pub mod run;
+pub mod session;
 #[cfg(test)]
 mod snapshots;
 pub mod state;
@@ -41,23 +42,26 @@ pub mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod theme;
+mod threads;
 pub mod training;
 mod vault;
 pub mod widgets;
 mod worker;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use eframe::egui_wgpu::WgpuConfiguration;
+use eframe::egui_wgpu::{WgpuConfiguration, WgpuError};
 use egui::{IconData, ViewportBuilder};
 use thiserror::Error;
 
 use self::app::StudioApp;
 use self::engine::{Engine, ModelSource};
 use self::measure::Measurement;
+use self::session::Session;
 use self::worker::ModelWorker;
-use crate::device::{self, DeviceChoice, Opener};
+use crate::device::{self, DeviceChoice, Graphics, Opener};
 
 /// What the window opens with.
 #[derive(Debug, Clone, Default)]
@@ -73,9 +77,57 @@ pub struct StudioOptions {
 /// A window that cannot be opened.
 #[derive(Debug, Error)]
 pub enum StudioError {
-    /// There is no display, no graphics driver, or no thread to compute on.
-    #[error("the studio's window cannot be opened: {0} (`purrscope sample` needs no window)")]
-    Window(#[from] eframe::Error),
+    /// There is no desktop to open a window on.
+    #[error(
+        "the studio needs a desktop to open its window on, and there is none ({reason}); commands such \
+         as `purrscope sample` need no window"
+    )]
+    NoDisplay {
+        /// What is missing.
+        reason: String,
+    },
+    /// Nothing draws on this machine.
+    #[error(
+        "the studio's window cannot be drawn: {}; commands such as `purrscope sample` need no window",
+        device::NO_DRIVER
+    )]
+    NoDriver,
+    /// The graphics driver refused, or there is no thread to compute on.
+    #[error("the studio's window cannot be opened: {reason} (`purrscope sample` needs no window)")]
+    Window {
+        /// What was refused.
+        reason: String,
+    },
+}
+
+impl From<eframe::Error> for StudioError {
+    fn from(error: eframe::Error) -> Self {
+        let reason = one_line(&error.to_string());
+        match error {
+            eframe::Error::Wgpu(
+                WgpuError::RequestAdapterError(_) | WgpuError::CreateSurfaceError(_),
+            ) => Self::NoDriver,
+            eframe::Error::WinitEventLoop(_) => Self::NoDisplay { reason: missing_display(reason) },
+            _ => Self::Window { reason },
+        }
+    }
+}
+
+/// The text in one line.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What there is instead of a desktop: on Linux, what it is found by; else what the window system said.
+fn missing_display(said: String) -> String {
+    if !cfg!(target_os = "linux") {
+        return said;
+    }
+    let named = ["WAYLAND_DISPLAY", "DISPLAY"].into_iter().find_map(|name| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        Some(format!("{name} is {value:?}, which does not answer"))
+    });
+    named.unwrap_or_else(|| "neither DISPLAY nor WAYLAND_DISPLAY is set".to_owned())
 }
 
 /// Opens the studio and returns when it is closed.
@@ -83,21 +135,35 @@ pub enum StudioError {
 /// # Errors
 /// The window cannot be opened. What goes wrong later is shown in the window.
 pub fn run(options: StudioOptions) -> Result<(), StudioError> {
+    threads::keep_panics_in_the_window();
+    match open(&options, Graphics::Shared) {
+        // Old machines, and virtual ones, may have OpenGL alone, which draws but does not compute.
+        Err(StudioError::NoDriver) => open(&options, Graphics::DrawOnly),
+        opened => opened,
+    }
+}
+
+/// Opens the window, and returns when it is closed.
+fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> {
+    let (session, begun) = Session::begin(Session::file());
+    let scale = begun.kept.scale;
     let viewport = ViewportBuilder::default()
         .with_title("Purrscope")
         .with_app_id("purrscope")
-        .with_icon(icon())
-        .with_inner_size([1440.0, 900.0])
-        .with_min_inner_size([1000.0, 640.0]);
+        .with_icon(icon());
     let native = eframe::NativeOptions {
-        viewport,
+        viewport: begun.place.of(viewport, scale),
         wgpu_options: WgpuConfiguration {
-            wgpu_setup: device::wgpu_setup(),
+            wgpu_setup: device::wgpu_setup(graphics),
             ..WgpuConfiguration::default()
         },
+        // What is kept is read and checked here. eframe would read its own file unchecked, so it gets
+        // one that there cannot be.
+        persist_window: false,
+        persistence_path: Some(PathBuf::new()),
         ..eframe::NativeOptions::default()
     };
-    let StudioOptions { model, device, measure } = options;
+    let StudioOptions { model, device, measure } = options.clone();
     let source = model.map_or(ModelSource::Embedded, ModelSource::File);
     let create = move |creation: &eframe::CreationContext<'_>| {
         let (window, ctx) = (creation.wgpu_render_state.clone(), creation.egui_ctx.clone());
@@ -106,7 +172,8 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             move || ModelWorker::new(&mut opener, window.as_ref()),
             move || ctx.request_repaint(),
         )?;
-        let mut app = StudioApp::new(&creation.egui_ctx, creation.storage, engine, source);
+        begun.place.bring_back(creation);
+        let mut app = StudioApp::new(&creation.egui_ctx, (session, begun), engine, source);
         // A run that only measures is nothing to keep.
         if let Some(folder) = gallery::default_folder().filter(|_| measure.is_none()) {
             app.open_gallery(folder);
@@ -115,7 +182,20 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         app.measure = measure.map(Measurement::new);
         Ok(Box::new(app) as Box<dyn eframe::App>)
     };
-    Ok(eframe::run_native("purrscope", native, Box::new(create))?)
+    let ctx = context(scale);
+    Ok(eframe::run_native_ext("purrscope", native, Some(ctx), Box::new(create))?)
+}
+
+/// The window's library, as eframe would make it, but with nothing from a file that was not checked.
+fn context(scale: f32) -> egui::Context {
+    let ctx = egui::Context::default();
+    ctx.set_embed_viewports(false);
+    ctx.options_mut(|options| {
+        // Asked for as long as no frame was drawn, when the window gets its size.
+        options.zoom_factor = scale;
+        options.max_passes = NonZeroUsize::MIN.saturating_add(1);
+    });
+    ctx
 }
 
 /// The window's sign: a cat's head, drawn from a disc and two ears.

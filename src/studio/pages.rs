@@ -37,7 +37,7 @@ const KEYS: &[(&str, &str)] = &[
     ("Ctrl Z", "Undo a setting; Ctrl Shift Z to redo"),
     ("Ctrl S", "Keep the pictures on show in the gallery; Ctrl Shift S exports one"),
     ("Ctrl O", "Open a model, a picture or a trajectory"),
-    ("Ctrl + -", "Scale the interface"),
+    ("Ctrl + - 0", "Scale the interface, or set it back"),
     ("Drop", "A model to open it; a picture, settings or a trajectory made here to make it again"),
     ("F12", "Frame times"),
     ("Escape", "Close, dismiss, choose nothing"),
@@ -64,6 +64,16 @@ pub fn show(ctx: &Context, app: &mut StudioApp) {
     }
 }
 
+/// The width of something that is `wide` where there is room for it, in points.
+fn fitting(ctx: &Context, wide: f32) -> f32 {
+    wide.min(ctx.content_rect().width() - 14.0 * GRID)
+}
+
+/// The height that is left of the window below and above what lies over it, in points.
+fn room(ctx: &Context, rest: f32) -> f32 {
+    (ctx.content_rect().height() - rest).max(20.0 * GRID)
+}
+
 fn modal(name: &str, ctx: &Context) -> Modal {
     let frame = Frame::popup(&ctx.global_style()).inner_margin(5.0 * GRID);
     Modal::new(Id::unique(name)).frame(frame)
@@ -74,20 +84,24 @@ fn banner(ctx: &Context, app: &mut StudioApp) {
         ctx.request_repaint_after(left);
     }
     let Some(Entry { level, text, .. }) = app.state.notices.banner.clone() else { return };
+    // Below the rows above the pictures, where the window is high enough.
+    let down = (0.2 * ctx.content_rect().height()).clamp(2.0 * GRID, 20.0 * GRID);
     Area::new(Id::unique("banner"))
         .order(Order::Foreground)
-        .anchor(Align2::CENTER_TOP, vec2(0.0, bar::HEIGHT + 20.0 * GRID))
+        .fade_in(false)
+        .anchor(Align2::CENTER_TOP, vec2(0.0, bar::HEIGHT + down))
         .show(ctx, |ui| {
             let colours = palette(ui.visuals());
             let (title, colour) = match level {
                 Level::Error => ("Problem", colours.error),
+                Level::Warning => ("Please note", colours.accent),
                 Level::Note => ("Done", colours.accent),
             };
             let frame = Frame::popup(ui.style())
                 .inner_margin(Margin::symmetric(16, 12))
                 .stroke(Stroke::new(1.0, colour));
             frame.show(ui, |ui| {
-                ui.set_max_width(130.0 * GRID);
+                ui.set_max_width(fitting(ctx, 130.0 * GRID));
                 ui.horizontal(|ui| {
                     ui.label(RichText::new(title).color(colour));
                     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -100,7 +114,8 @@ fn banner(ctx: &Context, app: &mut StudioApp) {
                         }
                     });
                 });
-                ui.label(text);
+                let most = room(ctx, bar::HEIGHT + down + 22.0 * GRID);
+                ScrollArea::vertical().max_height(most).show(ui, |ui| ui.label(text));
             });
         });
 }
@@ -122,22 +137,10 @@ fn hint(ctx: &Context, app: &mut StudioApp) {
                 .inner_margin(Margin::symmetric(20, 16))
                 .stroke(Stroke::new(1.0, accent));
             frame.show(ui, |ui| {
-                ui.set_width(60.0 * GRID);
+                ui.set_width(fitting(ctx, 60.0 * GRID));
                 ui.label(RichText::new("First steps").color(accent));
-                for (number, text) in [
-                    ("1", "Generate makes pictures of the class on the left, step by step."),
-                    ("2", "Drag through the timeline below to see how noise became a picture."),
-                    ("3", "Click a picture: the belief about that token opens on the right."),
-                    (
-                        "4",
-                        "Move a slider: the step on show answers at once; Live runs it all again.",
-                    ),
-                ] {
-                    ui.horizontal_top(|ui| {
-                        ui.label(theme::number(ui, number));
-                        ui.add(egui::Label::new(text).wrap());
-                    });
-                }
+                let most = room(ctx, bar::HEIGHT + 30.0 * GRID);
+                ScrollArea::vertical().max_height(most).show(ui, first_steps);
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     if ui.button("Got it").clicked() {
                         app.greeted = true;
@@ -147,17 +150,33 @@ fn hint(ctx: &Context, app: &mut StudioApp) {
         });
 }
 
+fn first_steps(ui: &mut Ui) {
+    for (number, text) in [
+        ("1", "Generate makes pictures of the class on the left, step by step."),
+        ("2", "Drag through the timeline below to see how noise became a picture."),
+        ("3", "Click a picture: the belief about that token opens on the right."),
+        ("4", "Move a slider: the step on show answers at once; Live runs it all again."),
+    ] {
+        ui.horizontal_top(|ui| {
+            ui.label(theme::number(ui, number));
+            ui.add(egui::Label::new(text).wrap());
+        });
+    }
+}
+
 fn keys(ctx: &Context, app: &mut StudioApp) {
     let modal = modal("keys", ctx).show(ctx, |ui| {
-        ui.set_width(110.0 * GRID);
+        ui.set_width(fitting(ctx, 110.0 * GRID));
         ui.heading("Keys");
         ui.add_space(2.0 * GRID);
-        Grid::new("keys").num_columns(2).spacing([6.0 * GRID, GRID]).show(ui, |ui| {
-            for (keys, what) in KEYS {
-                ui.label(theme::number(ui, *keys));
-                ui.label(*what);
-                ui.end_row();
-            }
+        ScrollArea::vertical().max_height(room(ctx, 44.0 * GRID)).show(ui, |ui| {
+            Grid::new("keys").num_columns(2).spacing([6.0 * GRID, GRID]).show(ui, |ui| {
+                for (keys, what) in KEYS {
+                    ui.label(theme::number(ui, *keys));
+                    ui.label(*what);
+                    ui.end_row();
+                }
+            });
         });
         ui.add_space(2.0 * GRID);
         close(ui, app);
@@ -177,14 +196,15 @@ fn close(ui: &mut Ui, app: &mut StudioApp) {
 
 fn about(ctx: &Context, app: &mut StudioApp) {
     let modal = modal("about", ctx).show(ctx, |ui| {
-        ui.set_width(130.0 * GRID);
+        ui.set_width(fitting(ctx, 130.0 * GRID));
         ui.heading(concat!("Purrscope ", env!("CARGO_PKG_VERSION")));
         ui.label(theme::weak(
             ui,
             "Watch noise become a picture, with the model's belief laid open.",
         ));
         ui.add_space(2.0 * GRID);
-        ScrollArea::vertical().max_height(90.0 * GRID).show(ui, |ui| {
+        let most = room(ctx, 50.0 * GRID).min(90.0 * GRID);
+        ScrollArea::vertical().max_height(most).show(ui, |ui| {
             section(ui, "Method");
             ui.label(
                 "Purrception: variational flow matching for vector-quantised images, \

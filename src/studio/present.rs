@@ -159,12 +159,12 @@ mod tests {
     use super::super::engine::{Command, Drawing, Engine, Event, ModelSource};
     use super::super::worker::ModelWorker;
     use super::*;
-    use crate::device::{self, DeviceChoice, Opener};
+    use crate::device::{self, DeviceChoice, Graphics, Opener};
     use crate::flow::{SampleSettings, seeded_noise};
     use crate::model::Model;
 
     fn window() -> RenderState {
-        create_render_state(device::wgpu_setup(), RendererOptions::PREDICTABLE)
+        create_render_state(device::wgpu_setup(Graphics::Shared), RendererOptions::PREDICTABLE)
     }
 
     /// A compute thread on the window's own GPU.

@@ -173,11 +173,21 @@ impl Presets {
         known.find(|preset| preset.sampling == now).map(|preset| preset.name)
     }
 
-    /// Puts right what a stored list may have wrong.
-    pub fn tidy(&mut self) {
+    /// Puts right what a stored list may have wrong; says whether anything was.
+    pub fn tidy(&mut self) -> bool {
+        let before = self.saved.clone();
+        for Preset { name, sampling } in &mut self.saved {
+            *name = name.trim().chars().filter(|c| !c.is_control()).take(Self::LONGEST).collect();
+            let mut draft = Draft::default();
+            sampling.apply(&mut draft);
+            draft.tidy();
+            *sampling = Sampling::of(&draft);
+        }
+        self.saved.retain(|preset| !preset.name.is_empty());
         self.saved.sort_by(|a, b| a.name.cmp(&b.name));
         self.saved.dedup_by(|a, b| a.name == b.name);
         self.saved.truncate(Self::MOST);
+        self.saved != before
     }
 }
 

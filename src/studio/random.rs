@@ -181,7 +181,7 @@ fn a_thousand_random_acts_break_nothing_and_lose_nothing() {
     let before = pictures(&folder).len();
     window.state_mut().state.generate();
     wait_until(&mut window, |app| app.state.run.as_ref().is_some_and(|run| run.kept));
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + crate::studio::fake::PATIENCE;
     while pictures(&folder).len() < before + 4 {
         assert!(std::time::Instant::now() < deadline, "the last run is not in the gallery");
         std::thread::sleep(Duration::from_millis(10));

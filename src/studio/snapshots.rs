@@ -5,16 +5,17 @@
 //! A pixel may differ by egui_kittest's measure up to [`THRESHOLD`], and [`FAILED`] pixels by more.
 //! After a change that is meant: `UPDATE_SNAPSHOTS=1 cargo test --release --lib snapshots`, and look.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use egui::vec2;
 use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
 
 use super::app::StudioApp;
 use super::engine::{Engine, ModelSource};
-use super::fake::FakeWorker;
+use super::fake::{FakeWorker, PATIENCE};
 use super::panes::Pane;
 use super::panes::canvas::Overlay;
+use super::session::Session;
 use super::state::Token;
 use super::tests::{Window, finished, wait_until};
 
@@ -36,7 +37,8 @@ fn drawn_window(folder: &std::path::Path) -> Window {
                 let wake = move || ctx.request_repaint();
                 let engine = Engine::spawn(|| Ok(FakeWorker::default()), wake).unwrap();
                 let ctx = &creation.egui_ctx;
-                let mut app = StudioApp::new(ctx, None, engine, ModelSource::Embedded);
+                let mut app =
+                    StudioApp::new(ctx, Session::begin(None), engine, ModelSource::Embedded);
                 app.open_gallery(folder);
                 app.greeted = true;
                 app
@@ -47,11 +49,15 @@ fn drawn_window(folder: &std::path::Path) -> Window {
     window
 }
 
-/// Shows frames until nothing moves any more.
+/// Shows frames until all that they ask for has come, and then until nothing moves any more.
 fn settle(window: &mut Window) {
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(10));
+    let deadline = Instant::now() + PATIENCE;
+    let mut calm = 0;
+    while calm < 12 {
+        assert!(Instant::now() < deadline, "it does not come to rest");
+        std::thread::sleep(Duration::from_millis(2));
         window.run_steps(3);
+        calm = if window.state().state.is_quiet() { calm + 1 } else { 0 };
     }
 }
 

@@ -4,7 +4,7 @@
 //! here waits, decodes or knows the compute thread, so all of it can be tested without a window.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::history::{History, Setup};
 use super::importer::Importer;
 use super::inpaint::Inpaint;
 use super::jobs::{Jobs, Outcome};
-use super::notices::Notices;
+use super::notices::{About, Notices};
 use super::panes::Pane;
 use super::panes::canvas::CanvasState;
 use super::panes::posterior::PosteriorState;
@@ -107,6 +107,15 @@ impl Default for Playback {
 impl Playback {
     /// The speeds on offer, in positions a second.
     pub const RATES: [f32; 5] = [2.0, 4.0, 8.0, 16.0, 30.0];
+
+    /// Puts a speed back that is not on offer; says whether it was.
+    pub fn tidy(&mut self) -> bool {
+        let usable = Self::RATES.contains(&self.rate);
+        if !usable {
+            self.rate = Self::default().rate;
+        }
+        !usable
+    }
 }
 
 /// The belief about a step under settings that its run was not made with.
@@ -296,22 +305,63 @@ impl StudioState {
         self.outbox.push(Command::LoadModel(source));
     }
 
+    /// Whether a file is one that [`StudioState::open_file`] opens, by its name.
+    fn can_open(path: &Path) -> bool {
+        Kind::of(path).is_some() || is_checkpoint(path)
+    }
+
+    /// Opens the first of files that were dropped together that can be opened.
+    pub fn open_dropped(&mut self, files: Vec<PathBuf>) {
+        self.notices.settled(About::Dropping);
+        let first = files.iter().position(|path| Self::can_open(path)).unwrap_or(0);
+        let Some(path) = files.get(first) else { return };
+        if !Self::can_open(path) {
+            return self.refuse(path, files.len() - 1);
+        }
+        self.open_file(path.clone());
+        self.tell_left_out(path, files.len() - 1);
+    }
+
+    /// Says that `others` were dropped with a file, and left.
+    pub fn tell_left_out(&mut self, opened: &Path, others: usize) {
+        if others > 0 {
+            let text = format!(
+                "{} is opened. {} dropped with it {} not: drop them one at a time.",
+                name_of(opened),
+                count(others, "file"),
+                if others == 1 { "was" } else { "were" },
+            );
+            self.notices.warn(About::Dropping, text);
+        }
+    }
+
+    /// Says what can be opened, since a file, and `others` with it, cannot.
+    fn refuse(&mut self, path: &Path, others: usize) {
+        let name = name_of(path);
+        let (who, were) = match others {
+            0 => (name, "was"),
+            others => (format!("{name} and {}", count(others, "other file")), "were"),
+        };
+        let text = match path.is_dir() {
+            true => format!("{who} {were} not opened: drop a file rather than a folder."),
+            false => format!(
+                "{who} {were} not opened: a model or a trajectory is a .safetensors file, a picture \
+                 made here a .png, and its settings a .toml.",
+            ),
+        };
+        self.notices.error_about(About::Opening, text);
+    }
+
     /// Opens a file that was chosen or dropped: a model, or anything that settings can be read from.
     pub fn open_file(&mut self, path: PathBuf) {
-        let ends = |end: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(end));
-        if ends("pth") {
+        if is_checkpoint(&path) {
             self.importer.offer(&path);
             self.wanted_pane = Some(Pane::Model);
-            return;
+            return self.notices.settled(About::Opening);
         }
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let Some(kind) = Kind::of(&path) else {
-            return self.notices.error(format!(
-                "{name} was not opened: a model or a trajectory is a .safetensors file, a picture \
-                 made here a .png, and its settings a .toml.",
-            ));
-        };
-        self.jobs.start(format!("Reading {name}"), move |_| {
+        let Some(kind) = Kind::of(&path) else { return self.refuse(&path, 0) };
+        let title = format!("Reading {}", name_of(&path));
+        self.jobs.start_about(About::Opening, title, move |_| {
             // What is wrong with a model is said where it is loaded.
             if kind == Kind::Tensors && !is_trajectory(&path) {
                 return Outcome::Model(path);
@@ -323,17 +373,40 @@ impl StudioState {
         });
     }
 
+    /// Takes in what came of a job.
+    pub(super) fn take_outcome(&mut self, about: About, outcome: Outcome) {
+        if about == About::Importing {
+            self.importer.end(&outcome);
+        }
+        match outcome {
+            Outcome::Done(text) => self.notices.tell(text),
+            Outcome::Restored(restored) => self.restore(&restored),
+            Outcome::Model(path) => self.load_model(ModelSource::File(path)),
+            Outcome::Imported(path) => {
+                self.notices.tell(format!("{} was made of the checkpoint.", path.display()));
+                self.open_file(path);
+            }
+            Outcome::Quiet | Outcome::Cancelled => {}
+            Outcome::Failed(text) => self.notices.error_about(about, text),
+        }
+    }
+
     /// Makes a picture again from the settings that were read from it.
     pub(super) fn restore(&mut self, restored: &Restored) {
         let Some(model) = self.model.clone() else {
-            return self.notices.error("The picture waits for a model: open one first.");
+            let text = "The picture waits for a model: open one first.";
+            return self.notices.error_about(About::Opening, text);
         };
+        if let Err(text) = fits(&restored.settings) {
+            return self.notices.error_about(About::Opening, text);
+        }
         self.draft.adopt(restored, &model.card);
         self.branch = restored
             .settings
             .branch
             .as_ref()
             .map(|branch| BranchPoint { branch: (**branch).clone(), start: None });
+        self.notices.settled(About::Opening);
         let other_model = restored.model_hash.as_ref().is_some_and(|hash| *hash != model.hash);
         if other_model {
             self.notices.tell("The settings are restored, but another model made the picture.");
@@ -440,6 +513,9 @@ impl StudioState {
     /// Puts the settings of a run on the controls, and makes nothing yet.
     pub fn adopt(&mut self, settings: &SampleSettings) {
         let Some(model) = self.model.clone() else { return };
+        if let Err(text) = fits(settings) {
+            return self.notices.error_about(About::Opening, text);
+        }
         let restored = Restored { class: None, model_hash: None, settings: settings.clone() };
         self.draft.adopt(&restored, &model.card);
         let known = self.branch.take();
@@ -648,6 +724,7 @@ impl StudioState {
             // What was asked in between went unanswered where there was no model to ask.
             Event::Started { .. } if std::mem::take(&mut self.broke_off) => {
                 self.forget_questions();
+                self.ask_subject();
             }
             _ => {}
         }
@@ -663,13 +740,17 @@ impl StudioState {
                 self.end_active(run);
             }
             Event::Failed { run, text } => {
+                let about = match self.loading.is_some() && run.is_none() {
+                    true => About::Opening,
+                    false => About::Computing,
+                };
                 match run {
                     Some(run) => {
                         self.end_active(run);
                     }
                     None => self.loading = None,
                 }
-                self.notices.error(text);
+                self.notices.error_about(about, text);
             }
             Event::Rendered { key, pictures } => self.take_rendered(key, pictures),
             Event::Rethought { ticket, record, predicted } => {
@@ -687,6 +768,15 @@ impl StudioState {
             }
             Event::Swatches(list) => self.swatches.known.extend(list),
         }
+    }
+
+    /// Says that nothing more will be computed: the compute thread has ended, against all care.
+    pub(super) fn lose_engine(&mut self) {
+        let run = self.active.as_ref().map(|active| active.id);
+        let text = "The computation has ended for good. Pictures can still be exported: do so, then \
+                    start the program again.";
+        self.take(Event::Failed { run, text: text.to_owned() });
+        (self.loading, self.model) = (None, None);
     }
 
     /// Waits no longer for what was asked of the compute thread; what is still wanted is asked again.
@@ -711,6 +801,7 @@ impl StudioState {
         self.codebook = Codebook::default();
         self.decoded.clear();
         self.encoded.clear();
+        self.notices.settled(About::Opening);
         self.notices.note(format!("{} is ready on {}", model.card.name, model.device));
         let known = |class: &String| model.card.class_names.contains(class);
         if !self.draft.classes.iter().any(known) {
@@ -768,6 +859,7 @@ impl StudioState {
         if !self.end_active(id) {
             return;
         }
+        self.notices.settled(About::Computing);
         let Some(run) = self.run.as_mut().filter(|shown| shown.id == id) else { return };
         run.finish(codes, pictures, wall);
         let text = format!(
@@ -939,6 +1031,60 @@ impl StudioState {
         let next: Vec<u32> = codes.filter(|code| !asked.contains(code)).take(AT_ONCE).collect();
         self.want_swatches(next.into_iter());
     }
+}
+
+#[cfg(test)]
+impl StudioState {
+    /// Whether nothing that was asked for is still on its way.
+    pub(super) fn is_quiet(&self) -> bool {
+        let Swatches { known, asked, .. } = &self.swatches;
+        let computed = self.active.is_none() && self.loading.is_none() && self.outbox.is_empty();
+        let asked_model = self.asked_view.is_none()
+            && self.what_if.as_ref().is_none_or(|asked| asked.answer.is_some())
+            && asked.iter().all(|code| known.contains_key(code))
+            && !self.posterior.is_waiting();
+        let read = self.jobs.all().is_empty() && !self.gallery.is_reading();
+        computed && asked_model && read && self.playground.is_settled()
+    }
+}
+
+/// Whether a file is a checkpoint of the reference, by its name.
+fn is_checkpoint(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pth"))
+}
+
+/// The name of a file, without its folder.
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Whether settings that were read are of a size that the window can show and a run can have. Those of
+/// the runs that they go on from are looked at first: the times of a run are counted with them.
+fn fits(settings: &SampleSettings) -> Result<(), String> {
+    const DEEPEST: usize = 64;
+    const MOST_PICTURES: usize = 1 << 20;
+    let mut of = Some(settings);
+    let mut depth = 0;
+    while let Some(run) = of {
+        if !(1..=SampleSettings::MAX_STEPS).contains(&run.steps) {
+            let (steps, most) = (run.steps, SampleSettings::MAX_STEPS);
+            return Err(format!(
+                "The settings were not restored: {steps} steps, where 1 to {most} can be."
+            ));
+        }
+        if run.labels.len() > MOST_PICTURES {
+            let pictures = run.labels.len();
+            return Err(format!("The settings were not restored: {pictures} pictures at once."));
+        }
+        if depth > DEEPEST {
+            return Err(format!(
+                "The settings were not restored: a run that goes on from more than {DEEPEST} others."
+            ));
+        }
+        of = run.branch.as_ref().map(|branch| &branch.parent);
+        depth += 1;
+    }
+    Ok(())
 }
 
 /// A number and what it counts.

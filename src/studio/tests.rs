@@ -12,6 +12,7 @@ use super::engine::{Engine, ModelSource};
 use super::fake::FakeWorker;
 use super::notices::{Entry, Level};
 use super::panes::canvas::Overlay;
+use super::session::Session;
 
 pub(crate) type Window = Harness<'static, StudioApp>;
 
@@ -21,6 +22,11 @@ pub(crate) fn window_with(worker: FakeWorker) -> Window {
 
 /// As [`window_with`], with a folder for its gallery.
 pub(crate) fn window_keeping(worker: FakeWorker, gallery: Option<PathBuf>) -> Window {
+    window_from(worker, gallery, None)
+}
+
+/// As [`window_keeping`], with a file that it is kept in between sessions.
+fn window_from(worker: FakeWorker, gallery: Option<PathBuf>, session: Option<PathBuf>) -> Window {
     Harness::builder()
         .with_size(vec2(1440.0, 900.0))
         .with_step_dt(1.0 / 30.0)
@@ -30,7 +36,8 @@ pub(crate) fn window_keeping(worker: FakeWorker, gallery: Option<PathBuf>) -> Wi
             let wake = move || ctx.request_repaint();
             let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
             let ctx = &creation.egui_ctx;
-            let mut app = StudioApp::new(ctx, None, engine, ModelSource::Embedded);
+            let session = Session::begin(session);
+            let mut app = StudioApp::new(ctx, session, engine, ModelSource::Embedded);
             if let Some(folder) = gallery {
                 app.open_gallery(folder);
             }
@@ -40,7 +47,7 @@ pub(crate) fn window_keeping(worker: FakeWorker, gallery: Option<PathBuf>) -> Wi
 
 /// Shows frames until `done` holds.
 pub(crate) fn wait_until(window: &mut Window, done: impl Fn(&StudioApp) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + crate::studio::fake::PATIENCE;
     while !done(window.state()) {
         assert!(Instant::now() < deadline, "it never came");
         std::thread::sleep(Duration::from_millis(2));
@@ -209,6 +216,199 @@ fn the_theme_can_be_changed() {
     assert_eq!(window.ctx.theme(), egui::Theme::Dark);
 }
 
+/// Gives the window the size that it has on a desktop of so many pixels, whatever its scale is.
+fn show_on(window: &mut Window, pixels: egui::Vec2, scale: f32) {
+    window.state_mut().state.scale = scale;
+    for _ in 0..8 {
+        let zoom = window.ctx.zoom_factor();
+        window.set_size(pixels / zoom);
+        window.run_steps(2);
+    }
+}
+
+/// Where what is named so is, in points.
+fn place(window: &Window, label: &str) -> egui::Rect {
+    window.get_by_label(label).rect()
+}
+
+#[test]
+fn at_every_scale_and_size_the_picture_is_seen_and_nothing_is_covered() {
+    let mut window = window();
+    window.state_mut().greeted = true;
+    for (x, y) in
+        [(1440.0, 900.0), (1920.0, 1080.0), (1000.0, 640.0), (800.0, 600.0), (640.0, 420.0)]
+    {
+        for scale in [0.75, 1.0, 1.5, 2.0, 2.5, 3.0] {
+            show_on(&mut window, vec2(x, y), scale);
+            let what = format!("{x} x {y} at {scale}: {}", window.ctx.zoom_factor());
+            assert!(window.ctx.zoom_factor() <= scale + 1e-3, "{what}");
+            let all = window.ctx.content_rect();
+            let tight = window.query_by_label("Menu").is_some();
+            let menus: &[&str] = if tight { &["Menu"] } else { &["File", "Edit", "View", "Help"] };
+            let buttons = menus.iter().chain(&["Live", "Generate", "Stop"]);
+            let rects: Vec<_> = buttons.map(|name| (*name, place(&window, name))).collect();
+            for (at, (name, rect)) in rects.iter().enumerate() {
+                assert!(all.contains_rect(*rect), "{name} at {rect} is cut off, {what}");
+                for (other, next) in &rects[at + 1..] {
+                    assert!(!rect.shrink(0.5).intersects(*next), "{name} is on {other}, {what}");
+                }
+            }
+            let picture = place(&window, "Picture 1");
+            let side = picture.size().min_elem() * window.ctx.zoom_factor();
+            assert!(
+                side >= 72.0 && all.contains_rect(picture),
+                "a picture of {side} pixels, {what}"
+            );
+        }
+    }
+    show_on(&mut window, vec2(1440.0, 900.0), 1.0);
+    assert_eq!(window.ctx.zoom_factor(), 1.0);
+}
+
+#[test]
+fn every_pane_can_be_reached_in_the_least_window() {
+    let mut window = window();
+    window.state_mut().greeted = true;
+    show_on(&mut window, vec2(640.0, 420.0), 3.0);
+    for pane in super::panes::Pane::ALL {
+        window.state_mut().state.wanted_pane = Some(pane);
+        window.run_steps(3);
+    }
+    click(&mut window, "Menu");
+    click(&mut window, "Help");
+    assert!(window.query_by_label("Keys").is_some());
+}
+
+#[test]
+fn the_scale_has_keys_and_bounds() {
+    let mut window = window();
+    let press = |window: &mut Window, key, times| {
+        for _ in 0..times {
+            window.key_press_modifiers(egui::Modifiers::COMMAND, key);
+            window.run_steps(2);
+        }
+    };
+    press(&mut window, Key::Plus, 3);
+    assert!((window.state().state.scale - 1.3).abs() < 1e-4);
+    press(&mut window, Key::Equals, 40);
+    assert_eq!(window.state().state.scale, 3.0);
+    press(&mut window, Key::Num0, 1);
+    assert_eq!(window.state().state.scale, 1.0);
+    press(&mut window, Key::Minus, 40);
+    assert_eq!(window.state().state.scale, 0.5);
+    show_on(&mut window, vec2(1440.0, 900.0), 0.5);
+    assert_eq!(window.ctx.zoom_factor(), 0.5);
+}
+
+/// A file on its way onto the window.
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.0).map_err(|error| error.to_string())
+    }
+}
+
+fn drop_files(window: &mut Window, paths: &[PathBuf]) {
+    let files = paths.iter().map(|path| Dropped(path.clone()));
+    let files = files.map(|file| std::sync::Arc::new(file) as egui::DroppedFileHandle);
+    window.input_mut().dropped_files = files.collect();
+    window.step();
+    window.input_mut().dropped_files.clear();
+    wait_until(window, |app| app.state.jobs.all().is_empty());
+}
+
+/// Pictures with the settings of `seeds` inside, and the beginning of one.
+fn pictures(folder: &std::path::Path, seeds: &[u64]) -> (Vec<PathBuf>, PathBuf) {
+    let paths = seeds.iter().map(|seed| {
+        let path = folder.join(format!("cat-{seed}.png"));
+        let json = format!(r#"{{"labels":[4],"seed":{seed},"steps":3}}"#);
+        let picture = image::RgbImage::new(4, 4);
+        std::fs::write(&path, crate::io::png::encode(&picture, &json).unwrap()).unwrap();
+        path
+    });
+    let paths: Vec<PathBuf> = paths.collect();
+    let half = folder.join("half.png");
+    std::fs::write(&half, &std::fs::read(&paths[0]).unwrap()[..50]).unwrap();
+    (paths, half)
+}
+
+#[test]
+fn of_many_files_one_is_opened_and_the_rest_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut paths, half) = pictures(folder.path(), &[11, 22, 33]);
+    let mut window = window();
+    let banner = |window: &Window| window.state().state.notices.banner.clone();
+    // What cannot be opened does not stand in the way of what can.
+    paths.insert(0, "notes.txt".into());
+    drop_files(&mut window, &paths);
+    assert_eq!(window.state().state.draft.seed, 11);
+    let told = banner(&window).unwrap();
+    assert_eq!(told.level, Level::Warning);
+    assert!(told.text.contains("cat-11.png") && told.text.contains("3 files"), "{}", told.text);
+    // One that cannot be read is told until one can.
+    drop_files(&mut window, &[half]);
+    let told = banner(&window).unwrap();
+    assert!(told.level == Level::Error && told.text.contains("half.png"), "{}", told.text);
+    drop_files(&mut window, &paths[2..3]);
+    assert_eq!((window.state().state.draft.seed, banner(&window)), (22, None));
+    // Of none that can be opened, all are named by the first.
+    drop_files(&mut window, &["a.txt".into(), "b.txt".into(), folder.path().to_owned()]);
+    let told = banner(&window).unwrap();
+    assert!(told.text.contains("a.txt and 2 other files were not opened"), "{}", told.text);
+    drop_files(&mut window, &[folder.path().to_owned()]);
+    assert!(banner(&window).unwrap().text.contains("rather than a folder"));
+}
+
+#[test]
+fn hundreds_of_files_are_one_notice() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, _) = pictures(folder.path(), &(0..100).collect::<Vec<_>>());
+    let mut window = window();
+    let before = window.state().state.notices.log.len();
+    drop_files(&mut window, &paths);
+    let state = &window.state().state;
+    assert!(state.notices.banner.as_ref().unwrap().text.contains("99 files"));
+    assert!(state.notices.log.len() <= before + 4, "{:?}", state.notices.log);
+}
+
+#[test]
+fn what_could_not_be_kept_is_said_once_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.ron");
+    std::fs::write(&file, r#"{"purrscope-studio-2":"(scale:NaN,draft:(steps:5))"}"#).unwrap();
+    let mut window = window_from(FakeWorker::default(), None, Some(file));
+    wait_until(&mut window, finished);
+    let banner = window.state().state.notices.banner.clone().unwrap();
+    assert!(banner.level == Level::Warning && banner.text.contains("the scale"), "{banner:?}");
+    assert!(window.query_by_label("Please note").is_some());
+    assert_eq!((window.state().state.draft.steps, window.ctx.zoom_factor()), (5, 1.0));
+}
+
+#[test]
+fn a_run_that_breaks_off_is_told_until_another_ends() {
+    let worker = FakeWorker { panics_at: Some((7, 1)), ..FakeWorker::default() };
+    let mut window = window_with(worker);
+    wait_until(&mut window, finished);
+    window.state_mut().state.draft.seed = 7;
+    click(&mut window, "Generate");
+    wait_until(&mut window, |app| app.state.active.is_none());
+    let banner = window.state().state.notices.banner.clone().unwrap();
+    assert!(
+        banner.text.contains("told to panic") && banner.text.contains("Generate"),
+        "{banner:?}"
+    );
+    window.state_mut().state.draft.seed = 8;
+    click(&mut window, "Generate");
+    wait_until(&mut window, finished);
+    assert!(window.state().state.notices.banner.is_none());
+}
+
 /// Pictures of the window for a look, not a test: `cargo test --release --lib screenshots -- --ignored`
 /// writes them to the folder named by `PURRSCOPE_SHOTS`.
 #[test]
@@ -220,6 +420,9 @@ fn screenshots() {
         ("light", vec2(1440.0, 900.0), true),
         ("small", vec2(1280.0, 720.0), false),
         ("least", vec2(1000.0, 640.0), true),
+        ("800x600", vec2(800.0, 600.0), false),
+        ("640x420", vec2(640.0, 420.0), false),
+        ("480x300", vec2(480.0, 300.0), false),
     ] {
         let worker = FakeWorker::default();
         let mut window =
@@ -228,7 +431,12 @@ fn screenshots() {
                     let ctx = creation.egui_ctx.clone();
                     let wake = move || ctx.request_repaint();
                     let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
-                    StudioApp::new(&creation.egui_ctx, None, engine, ModelSource::Embedded)
+                    StudioApp::new(
+                        &creation.egui_ctx,
+                        Session::begin(None),
+                        engine,
+                        ModelSource::Embedded,
+                    )
                 },
             );
         let shoot = |window: &mut Window, what: &str| {

@@ -53,6 +53,11 @@ impl ModelWorker {
     fn model(&self) -> Result<&Model, String> {
         self.model.as_ref().ok_or_else(|| "No model is loaded: open one first.".to_owned())
     }
+
+    /// The model, for what is asked only of one: without it whoever waits learns so from the panic.
+    fn loaded(&self) -> &Model {
+        self.model().unwrap_or_else(|text| panic!("{text}"))
+    }
 }
 
 /// Pixels as textures of the window.
@@ -141,21 +146,25 @@ impl Worker for ModelWorker {
         };
         let latents = model.tokenizer.encode(from_pictures(&[picture], model.device()));
         let codes = model.tokenizer.quantise(latents);
-        Ok(codes.into_data_as::<i64>().iter::<i64>().map(|code| code as u32).collect())
+        let codes: Vec<u32> =
+            codes.into_data_as::<i64>().iter::<i64>().map(|code| code as u32).collect();
+        let tokens = model.card.backbone.input_size.pow(2);
+        match codes.len() == tokens {
+            true => Ok(codes),
+            false => Err(format!(
+                "The picture could not be read back from the device ({} of {tokens} codes came): try \
+                 again, or start with --device cpu.",
+                codes.len()
+            )),
+        }
     }
 
     fn decode(&self, latents: &Latents) -> Pictures {
-        match &self.model {
-            Some(model) => self.pictures(model.decoded(latents)),
-            None => Vec::new().into(),
-        }
+        self.pictures(self.loaded().decoded(latents))
     }
 
     fn decode_codes(&self, codes: &[u32], batch: usize) -> Pictures {
-        match &self.model {
-            Some(model) => self.pictures(model.decoded_codes(codes, batch)),
-            None => Vec::new().into(),
-        }
+        self.pictures(self.loaded().decoded_codes(codes, batch))
     }
 
     fn overlay(&self, shape: LatentShape, drawing: &Drawing) -> Option<Pictures> {
@@ -169,7 +178,7 @@ impl Worker for ModelWorker {
     }
 
     fn swatches(&self, codes: &[u32]) -> Vec<RgbImage> {
-        self.model().map(|model| model.code_swatches(codes)).unwrap_or_default()
+        self.loaded().code_swatches(codes)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,10 @@ use purrscope::io::png;
 use serde_json::Value;
 
 use crate::common::succeed;
+
+/// How long anything is waited for: what takes a moment takes minutes on a machine that is busy with
+/// all else.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A program that ends with the test.
 struct Running(Child);
@@ -25,60 +29,83 @@ impl Drop for Running {
     }
 }
 
-/// A virtual screen of 1440 x 900 with the studio on it, and a home of its own.
-struct Desktop {
-    home: PathBuf,
+/// A virtual screen of 1440 x 900.
+struct Screen {
     display: String,
-    /// How long the studio is given after every act.
-    patience: Duration,
-    studio: Running,
-    _screen: Running,
+    _server: Running,
 }
 
-impl Desktop {
-    fn open(home: &Path) -> Self {
-        let mut screen = Command::new("Xvfb")
+impl Screen {
+    fn open() -> Self {
+        let mut server = Command::new("Xvfb")
             .args(["-displayfd", "1", "-screen", "0", "1440x900x24"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("Xvfb is needed: ./x test installs it");
         let mut number = String::new();
-        let mut said = screen.stdout.take().unwrap();
+        let mut said = server.stdout.take().unwrap();
         let mut byte = [0];
         while said.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
             number.push(byte[0] as char);
         }
-        let display = format!(":{}", number.trim());
-        let studio = Command::new(env!("CARGO_BIN_EXE_purrscope"))
-            .args(["--device", "cpu"])
-            .current_dir(home)
-            .env("HOME", home)
-            .env("XDG_RUNTIME_DIR", home)
-            .env_remove("XDG_DATA_HOME")
-            .env_remove("XDG_CONFIG_HOME")
-            .env_remove("WAYLAND_DISPLAY")
-            .env("PURRSCOPE_GALLERY", home.join("gallery"))
-            .env("DISPLAY", &display)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self {
-            home: home.to_owned(),
-            display,
-            patience: Duration::from_millis(300),
-            studio: Running(studio),
-            _screen: Running(screen),
-        }
+        Self { display: format!(":{}", number.trim()), _server: Running(server) }
+    }
+
+    /// The studio on this screen, with a home of its own; it says what it has to say to a pipe.
+    fn studio(&self, home: &Path) -> Command {
+        let mut command = studio(home);
+        command.env("DISPLAY", &self.display);
+        command
+    }
+}
+
+/// The studio with a home of its own and no screen.
+fn studio(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_purrscope"));
+    command
+        .args(["--device", "cpu"])
+        .current_dir(home)
+        .env("HOME", home)
+        .env("XDG_RUNTIME_DIR", home)
+        .env_remove("XDG_DATA_HOME")
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("DISPLAY")
+        .env("PURRSCOPE_GALLERY", home.join("gallery"));
+    command
+}
+
+/// The studio on a screen of its own.
+struct Desktop {
+    home: PathBuf,
+    /// How long the studio is given after every act.
+    patience: Duration,
+    studio: Running,
+    screen: Screen,
+}
+
+impl Desktop {
+    fn open(home: &Path) -> Self {
+        let screen = Screen::open();
+        let studio = screen.studio(home).stderr(Stdio::null()).spawn().unwrap();
+        let patience = Duration::from_millis(150);
+        Self { home: home.to_owned(), patience, studio: Running(studio), screen }
+    }
+
+    /// What xdotool says to some words.
+    fn ask(&self, words: &[&str]) -> String {
+        let said = Command::new("xdotool")
+            .env("DISPLAY", &self.screen.display)
+            .args(words)
+            .output()
+            .expect("xdotool is needed: ./x test installs it");
+        assert!(said.status.success(), "{words:?}");
+        String::from_utf8(said.stdout).unwrap()
     }
 
     fn act(&self, words: &[&str]) {
-        let status = Command::new("xdotool")
-            .env("DISPLAY", &self.display)
-            .args(words)
-            .status()
-            .expect("xdotool is needed: ./x test installs it");
-        assert!(status.success(), "{words:?}");
+        self.ask(words);
         sleep(self.patience);
     }
 
@@ -89,6 +116,11 @@ impl Desktop {
 
     fn key(&self, key: &str) {
         self.act(&["key", key]);
+    }
+
+    /// Gives the window the keys: without a window manager nobody else does.
+    fn focus(&self) {
+        self.act(&["search", "--sync", "--onlyvisible", "--name", "Purrscope", "windowfocus"]);
     }
 
     /// Every picture in a folder of the home, oldest first.
@@ -102,7 +134,7 @@ impl Desktop {
 
     /// Waits until a folder has so many pictures.
     fn wait_for(&mut self, folder: &str, count: usize) -> Vec<PathBuf> {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let pictures = self.pictures(folder);
             if pictures.len() >= count {
@@ -111,7 +143,19 @@ impl Desktop {
             let ended = self.studio.0.try_wait().unwrap();
             assert!(ended.is_none(), "the studio ended: {ended:?}");
             assert!(Instant::now() < deadline, "{folder} has {} pictures", pictures.len());
-            sleep(Duration::from_millis(100));
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until the studio has ended.
+    fn wait_end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(ended) = self.studio.0.try_wait().unwrap() {
+                return ended;
+            }
+            assert!(Instant::now() < deadline, "the studio does not end");
+            sleep(Duration::from_millis(20));
         }
     }
 }
@@ -132,8 +176,7 @@ fn a_session_from_the_first_picture_to_the_restored_export() {
     let mut desktop = Desktop::open(folder.path());
     // The first run begins by itself; its pictures are kept.
     desktop.wait_for("gallery", 4);
-    // Without a window manager nobody else gives the window the keys.
-    desktop.act(&["search", "--sync", "--onlyvisible", "--name", "Purrscope", "windowfocus"]);
+    desktop.focus();
     desktop.key("g");
     let pictures = desktop.wait_for("gallery", 8);
     let before = settings(&pictures[7]);
@@ -157,8 +200,8 @@ fn a_session_from_the_first_picture_to_the_restored_export() {
         if let Some(pins) = pinned["pins"].as_array() {
             break pins.len();
         }
-        desktop.patience *= 3;
-        assert!(desktop.patience < Duration::from_secs(10), "no pin reached the run");
+        desktop.patience *= 2;
+        assert!(desktop.patience < PATIENCE / 10, "no pin reached the run");
     };
     assert_eq!(pins, 1);
 
@@ -172,4 +215,96 @@ fn a_session_from_the_first_picture_to_the_restored_export() {
     let again = desktop.wait_for("again", 1).remove(0);
     assert_eq!(pixels(&again), pixels(&exported), "the restored picture is another");
     assert_eq!(settings(&again)["pins"], settings(&exported)["pins"]);
+}
+
+/// Where the studio keeps what it begins with the next time.
+fn session_file(home: &Path) -> PathBuf {
+    home.join(".local/share/purrscope/app.ron")
+}
+
+/// A session of a window far off the screen, of absurd numbers and of a short run.
+const LOST: &str = r#"{
+    "window": "(normal_geometry:(outer_position_pixels:Some((x:-32000.0,y:-32000.0)),scale_factor:NaN,inner_size_points:(x:1e9,y:NaN)),fullscreen:false,maximized:false)",
+    "purrscope-studio-2": "(draft:(count:4,steps:3,guidance:NaN),scale:NaN,playback:(rate:1e30),canvas:(opacity:inf))",
+}"#;
+
+/// What was kept of a window that was last off the screen comes back on it; what is asked in the midst
+/// of a run ends it, and what is then kept can be read again.
+#[test]
+fn a_lost_window_comes_back_and_closes_in_the_midst_of_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = session_file(folder.path());
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, LOST).unwrap();
+    let mut desktop = Desktop::open(folder.path());
+    desktop.wait_for("gallery", 4);
+    let window = ["search", "--sync", "--onlyvisible", "--name", "Purrscope", "getwindowgeometry"];
+    let said = desktop.ask(&[&window[..], &["--shell"]].concat());
+    let number = |name: &str| -> i32 {
+        let line = said.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim_start_matches('=').parse().unwrap()
+    };
+    assert!((0..720).contains(&number("X")) && (0..450).contains(&number("Y")), "{said}");
+    assert!(number("WIDTH") >= 640 && number("HEIGHT") >= 420, "{said}");
+    desktop.focus();
+    // A run is under way, or has just ended, when it is closed.
+    desktop.key("g");
+    desktop.key("ctrl+q");
+    assert_eq!(desktop.wait_end().code(), Some(0));
+    let kept = fs::read_to_string(&file).unwrap();
+    assert!(
+        kept.contains("steps:3") && !kept.contains("NaN") && !kept.contains("-32000"),
+        "{kept}"
+    );
+}
+
+/// Runs the studio, which cannot open its window, to its end.
+fn refused(command: &mut Command) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    let (errors, rest): (Vec<_>, Vec<_>) =
+        said.lines().partition(|line| line.starts_with("error: "));
+    assert_eq!(errors.len(), 1, "{said}");
+    // A library below may warn of what it did not find; nothing of ours does, and nothing panics.
+    assert!(!said.contains("panicked") && rest.iter().all(|line| line.contains("EGL")), "{said}");
+    errors[0].to_owned()
+}
+
+#[test]
+fn without_a_desktop_one_line_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = refused(&mut studio(folder.path()));
+    assert!(said.contains("DISPLAY") && said.contains("purrscope sample"), "{said}");
+    let said = refused(studio(folder.path()).env("DISPLAY", ":9999"));
+    assert!(said.contains("\":9999\", which does not answer"), "{said}");
+}
+
+#[test]
+fn without_a_graphics_driver_one_line_says_what_to_install() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let without = |command: &mut Command| {
+        // Of Vulkan, and of OpenGL.
+        for name in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_DIRS"] {
+            command.env(name, &nowhere);
+        }
+    };
+    let screen = Screen::open();
+    let mut window = screen.studio(folder.path());
+    without(&mut window);
+    let said = refused(&mut window);
+    assert!(said.contains("Vulkan driver") && said.contains("mesa-vulkan-drivers"), "{said}");
+    let mut sample = Command::new(env!("CARGO_BIN_EXE_purrscope"));
+    sample.current_dir(folder.path()).env("XDG_RUNTIME_DIR", folder.path());
+    sample.args(["sample", "--class", "cat-05", "--out", "out", "--device", "gpu"]);
+    without(&mut sample);
+    let said = refused(&mut sample);
+    assert!(said.contains("mesa-vulkan-drivers") && said.contains("--device cpu"), "{said}");
+    let mut devices = Command::new(env!("CARGO_BIN_EXE_purrscope"));
+    devices.current_dir(folder.path()).env("XDG_RUNTIME_DIR", folder.path()).arg("devices");
+    without(&mut devices);
+    let listed = devices.output().unwrap();
+    let said = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.status.success() && said.contains("mesa-vulkan-drivers"), "{said}");
 }

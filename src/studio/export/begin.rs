@@ -342,16 +342,8 @@ impl StudioState {
         self.exports.feeds.append(&mut feeds);
         let Exports { feeds, old, .. } = &mut self.exports;
         old.retain(|run| feeds.iter().any(|feed| feed.run() == run.id));
-        for outcome in self.jobs.ended() {
-            match outcome {
-                Outcome::Done(text) => self.notices.tell(text),
-                Outcome::Restored(restored) => self.restore(&restored),
-                Outcome::Model(path) => {
-                    self.load_model(super::super::engine::ModelSource::File(path))
-                }
-                Outcome::Quiet | Outcome::Cancelled => {}
-                Outcome::Failed(text) => self.notices.error(text),
-            }
+        for (about, outcome) in self.jobs.ended() {
+            self.take_outcome(about, outcome);
         }
     }
 

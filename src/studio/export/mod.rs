@@ -24,6 +24,7 @@ pub use self::menu::export_menu;
 pub use self::restored::{Kind, Restored, is_trajectory};
 use super::run::{Run, class_name, class_of};
 use super::state::StudioState;
+use super::threads::{guarded, no_thread};
 use crate::data::read_picture;
 use crate::flow::{Branch, RunRecord, SampleSettings};
 #[cfg(test)]
@@ -278,15 +279,17 @@ impl Dialogs {
     fn work(&self, ctx: &egui::Context, job: impl FnOnce() -> Option<Reply> + Send + 'static) {
         let (sender, ctx) = (self.sender.clone(), ctx.clone());
         let work = move || {
-            if let Some(reply) = job() {
+            let done = guarded(job).unwrap_or_else(|reason| {
+                Some(Reply::Failed(format!("The file was left: it broke off ({reason}).")))
+            });
+            if let Some(reply) = done {
                 // A send fails only when the window has gone.
                 let _ = sender.send(reply);
                 ctx.request_repaint();
             }
         };
         if let Err(error) = thread::Builder::new().name("purrscope-files".to_owned()).spawn(work) {
-            let text = format!("The system has no thread left for this: {error}.");
-            let _ = self.sender.send(Reply::Failed(text));
+            let _ = self.sender.send(Reply::Failed(no_thread(&error)));
         }
     }
 }
@@ -298,10 +301,11 @@ pub(super) fn ask_path(
     then: impl FnOnce(Result<PathBuf, String>) + Send + 'static,
 ) -> io::Result<()> {
     let opened = Instant::now();
-    let wait = move || match pollster::block_on(dialog) {
-        Some(file) => then(Ok(file.path().to_owned())),
-        None if opened.elapsed() > SEEN_AFTER => {}
-        None => then(Err(format!("{NO_DIALOG}."))),
+    let wait = move || match guarded(|| pollster::block_on(dialog)) {
+        Ok(Some(file)) => then(Ok(file.path().to_owned())),
+        Ok(None) if opened.elapsed() > SEEN_AFTER => {}
+        Ok(None) => then(Err(format!("{NO_DIALOG}."))),
+        Err(reason) => then(Err(format!("The file dialog broke off ({reason})."))),
     };
     thread::Builder::new().name("purrscope-files".to_owned()).spawn(wait).map(drop)
 }

@@ -14,6 +14,7 @@ use image::{RgbImage, imageops};
 use super::folder::Folder;
 use super::item::Item;
 use crate::studio::jobs::Wake;
+use crate::studio::threads::guarded;
 
 /// Largest side of a thumbnail, in pixels.
 pub const THUMBNAIL: u32 = 256;
@@ -109,7 +110,16 @@ impl Clerk {
         };
         let (place, tell) = (folder.clone(), report.clone());
         let named = |name: &str| thread::Builder::new().name(name.to_owned());
-        named("purrscope-gallery-scan").spawn(move || look_through(&place, &tell))?;
+        named("purrscope-gallery-scan").spawn(move || {
+            if let Err(reason) = guarded(|| look_through(&place, &tell)) {
+                tell(News::Scanned(Vec::new()));
+                tell(News::Failed(format!(
+                    "Looking through {} broke off ({reason}), so that not all of its pictures are \
+                     listed: start the program again to see them.",
+                    place.path().display()
+                )));
+            }
+        })?;
         let closing = Arc::new(AtomicBool::new(false));
         let (place, hurry) = (folder.clone(), Arc::clone(&closing));
         let thread = named("purrscope-gallery").spawn(move || {
@@ -119,7 +129,7 @@ impl Clerk {
                 }
                 let pointless = matches!(task, Task::Read { .. }) && hurry.load(Ordering::Relaxed);
                 if !pointless {
-                    work(&place, task, &report);
+                    attempt(&place, task, &report);
                 }
             }
         })?;
@@ -179,46 +189,58 @@ fn failed(path: &Path, what: &str, error: &io::Error) -> News {
     News::Failed(format!("{} {what}: {error}.", path.display()))
 }
 
-fn work(folder: &Folder, task: Task, report: &impl Fn(News) -> bool) {
+/// Does a task; where that panics, whoever waits for it is told.
+fn attempt(folder: &Folder, task: Task, report: &impl Fn(News) -> bool) {
+    if let Err(reason) = guarded(|| work(folder, &task, report)) {
+        let reason = format!("it broke off ({reason})");
+        report(match task {
+            Task::Keep(fresh) => News::NotKept(fresh, reason),
+            Task::Read { name, small } => News::Read { name, small, image: Err(reason) },
+            _ => News::Failed(format!("The gallery's folder was not changed as asked: {reason}.")),
+        });
+    }
+}
+
+fn work(folder: &Folder, task: &Task, report: &impl Fn(News) -> bool) {
     match task {
         Task::Keep(fresh) => {
-            let Fresh { at, rest, image, json } = &*fresh;
+            let Fresh { at, rest, image, json } = &**fresh;
             match folder.write(*at, rest, image, json) {
                 Ok(item) => report(News::Kept(Box::new(item))),
-                Err(error) => report(News::NotKept(fresh, error.to_string())),
+                Err(error) => report(News::NotKept(fresh.clone(), error.to_string())),
             };
         }
         Task::Read { name, small } => {
-            let image = folder.picture(&name).map(|image| match small {
+            let image = folder.picture(name).map(|image| match small {
                 true => thumbnail(image),
                 false => image,
             });
-            report(News::Read { name, small, image });
+            report(News::Read { name: name.clone(), small: *small, image });
         }
         Task::Delete(names) => {
             for name in names {
-                let item = folder.read(&name);
-                match (folder.delete(&name), item) {
+                let item = folder.read(name);
+                match (folder.delete(name), item) {
                     (Ok(()), _) => {}
                     (Err(error), Ok(item)) => {
                         report(News::NotDeleted(Box::new(item), error.to_string()));
                     }
                     (Err(error), Err(_)) => {
-                        report(failed(&folder.file(&name), "was not deleted", &error));
+                        report(failed(&folder.file(name), "was not deleted", &error));
                     }
                 }
             }
         }
         Task::Undelete(names) => {
             for name in names {
-                match folder.undelete(&name) {
+                match folder.undelete(name) {
                     Ok(item) => report(News::Undeleted(Box::new(item))),
-                    Err(error) => report(failed(&folder.file(&name), "did not come back", &error)),
+                    Err(error) => report(failed(&folder.file(name), "did not come back", &error)),
                 };
             }
         }
         Task::Favourites(names) => {
-            if let Err(error) = folder.write_favourites(names) {
+            if let Err(error) = folder.write_favourites(names.clone()) {
                 report(failed(folder.path(), "does not take the favourites", &error));
             }
         }

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use image::RgbImage;
+
 use super::clerk::{Fresh, Task};
 use crate::studio::engine::View;
 use crate::studio::export::{self, Eater};
@@ -16,6 +18,7 @@ impl StudioState {
     /// Once a frame: takes in what other threads have done for the window.
     pub fn follow_others(&mut self) {
         self.follow_jobs();
+        self.importer.receive();
         self.gallery.follow(&mut self.notices);
     }
 
@@ -65,14 +68,13 @@ impl StudioState {
             Some((format!("{image:03}-{}", export::run_name(run, Some(image))), json))
         });
         let Some(labels) = labels.collect::<Option<Labels>>() else { return };
-        let pictures = end.pictures.clone();
+        let (pictures, id, last) = (end.pictures.clone(), run.id, run.frames.len());
+        let at = SystemTime::now();
         match pictures.host() {
-            Some(_) => {
-                let at = SystemTime::now();
-                fresh(at, &pictures, labels).for_each(|fresh| self.gallery.put(fresh));
+            Some(images) => {
+                paired(at, images.to_vec(), labels).for_each(|fresh| self.gallery.put(fresh));
             }
             None => {
-                let (id, last) = (run.id, run.frames.len());
                 let eater = self.feed_step(id, last);
                 self.keep_fed(eater, labels);
             }
@@ -87,7 +89,12 @@ impl StudioState {
         self.jobs.start("Pictures for the gallery", move |progress| {
             match eater.pictures(progress) {
                 Ok(pictures) => {
-                    for fresh in fresh(at, &pictures, labels) {
+                    let Some(fresh) = fresh(at, &pictures, labels) else {
+                        let text = "Pictures did not reach the gallery: the GPU does not give them \
+                                    back. Generate them again.";
+                        return Outcome::Failed(text.to_owned());
+                    };
+                    for fresh in fresh {
                         // A send fails only when the window has gone.
                         let _ = desk.send(Task::Keep(Box::new(fresh)));
                     }
@@ -102,12 +109,21 @@ impl StudioState {
     }
 }
 
+/// Pictures as they go to the disk; nothing where they, or some of them, cannot be read back.
 fn fresh(
     at: SystemTime,
     pictures: &Pictures,
     labels: Labels,
+) -> Option<impl Iterator<Item = Fresh> + use<>> {
+    let images = pictures.host().filter(|images| images.len() == labels.len())?;
+    Some(paired(at, images.to_vec(), labels))
+}
+
+fn paired(
+    at: SystemTime,
+    images: Vec<RgbImage>,
+    labels: Labels,
 ) -> impl Iterator<Item = Fresh> + use<> {
-    let images = pictures.host().unwrap_or_default().to_vec();
     let all = images.into_iter().zip(labels);
     all.map(move |(image, (rest, json))| Fresh { at, rest, image, json })
 }

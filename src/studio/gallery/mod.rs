@@ -22,9 +22,10 @@ use self::folder::Folder;
 pub use self::folder::read_picture;
 pub use self::item::{Item, Made};
 use super::jobs::Wake;
-use super::notices::Notices;
+use super::notices::{About, Notices};
 use super::panes::gallery::GalleryPane;
 use super::state::count;
+use super::threads::no_thread;
 
 /// The folder of the gallery: the one that the environment names, or one in the program's data folder.
 pub fn default_folder() -> Option<PathBuf> {
@@ -74,7 +75,10 @@ impl Gallery {
             Ok(clerk) => {
                 *self = Self { clerk: Some(clerk), scanning: true, ..Self::default() };
             }
-            Err(error) => notices.error(format!("The gallery cannot be opened: {error}.")),
+            Err(error) => notices.error_about(
+                About::Gallery,
+                format!("The gallery cannot be opened. {}", no_thread(&error)),
+            ),
         }
     }
 
@@ -113,6 +117,12 @@ impl Gallery {
         self.scanning
     }
 
+    /// Whether something is being read from the folder.
+    #[cfg(test)]
+    pub(super) fn is_reading(&self) -> bool {
+        self.scanning || !self.asked.is_empty() || !self.thumbnails.is_empty()
+    }
+
     /// How many pictures wait for a disk that takes them, and why it does not.
     pub fn unsaved(&self) -> Option<(usize, &str)> {
         let reason = self.trouble.as_deref()?;
@@ -143,12 +153,14 @@ impl Gallery {
                     fresh.push(*item);
                     if self.unsaved.is_empty() {
                         self.trouble = None;
+                        notices.settled(About::Gallery);
                     }
                 }
                 News::NotKept(fresh, reason) => self.take_unsaved(fresh, reason, notices),
                 News::Read { name, small, image } => self.take_picture(name, small, image, notices),
                 News::NotDeleted(item, reason) => {
-                    notices.error(format!("{} was not deleted: {reason}.", item.name));
+                    let text = format!("{} was not deleted: {reason}.", item.name);
+                    notices.error_about(About::Gallery, text);
                     for batch in &mut self.deleted {
                         batch.retain(|name| *name != item.name);
                     }
@@ -159,7 +171,7 @@ impl Gallery {
                     self.gone.remove(&item.name);
                     fresh.push(*item);
                 }
-                News::Failed(text) => notices.error(text),
+                News::Failed(text) => notices.error_about(About::Gallery, text),
             }
         }
         self.deleted.retain(|batch| !batch.is_empty());
@@ -192,14 +204,17 @@ impl Gallery {
         }
         if lost > 0 {
             let lost = count(lost, "picture");
-            notices
-                .error(format!("The gallery's disk takes nothing, and {lost} had to be let go."));
+            let text = format!(
+                "The gallery's disk takes nothing, and {lost} had to be let go: make room there."
+            );
+            notices.error_about(About::Gallery, text);
         } else if self.trouble.is_none() {
             let place = self.folder().unwrap_or(Path::new("")).display().to_string();
-            notices.error(format!(
+            let text = format!(
                 "Pictures could not be written to {place}: {reason}. They stay in memory: make \
                  room there, then press Retry in the gallery.",
-            ));
+            );
+            notices.error_about(About::Gallery, text);
         }
         self.trouble = Some(reason);
     }

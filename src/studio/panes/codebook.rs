@@ -122,7 +122,7 @@ fn head(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo) {
             }
             Ok(_) => {}
             Err(error) => {
-                state.notices.error(format!("The codes were not sorted: {error}."));
+                state.notices.error(format!("The codes were not sorted. {error}"));
                 state.codebook.order = Order::Number;
             }
         }
@@ -454,7 +454,7 @@ mod tests {
     #[test]
     fn only_what_is_in_sight_is_decoded() {
         let mut window = open();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + crate::studio::fake::PATIENCE;
         while !has_swatch(&mut window, 40) {
             assert!(std::time::Instant::now() < deadline, "no swatch came");
             std::thread::sleep(std::time::Duration::from_millis(2));
@@ -539,7 +539,7 @@ mod tests {
         window.state_mut().state.codebook.order = Order::Similarity;
         window.step();
         let ctx = window.ctx.clone();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + crate::studio::fake::PATIENCE;
         while window.state_mut().state.codebook.follow_alike(&ctx, &model).unwrap() < 1.0 {
             assert!(std::time::Instant::now() < deadline, "it was never sorted");
             std::thread::sleep(std::time::Duration::from_millis(5));

@@ -35,6 +35,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
                 ui.label(theme::number(ui, clock(entry)));
                 let colour = match entry.level {
                     Level::Note => ui.visuals().text_color(),
+                    Level::Warning => palette(ui.visuals()).accent,
                     Level::Error => palette(ui.visuals()).error,
                 };
                 ui.add(Label::new(RichText::new(&entry.text).color(colour)).wrap());
@@ -52,6 +53,7 @@ fn clock(entry: &Entry) -> String {
 fn line(entry: &Entry) -> String {
     let mark = match entry.level {
         Level::Note => "",
+        Level::Warning => "note: ",
         Level::Error => "problem: ",
     };
     format!("{} {mark}{}", clock(entry), entry.text)

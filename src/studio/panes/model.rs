@@ -4,6 +4,7 @@ use egui::{Align, Button, Grid, Label, Layout, RichText, TextEdit, Ui};
 
 use crate::studio::engine::{ModelInfo, ModelSource};
 use crate::studio::importer::Part;
+use crate::studio::notices::About;
 use crate::studio::state::StudioState;
 use crate::studio::theme::{self, GRID, palette};
 
@@ -145,10 +146,6 @@ fn recent(ui: &mut Ui, state: &mut StudioState) {
 
 /// A checkpoint of the reference made into a model file.
 fn import(ui: &mut Ui, state: &mut StudioState) {
-    if let Some(made) = state.importer.receive() {
-        state.notices.tell(format!("{} was made of the checkpoint.", made.display()));
-        state.open_file(made);
-    }
     ui.label(theme::section(ui, "Import a checkpoint of the reference"));
     let importer = &mut state.importer;
     for part in Part::ALL {
@@ -178,7 +175,8 @@ fn import(ui: &mut Ui, state: &mut StudioState) {
             .on_disabled_hover_text("Name the three files first.")
             .clicked()
         {
-            importer.start(ui.ctx());
+            state.notices.settled(About::Importing);
+            importer.start(&mut state.jobs);
         }
         if importer.is_busy() {
             ui.spinner();

@@ -34,7 +34,7 @@ pub fn stage(pane: Pane, state: StudioState, size: Vec2, seen: Option<Theme>) ->
 
 /// Shows frames until `done` holds.
 pub fn wait_until(stage: &mut Stage, done: impl Fn(&StudioState) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + crate::studio::fake::PATIENCE;
     while !done(stage.state()) {
         assert!(Instant::now() < deadline, "it never came");
         std::thread::sleep(Duration::from_millis(2));

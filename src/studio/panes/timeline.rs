@@ -18,9 +18,14 @@ const TEMPERATURE_HINT: &str =
 const CHANGES_HINT: &str =
     "Part of the tokens whose most likely code is another than at the step before.";
 
+/// A timeline narrower than this shows what its curves are when one points at them, in points.
+const NAMED: f32 = 148.0 * GRID;
+
 /// Shows the pane.
 pub fn show(ui: &mut Ui, state: &mut StudioState) {
     ui.spacing_mut().item_spacing.y = GRID;
+    // A row that finds no room is cut off, and takes nothing along.
+    let width = ui.available_width();
     ui.horizontal(|ui| {
         transport(ui, state);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| readout(ui, state));
@@ -33,8 +38,8 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
         );
         return;
     }
-    ui.horizontal(|ui| legend(ui, state));
-    track(ui, state);
+    ui.horizontal(|ui| legend(ui, state, width > NAMED));
+    track(ui, state, width);
 }
 
 fn transport(ui: &mut Ui, state: &mut StudioState) {
@@ -153,7 +158,8 @@ fn readout(ui: &mut Ui, state: &StudioState) {
     }
 }
 
-fn legend(ui: &mut Ui, state: &mut StudioState) {
+/// The curves with their values at the step on show, and with their names where they are `named`.
+fn legend(ui: &mut Ui, state: &mut StudioState, named: bool) {
     let Some((run, frame)) =
         state.run.as_ref().and_then(|run| run.frame(state.position).map(|frame| (run, frame)))
     else {
@@ -164,13 +170,15 @@ fn legend(ui: &mut Ui, state: &mut StudioState) {
     let doubt = frame.mean_entropy;
     if !frame.entropy.is_empty() {
         let value = format!("{doubt:.2} nats");
-        entry(ui, Dash::Solid, colours.accent, "mean entropy", &value, ENTROPY_HINT);
+        let name = if named { "mean entropy" } else { "" };
+        entry(ui, Dash::Solid, colours.accent, name, &value, ENTROPY_HINT);
     }
     let rate = format!("{:5.1} %", change_rate(run, state.position) * 100.0);
-    entry(ui, Dash::Dashed, colours.second, "codes changed", &rate, CHANGES_HINT);
+    let name = if named { "codes changed" } else { "" };
+    entry(ui, Dash::Dashed, colours.second, name, &rate, CHANGES_HINT);
     if run.model.card.objective.has_posterior() {
         let value = format!("{:.2}", frame.temperature);
-        let name = "temperature";
+        let name = if named { "temperature" } else { "" };
         let shown = &mut state.playback.temperature;
         let check = ui.checkbox(shown, "").on_hover_text("Draw the temperature as well.");
         check.accessible_name("Draw the temperature");
@@ -189,14 +197,16 @@ fn entry(ui: &mut Ui, dash: Dash, colour: Color32, name: &str, value: &str, hint
     let (rect, _) = ui.allocate_exact_size(vec2(5.0 * GRID, 4.0 * GRID), Sense::hover());
     let points = vec![rect.left_center(), rect.right_center()];
     dash.paint(ui.painter(), points, Stroke::new(2.0, colour));
-    ui.label(theme::weak(ui, name)).on_hover_text(hint);
+    if !name.is_empty() {
+        ui.label(theme::weak(ui, name)).on_hover_text(hint);
+    }
     ui.label(theme::number(ui, value)).on_hover_text(hint);
     ui.add_space(3.0 * GRID);
 }
 
 /// Curves over time, and under them a dot a step; dragging anywhere scrubs.
-fn track(ui: &mut Ui, state: &mut StudioState) {
-    let size = ui.available_size().max(Vec2::splat(10.0 * GRID));
+fn track(ui: &mut Ui, state: &mut StudioState, width: f32) {
+    let size = vec2(width, ui.available_height()).max(Vec2::splat(10.0 * GRID));
     let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
     let mut response = response.on_hover_and_drag_cursor(egui::CursorIcon::ResizeHorizontal);
     let inner = rect.shrink2(vec2(2.0 * GRID, 0.0));

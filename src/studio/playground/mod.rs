@@ -13,6 +13,7 @@ pub use self::plane::{Plane, Point, Prior};
 use self::runner::{Answer, Runner};
 pub use self::runner::{Belief, Exact, Field, FieldQuestion, Flow, Moment, Question};
 use super::draft::Draft;
+use super::threads::no_thread;
 use crate::flow::codebooks::Layout;
 use crate::flow::{SampleSettings, Solver};
 
@@ -158,6 +159,15 @@ impl Playground {
         self.asked_flow.is_some() && self.trouble.is_none()
     }
 
+    /// Whether all that was asked for is there.
+    #[cfg(test)]
+    pub(super) fn is_settled(&self) -> bool {
+        let field = self.field.as_ref().map(|field| &field.question);
+        self.asked_flow.is_none()
+            && self.asked_exact.is_none()
+            && (self.asked_field.is_none() || self.asked_field.as_ref() == field)
+    }
+
     /// The exact flow beside the one on show, once it is there.
     pub fn exact(&self) -> Option<Arc<Exact>> {
         let wanted = self.shown.as_ref()?.question.exact();
@@ -177,10 +187,7 @@ impl Playground {
             let ctx = ctx.clone();
             match Runner::spawn(move || ctx.request_repaint()) {
                 Ok(runner) => self.runner = Some(runner),
-                Err(error) => {
-                    self.trouble =
-                        Some(format!("The system has no thread left for this: {error}."));
-                }
+                Err(error) => self.trouble = Some(no_thread(&error)),
             }
         }
         let question = self.question(draft);
@@ -238,7 +245,8 @@ impl Playground {
                 }
                 Answer::Field(field) => self.field = Some(field),
                 Answer::Refused(text) => {
-                    self.trouble = Some(format!("The flow cannot begin: {text}."));
+                    self.trouble = Some(format!("The flow cannot be computed: {text}."));
+                    self.exact_so_far = None;
                 }
             }
         }
@@ -308,7 +316,7 @@ mod tests {
 
     fn settle(playground: &mut Playground, draft: &Draft) {
         let ctx = Context::default();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + crate::studio::fake::PATIENCE;
         loop {
             playground.follow(&ctx, draft);
             if !playground.is_busy() && playground.asked_exact.is_none() {

@@ -17,6 +17,7 @@ use crate::flow::{
     LatentShape, Latents, Oracle, Predictor, SampleSettings, Sampler, Solver, StepRecord,
     Temperature,
 };
+use crate::studio::threads::guarded;
 
 /// A flow to be computed: one particle a label.
 #[derive(Debug, Clone, PartialEq)]
@@ -288,7 +289,7 @@ impl<W: Fn()> Worker<W> {
             }
             let exact = self.desk.slots().exact.take();
             if let Some(question) = exact {
-                self.exact(&question);
+                self.attempt(|| self.exact(&question));
                 continue;
             }
             let slots = self.desk.slots();
@@ -308,20 +309,28 @@ impl<W: Fn()> Worker<W> {
         (self.wake)();
     }
 
+    /// Computes something; where that panics, the window is told instead of an answer.
+    fn attempt(&self, work: impl FnOnce()) {
+        if let Err(reason) = guarded(work) {
+            self.send(Answer::Refused(format!("it broke off ({reason})")));
+        }
+    }
+
     fn answer_field(&self) {
         let question = self.desk.slots().field.take();
-        if let Some(question) = question
-            && let Some(field) = field(question)
-        {
-            self.send(Answer::Field(Arc::new(field)));
-        }
+        let Some(question) = question else { return };
+        self.attempt(|| {
+            if let Some(field) = field(question) {
+                self.send(Answer::Field(Arc::new(field)));
+            }
+        });
     }
 
     /// Computes the flow that is asked for, if one is.
     fn answer_flow(&self) -> bool {
         let question = self.desk.slots().flow.take();
         let Some(question) = question else { return false };
-        self.flow(question);
+        self.attempt(|| self.flow(question));
         true
     }
 
@@ -437,7 +446,7 @@ mod tests {
     }
 
     fn wait(runner: &Runner) -> Answer {
-        runner.answers.recv_timeout(Duration::from_secs(20)).unwrap()
+        runner.answers.recv_timeout(crate::studio::fake::PATIENCE).unwrap()
     }
 
     fn flow_of(runner: &Runner) -> Arc<Flow> {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use egui::{Context, Id, TextureHandle, TextureOptions};
+use egui::{Context, TextureHandle, TextureOptions};
 use rfd::AsyncFileDialog;
 
 pub use self::job::Job;
@@ -21,7 +21,8 @@ pub use self::plan::Plan;
 pub use self::watcher::{Figure, RunView};
 use self::watcher::{Told, Watcher};
 use super::export;
-use super::notices::Notices;
+use super::notices::{About, Notices};
+use super::threads::no_thread;
 use crate::device::DeviceChoice;
 use crate::train::Ending;
 
@@ -146,25 +147,21 @@ impl Training {
         }
     }
 
-    /// Once a frame, whether the pane is shown or not: takes in what a run in progress tells.
+    /// Once a frame, whether the pane is shown or not: takes in what a run in progress tells, and what
+    /// was seen of folders, which would pile up otherwise.
     pub fn attend(&mut self, ctx: &Context, notices: &mut Notices) {
-        if self.job.is_some() {
+        if self.job.is_some() || self.watcher.is_some() {
             self.follow(ctx, notices);
         }
     }
 
-    /// Starts the thread that looks after folders, and remembers run files of other sessions.
+    /// Starts the thread that looks after folders.
     fn begin(&mut self, ctx: &Context) {
         let woken = ctx.clone();
         match Watcher::spawn(move || woken.request_repaint()) {
             Ok(watcher) => self.watcher = Some(watcher),
-            Err(error) => {
-                let text = format!("The system has no thread left for this: {error}.");
-                self.outcome = Some(Outcome::Bad(text));
-            }
+            Err(error) => self.outcome = Some(Outcome::Bad(no_thread(&error))),
         }
-        let kept: Option<Vec<PathBuf>> = ctx.data_mut(|data| data.get_persisted(recent_id()));
-        self.recent.extend(kept.unwrap_or_default());
     }
 
     fn take(&mut self, ctx: &Context, what: Told) {
@@ -176,7 +173,7 @@ impl Training {
             }
             Told::Plan(file, plan) => {
                 if let Ok(plan) = &plan {
-                    self.remember(ctx, &plan.file);
+                    self.remember(&plan.file);
                 }
                 // The answer to something that was typed over is of no use.
                 if self.typed() == file {
@@ -190,11 +187,10 @@ impl Training {
         }
     }
 
-    fn remember(&mut self, ctx: &Context, file: &Path) {
+    fn remember(&mut self, file: &Path) {
         self.recent.retain(|known| known != file);
         self.recent.insert(0, file.to_owned());
         self.recent.truncate(Self::RECENT);
-        ctx.data_mut(|data| data.insert_persisted(recent_id(), self.recent.clone()));
     }
 
     fn typed(&self) -> PathBuf {
@@ -244,8 +240,7 @@ impl Training {
             ctx.request_repaint();
         });
         if let Err(error) = asked {
-            let text = format!("The system has no thread left for this: {error}.");
-            self.outcome = Some(Outcome::Bad(text));
+            self.outcome = Some(Outcome::Bad(no_thread(&error)));
         }
     }
 
@@ -265,10 +260,7 @@ impl Training {
                 self.outcome = None;
                 self.watch(plan.config.out.clone());
             }
-            Err(error) => {
-                let text = format!("The system has no thread left for this: {error}.");
-                self.outcome = Some(Outcome::Bad(text));
-            }
+            Err(error) => self.outcome = Some(Outcome::Bad(no_thread(&error))),
         }
     }
 
@@ -290,13 +282,14 @@ impl Training {
                 Outcome::Good(text)
             }
             Ok((Ending::Stopped, _)) => {
+                notices.settled(About::Training);
                 let text = format!("Stopped and saved{steps}. Resume goes on from there.");
                 notices.note(text.clone());
                 Outcome::Good(text)
             }
             Err(text) => {
                 let text = format!("The training ended{steps}: {text}.");
-                notices.error(text.clone());
+                notices.error_about(About::Training, text.clone());
                 Outcome::Bad(text)
             }
         });
@@ -373,8 +366,3 @@ impl Training {
 /// Sharp where a sheet is enlarged, smooth where it is made smaller.
 const SHEET: TextureOptions =
     TextureOptions { minification: egui::TextureFilter::Linear, ..TextureOptions::NEAREST };
-
-/// Where run files are remembered between sessions.
-fn recent_id() -> Id {
-    Id::unique("run files")
-}

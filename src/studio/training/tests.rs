@@ -109,7 +109,7 @@ impl Bench {
     }
 
     fn until(&mut self, done: impl Fn(&Training) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + crate::studio::fake::PATIENCE;
         while !done(&self.training) {
             assert!(Instant::now() < deadline, "it never came: {:?}", self.training.outcome);
             std::thread::sleep(Duration::from_millis(2));

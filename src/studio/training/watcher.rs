@@ -14,6 +14,7 @@ use egui::ColorImage;
 
 use super::metrics::{Bin, Reading, Tail};
 use super::plan::Plan;
+use crate::studio::threads::guarded;
 
 /// Time between two looks at the folders.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -146,21 +147,34 @@ fn serve(inbox: &Receiver<Ask>, tell: &dyn Fn(Told)) {
                     }
                 }
                 Ask::Read(file) => {
-                    let plan = Plan::read(&file).map(Arc::new);
+                    let plan = guarded(|| Plan::read(&file).map(Arc::new));
+                    let plan = plan.unwrap_or_else(|reason| Err(broke_off(&file, &reason)));
                     tell(Told::Plan(file, plan));
                 }
                 Ask::Picture(file) => picture = Some(file),
             }
         }
         if let Some(file) = picture {
-            let image = read_picture(&file);
+            let image = guarded(|| read_picture(&file));
+            let image = image.unwrap_or_else(|reason| Err(broke_off(&file, &reason)));
             tell(Told::Picture(file, image));
         }
         more = false;
         for folder in &mut folders {
-            more |= folder.look(tell);
+            more |= guarded(|| folder.look(tell)).unwrap_or_else(|reason| {
+                // It begins anew, rather than go on with what was half done.
+                *folder = Folder::new(folder.path.clone());
+                let trouble = Some(broke_off(&folder.path, &reason));
+                let view = RunView { trouble, ..RunView::default() };
+                tell(Told::Run(folder.path.clone(), Arc::new(view)));
+                false
+            });
         }
     }
+}
+
+fn broke_off(path: &Path, reason: &str) -> String {
+    format!("Reading {} broke off ({reason}).", path.display())
 }
 
 fn read_picture(file: &Path) -> Result<ColorImage, String> {
@@ -263,7 +277,7 @@ mod tests {
     use super::*;
 
     fn wait(watcher: &Watcher) -> Told {
-        watcher.told.recv_timeout(Duration::from_secs(20)).unwrap()
+        watcher.told.recv_timeout(crate::studio::fake::PATIENCE).unwrap()
     }
 
     fn run_of(watcher: &Watcher) -> Arc<RunView> {

@@ -3,7 +3,11 @@
 use egui::{ProgressBar, Ui};
 
 use crate::studio::jobs::{Job, Jobs};
+use crate::studio::state::count;
 use crate::studio::theme::{self, GRID};
+
+/// With less room than this all jobs are in the menu, in points.
+const ROOM: f32 = 72.0 * GRID;
 
 /// Shows the job that began first, with what is behind it in a menu; nothing while nothing goes on.
 pub fn job_strip(ui: &mut Ui, jobs: &Jobs) {
@@ -12,6 +16,9 @@ pub fn job_strip(ui: &mut Ui, jobs: &Jobs) {
         ui.ctx().request_repaint_after(wait);
     }
     let Some((first, rest)) = shown.split_first() else { return };
+    if ui.available_width() < ROOM {
+        return menu(ui, count(shown.len(), "job"), &shown);
+    }
     // Whichever side the bar fills from, it reads title, progress, Cancel, and then what is behind.
     let from_right = ui.layout().prefer_right_to_left();
     ui.horizontal(|ui| {
@@ -26,18 +33,21 @@ pub fn job_strip(ui: &mut Ui, jobs: &Jobs) {
 }
 
 fn more(ui: &mut Ui, rest: &[&Job]) {
-    if rest.is_empty() {
-        return;
+    if !rest.is_empty() {
+        menu(ui, format!("+{}", rest.len()), rest);
     }
-    ui.menu_button(format!("+{}", rest.len()), |ui| {
+}
+
+fn menu(ui: &mut Ui, text: String, jobs: &[&Job]) {
+    ui.menu_button(text, |ui| {
         ui.set_min_width(70.0 * GRID);
-        for job in rest {
+        for job in jobs {
             ui.horizontal(|ui| row(ui, job));
         }
     })
     .response
     .on_hover_text("More work in the background")
-    .accessible_name(format!("{} more in the background", rest.len()));
+    .accessible_name(format!("{} more in the background", jobs.len()));
 }
 
 fn row(ui: &mut Ui, job: &Job) {
@@ -63,6 +73,9 @@ fn progress(ui: &mut Ui, job: &Job) {
 }
 
 fn cancel(ui: &mut Ui, job: &Job) {
+    if !job.can_cancel() {
+        return;
+    }
     let button = ui.add_enabled(!job.is_cancelled(), egui::Button::new("Cancel"));
     let button = button.on_hover_text("Ends it; nothing is left behind");
     if button.accessible_name(format!("Cancel: {}", job.title)).clicked() {

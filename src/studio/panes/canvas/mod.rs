@@ -43,6 +43,10 @@ const UNIT: Rect = Rect { min: Pos2::ZERO, max: pos2(1.0, 1.0) };
 /// Space around the pictures, in points.
 const AROUND: Vec2 = Vec2::splat(8.0 * GRID);
 
+/// A canvas lower than this shows pictures, and how they are looked at, but no tools and no footer, in
+/// points.
+const LOW: f32 = 66.0 * GRID;
+
 /// How the canvas is looked at, and what the pointer does on it.
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
@@ -104,11 +108,27 @@ impl Default for CanvasState {
     }
 }
 
+impl CanvasState {
+    /// Puts a number back that cannot be; says whether one was.
+    pub fn tidy(&mut self) -> bool {
+        let usable = OPACITIES.contains(&self.opacity);
+        if !usable {
+            self.opacity = Self::default().opacity;
+        }
+        !usable
+    }
+}
+
+/// How much an overlay can cover.
+const OPACITIES: std::ops::RangeInclusive<f32> = 0.1..=1.0;
+
 /// Shows the pane.
 pub fn show(ui: &mut Ui, state: &mut StudioState) {
     let full = ui.max_rect();
-    let (top, rest) = full.split_top_bottom_at_y(full.top() + toolbar::height(full.width()));
-    let (view, bottom) = rest.split_top_bottom_at_y(rest.bottom() - 8.0 * GRID);
+    // What is around the pictures makes room for them, the least needed first.
+    let footer_height = if full.height() < LOW { 0.0 } else { 8.0 * GRID };
+    let (top, rest) = full.split_top_bottom_at_y(full.top() + toolbar::height(full.size()));
+    let (view, bottom) = rest.split_top_bottom_at_y(rest.bottom() - footer_height);
     toolbar::show(ui, state, top);
     let fill = palette(ui.visuals()).backdrop;
     ui.painter().rect_filled(view, 0.0, fill);
@@ -116,6 +136,9 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
         ui.set_clip_rect(view.intersect(ui.clip_rect()));
         pictures(ui, state, view);
     });
+    if footer_height == 0.0 {
+        return;
+    }
     let layout = Layout::left_to_right(Align::Center);
     let strip = UiBuilder::new().max_rect(bottom.shrink2(vec2(PANE_MARGIN, 0.0))).layout(layout);
     ui.scope_builder(strip, |ui| footer(ui, state));

@@ -281,7 +281,7 @@ mod tests {
     use egui_kittest::wgpu::create_render_state;
 
     use super::*;
-    use crate::device::{self, DeviceChoice};
+    use crate::device::{self, DeviceChoice, Graphics};
     use crate::studio::present::Presenter;
     use crate::studio::tests::window;
     use crate::studio::worker::drawn;
@@ -289,7 +289,8 @@ mod tests {
     /// Every position of a run, coloured here and by the kernels, which read numbers and not colours.
     #[test]
     fn the_gpu_draws_the_colours_of_the_cpu() {
-        let shared = create_render_state(device::wgpu_setup(), RendererOptions::PREDICTABLE);
+        let shared =
+            create_render_state(device::wgpu_setup(Graphics::Shared), RendererOptions::PREDICTABLE);
         let selected = device::select_in_window(DeviceChoice::Gpu(None), &shared).unwrap();
         let presenter = Presenter::new(shared);
         let mut window = window();

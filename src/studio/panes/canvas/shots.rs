@@ -10,6 +10,7 @@ use crate::studio::codebook::Order;
 use crate::studio::engine::{Engine, ModelSource};
 use crate::studio::fake::FakeWorker;
 use crate::studio::panes::Pane;
+use crate::studio::session::Session;
 use crate::studio::state::Token;
 use crate::studio::tests::{Window, click, finished, wait_until};
 
@@ -29,7 +30,12 @@ fn tool_screenshots() {
                     let ctx = creation.egui_ctx.clone();
                     let wake = move || ctx.request_repaint();
                     let engine = Engine::spawn(|| Ok(FakeWorker::default()), wake).unwrap();
-                    StudioApp::new(&creation.egui_ctx, None, engine, ModelSource::Embedded)
+                    StudioApp::new(
+                        &creation.egui_ctx,
+                        Session::begin(None),
+                        engine,
+                        ModelSource::Embedded,
+                    )
                 },
             );
         wait_until(&mut window, finished);

@@ -1,12 +1,13 @@
 //! The rows above the pictures: what is shown of them, and what the pointer does to them.
 
+use egui::scroll_area::ScrollBarVisibility;
 use egui::{
-    Align, Button, ComboBox, DragValue, Label, Layout, Rect, Sense, Slider, Ui, UiBuilder, Vec2,
-    vec2,
+    Align, Button, ComboBox, DragValue, Label, Layout, Rect, ScrollArea, Sense, Slider, Ui,
+    UiBuilder, Vec2, vec2,
 };
 
 use super::tools::{Brush, Paint, Tool};
-use super::{CanvasState, Overlay};
+use super::{CanvasState, LOW, OPACITIES, Overlay};
 use crate::studio::draft::Draft;
 use crate::studio::engine::View;
 use crate::studio::state::{StudioState, count};
@@ -30,9 +31,14 @@ const VIEWS: [(View, &str, &str); 3] = [
     (View::State, "State", "The state between noise and picture that the solver carries, decoded."),
 ];
 
-/// Height of all rows on a canvas of this width, in points.
-pub(super) fn height(width: f32) -> f32 {
-    VIEW_ROW + if width < NARROW { 2.0 } else { 1.0 } * TOOL_ROW
+/// Height of all rows on a canvas of this size, in points.
+pub(super) fn height(size: Vec2) -> f32 {
+    let rows = match (size.y < LOW, size.x < NARROW) {
+        (true, _) => 0.0,
+        (false, true) => 2.0,
+        (false, false) => 1.0,
+    };
+    VIEW_ROW + rows * TOOL_ROW
 }
 
 /// Shows the rows in `rect`.
@@ -43,6 +49,9 @@ pub(super) fn show(ui: &mut Ui, state: &mut StudioState, rect: Rect) {
         UiBuilder::new().max_rect(rect).layout(Layout::left_to_right(Align::Center))
     };
     ui.scope_builder(row(0.0, VIEW_ROW), |ui| views(ui, &mut state.canvas));
+    if rect.height() < VIEW_ROW + TOOL_ROW {
+        return;
+    }
     ui.scope_builder(row(VIEW_ROW - GRID, TOOL_ROW), |ui| {
         tighten(ui);
         tools(ui, state);
@@ -55,7 +64,10 @@ pub(super) fn show(ui: &mut Ui, state: &mut StudioState, rect: Rect) {
         let below = row(VIEW_ROW - GRID + TOOL_ROW, TOOL_ROW);
         ui.scope_builder(below, |ui| {
             tighten(ui);
-            options(ui, state);
+            // The longest of them is wider than the narrowest canvas.
+            let row =
+                ScrollArea::horizontal().scroll_bar_visibility(ScrollBarVisibility::AlwaysHidden);
+            row.show(ui, |ui| options(ui, state));
         });
     }
 }
@@ -69,8 +81,19 @@ fn tighten(ui: &mut Ui) {
 fn views(ui: &mut Ui, canvas: &mut CanvasState) {
     // What a narrow canvas has no room for is left out, the least needed first.
     let room = ui.available_width();
-    choice(ui, &mut canvas.view, &VIEWS);
-    ui.separator();
+    if room > 108.0 * GRID {
+        choice(ui, &mut canvas.view, &VIEWS);
+        ui.separator();
+    } else {
+        let name = VIEWS.iter().find(|view| view.0 == canvas.view).map_or("", |view| view.1);
+        let combo = ComboBox::from_id_salt("view").selected_text(name).width(28.0 * GRID);
+        let combo = combo.show_ui(ui, |ui| {
+            for (view, name, hint) in VIEWS {
+                ui.selectable_value(&mut canvas.view, view, name).on_hover_text(hint);
+            }
+        });
+        combo.response.on_hover_text("What is drawn of the step.").accessible_name("What is drawn");
+    }
     let combo = ComboBox::from_id_salt("overlay")
         .selected_text(canvas.overlay.name())
         .width(32.0 * GRID)
@@ -84,7 +107,7 @@ fn views(ui: &mut Ui, canvas: &mut CanvasState) {
     if room > 126.0 * GRID {
         ui.add_enabled_ui(canvas.overlay != Overlay::None, |ui| {
             ui.spacing_mut().slider_width = 16.0 * GRID;
-            ui.add(Slider::new(&mut canvas.opacity, 0.1..=1.0).show_value(false))
+            ui.add(Slider::new(&mut canvas.opacity, OPACITIES).show_value(false))
                 .on_hover_text("How much the overlay covers.")
                 .accessible_name("Overlay opacity");
         });

@@ -143,6 +143,7 @@ fn combo<T: PartialEq + Copy>(
     ComboBox::from_id_salt(id)
         .selected_text(shown.unwrap_or_default())
         .width(width)
+        .truncate()
         .show_ui(ui, |ui| {
             for (value, name) in options {
                 ui.selectable_value(chosen, value, name);

@@ -17,6 +17,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
         let combo = ComboBox::from_id_salt("preset")
             .selected_text(now.as_deref().unwrap_or("own settings"))
             .width(width)
+            .truncate()
             .show_ui(ui, |ui| list(ui, state, now.as_deref()));
         let menu = ui.menu_button("Save", |ui| keep(ui, state));
         menu.response

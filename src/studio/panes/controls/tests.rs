@@ -8,6 +8,7 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use crate::flow::{Grid, Solver, Temperature};
 use crate::model::Objective;
 use crate::studio::draft::{Draft, TemperatureKind};
+use crate::studio::session::Session;
 use crate::studio::state::{StudioState, Token};
 use crate::studio::tests::{Window, click, finished, wait_until, window};
 
@@ -310,7 +311,7 @@ fn pictures_of_controls() {
             let ctx = creation.egui_ctx.clone();
             let wake = move || ctx.request_repaint();
             let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
-            StudioApp::new(&creation.egui_ctx, None, engine, ModelSource::Embedded)
+            StudioApp::new(&creation.egui_ctx, Session::begin(None), engine, ModelSource::Embedded)
         });
         let shoot = |window: &mut Window, what: &str| {
             window.run_steps(4);

@@ -40,6 +40,12 @@ impl PosteriorState {
     pub fn drop_question(&mut self) {
         self.previews.drop_question();
     }
+
+    /// Whether a picture was asked for that has not come.
+    #[cfg(test)]
+    pub(in crate::studio) fn is_waiting(&self) -> bool {
+        self.previews.is_waiting()
+    }
 }
 
 /// Shows the pane.

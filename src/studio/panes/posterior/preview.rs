@@ -8,6 +8,7 @@ use egui::{
 };
 use image::RgbImage;
 
+use crate::studio::notices::About;
 use crate::studio::panes::canvas::colour_image;
 use crate::studio::pictures::Pictures;
 use crate::studio::state::{StudioState, Token};
@@ -30,6 +31,8 @@ pub struct Previews {
     /// The newest last.
     known: VecDeque<(Key, Pair)>,
     pending: Option<(Key, u64)>,
+    /// The last one that did not come back.
+    refused: Option<Key>,
 }
 
 /// A picture as it is and as it would be.
@@ -72,6 +75,11 @@ impl Previews {
         self.pending = None;
     }
 
+    #[cfg(test)]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.pending.is_some()
+    }
+
     fn find(&self, key: Key) -> Option<&Pair> {
         self.known.iter().find(|(known, _)| *known == key).map(|(_, pair)| pair)
     }
@@ -96,10 +104,19 @@ fn follow(
         let Some(pictures) = state.take_decoded(ticket) else { return Some(key) };
         let previews = &mut state.posterior.previews;
         previews.pending = None;
-        if let Some(pair) = Pair::new(ctx, &pictures) {
-            previews.known.push_back((pending, pair));
-            if previews.known.len() > Previews::KEPT {
-                previews.known.pop_front();
+        match Pair::new(ctx, &pictures) {
+            Some(pair) => {
+                previews.known.push_back((pending, pair));
+                if previews.known.len() > Previews::KEPT {
+                    previews.known.pop_front();
+                }
+            }
+            None => {
+                // Asked again at once it would go the same way, frame after frame.
+                previews.refused = Some(pending);
+                let text = "The picture with another code could not be read back from the GPU. \
+                            Press Generate to go on; if that does not help, start with --device cpu.";
+                state.notices.error_about(About::Computing, text);
             }
         }
     }
@@ -108,6 +125,7 @@ fn follow(
     let known = state.model.as_ref()?.card.tokenizer.codes;
     let whole = codes.iter().all(|code| (*code as usize) < known);
     if state.posterior.previews.find(key).is_none()
+        && state.posterior.previews.refused != Some(key)
         && (idle || eager)
         && whole
         && state.decodes_run()

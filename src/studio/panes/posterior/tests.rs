@@ -96,7 +96,7 @@ fn the_runner_up_is_shown_and_a_row_shows_its_own() {
     let (mut window, codes) = asked();
     let label = |code: u32| format!("The picture with code {code}");
     let shows = |window: &mut Window, code: u32| {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + crate::studio::fake::PATIENCE;
         while window.query_by_label(&label(code)).is_none() {
             assert!(std::time::Instant::now() < deadline, "code {code} was never shown");
             std::thread::sleep(std::time::Duration::from_millis(2));
