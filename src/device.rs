@@ -382,6 +382,19 @@ impl Opener {
         Self { choice, window, open: None }
     }
 
+    /// What was asked for.
+    pub fn choice(&self) -> DeviceChoice {
+        self.choice
+    }
+
+    /// From now on gives another device than the one that was opened.
+    pub fn settle_for(&mut self, selected: &Selected) {
+        if selected.handles.is_none() {
+            (self.choice, self.window) = (DeviceChoice::Cpu, None);
+        }
+        self.open = Some(selected.clone());
+    }
+
     /// The device.
     ///
     /// # Errors

@@ -50,6 +50,13 @@ impl Records {
         Self { path, known }
     }
 
+    /// A record in memory that knows one GPU.
+    #[cfg(test)]
+    pub(crate) fn knowing(selected: &Selected, standing: Standing) -> Self {
+        let known = key(selected).map(|key| (key, standing)).into_iter().collect();
+        Self { path: None, known }
+    }
+
     /// How a device did, if it has been examined by this very program under its present driver.
     pub fn standing(&self, selected: &Selected) -> Option<&Standing> {
         self.known.get(&key(selected)?)

@@ -62,6 +62,7 @@ use self::measure::Measurement;
 use self::session::Session;
 use self::worker::ModelWorker;
 use crate::device::{self, DeviceChoice, Graphics, Opener};
+use crate::doctor::Records;
 
 /// What the window opens with.
 #[derive(Debug, Clone, Default)]
@@ -169,7 +170,10 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
         let (window, ctx) = (creation.wgpu_render_state.clone(), creation.egui_ctx.clone());
         let mut opener = Opener::new(device, window.clone());
         let engine = Engine::spawn(
-            move || ModelWorker::new(&mut opener, window.as_ref()),
+            move || {
+                let mut records = Records::of_user();
+                ModelWorker::examined(&mut opener, window.as_ref(), &mut records)
+            },
             move || ctx.request_repaint(),
         )?;
         begun.place.bring_back(creation);

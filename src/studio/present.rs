@@ -156,10 +156,11 @@ mod tests {
     use egui_kittest::wgpu::create_render_state;
 
     use super::super::colormap::viridis;
-    use super::super::engine::{Command, Drawing, Engine, Event, ModelSource};
+    use super::super::engine::{Command, Drawing, Engine, Event, ModelSource, Worker};
     use super::super::worker::ModelWorker;
     use super::*;
     use crate::device::{self, DeviceChoice, Graphics, Opener};
+    use crate::doctor::{Records, Standing};
     use crate::flow::{SampleSettings, seeded_noise};
     use crate::model::Model;
 
@@ -172,6 +173,21 @@ mod tests {
         let mut opener = Opener::new(DeviceChoice::Gpu(None), Some(window.clone()));
         let state = window.clone();
         Engine::spawn(move || ModelWorker::new(&mut opener, Some(&state)), || {}).unwrap()
+    }
+
+    #[test]
+    fn a_gpu_that_computes_wrongly_is_used_only_where_it_was_asked_for_and_says_so() {
+        let window = window();
+        let selected = device::select_in_window(DeviceChoice::Gpu(None), &window).unwrap();
+        let standing = Standing::Wrong { operation: "softmax: off by 1".to_owned() };
+        let mut records = Records::knowing(&selected, standing);
+        let mut opener = Opener::new(DeviceChoice::Gpu(None), Some(window.clone()));
+        let mut worker = ModelWorker::examined(&mut opener, Some(&window), &mut records).unwrap();
+        let info = worker.load(&ModelSource::Embedded).unwrap();
+        assert!(info.device.starts_with("gpu: "), "{}", info.device);
+        assert!(info.device.contains("computes wrongly (softmax: off by 1)"), "{}", info.device);
+        // It says so again after the device was lost.
+        assert_eq!(opener.open().unwrap().description, info.device);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::engine::{Drawing, ModelInfo, ModelSource, Trajectory, Worker};
 use super::pictures::Pictures;
 use super::present::Presenter;
 use crate::device::{Opener, Selected};
+use crate::doctor::{self, Records};
 use crate::flow::{self, LatentShape, Latents, SampleSettings, Sampler, State, StepRecord};
 use crate::kernels::present::Pixels;
 use crate::model::{Model, from_pictures, params, to_pictures};
@@ -40,6 +41,33 @@ impl ModelWorker {
                  `purrscope devices`."
             )),
         }
+    }
+
+    /// As [`ModelWorker::new`], on a device that has been examined: once, if `records` do not know it. The
+    /// CPU takes the place of one that computes wrongly, unless it was asked for.
+    ///
+    /// # Errors
+    /// As [`ModelWorker::new`].
+    pub fn examined(
+        opener: &mut Opener,
+        window: Option<&RenderState>,
+        records: &mut Records,
+    ) -> Result<Self, String> {
+        let mut worker = Self::new(opener, window)?;
+        let standing = records.examined(&worker.selected).map_err(|error| error.to_string())?;
+        let selected = worker.selected.clone();
+        let (mut selected, notice) = doctor::heed(opener.choice(), selected, Some(standing))
+            .map_err(|error| error.to_string())?;
+        if let Some(notice) = notice {
+            tracing::warn!("{notice}");
+            selected.description = format!("{} ({notice})", selected.description);
+            if selected.handles.is_none() {
+                worker.presenter = None;
+            }
+            opener.settle_for(&selected);
+            worker.selected = selected;
+        }
+        Ok(worker)
     }
 
     /// Decoded pictures, left on the GPU where the window draws with it.
