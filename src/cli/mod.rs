@@ -134,7 +134,7 @@ pub fn main() -> ExitCode {
         .without_time()
         .with_writer(|| say::Log)
         .init();
-    match catch_unwind(AssertUnwindSafe(|| parse_and_run())) {
+    match catch_unwind(AssertUnwindSafe(parse_and_run)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => fail(&one_line(&error)),
         Err(panic) => fail(&fault::describe(panic.as_ref())),

@@ -247,12 +247,15 @@ fn a_cancelled_export_leaves_nothing() {
 #[test]
 fn a_place_that_cannot_be_written_is_named() {
     let mut bench = bench();
-    bench.state.exports.destination = Destination::Folder(bench.place.path().join("not there"));
+    // A missing folder would be made; where a file is in its way, it cannot be.
+    std::fs::write(bench.place.path().join("not a folder"), "").unwrap();
+    bench.state.exports.destination =
+        Destination::Folder(bench.place.path().join("not a folder/deeper"));
     for what in [Export::Settings, Export::Trajectory, Export::Animation(Format::Gif)] {
         bench.state.notices.log.clear();
         bench.state.export(what);
         bench.until_quiet();
         let errors = bench.errors();
-        assert!(errors.len() == 1 && errors[0].contains("not there"), "{errors:?}");
+        assert!(errors.len() == 1 && errors[0].contains("not a folder"), "{errors:?}");
     }
 }

@@ -185,6 +185,10 @@ fn in_words(value: &Value) -> String {
         |value: &Value, key: &str| value.get(key).map_or_else(String::new, Value::to_string);
     match value {
         Value::String(text) => text.clone(),
+        // Settings are of single precision: 0.2, and not what double precision makes of it.
+        Value::Number(figure) if figure.is_f64() => {
+            figure.as_f64().map_or_else(String::new, |figure| (figure as f32).to_string())
+        }
         Value::Array(list) => list.iter().map(in_words).collect::<Vec<_>>().join(" "),
         Value::Object(spot) if spot.contains_key("code") => {
             let [image, row, column, code] =
