@@ -72,6 +72,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     for path in &args.pictures {
         files.extend(pictures_at(path)?);
     }
+    ensure!(!files.is_empty(), "no pictures were found");
     let side = model.card.image_size() as u32;
     let (mut codes, mut names) = (Vec::new(), Vec::new());
     for files in files.chunks(BATCH) {
