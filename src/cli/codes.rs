@@ -82,6 +82,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     for path in &args.pictures {
         files.extend(pictures_at(path)?);
     }
+    ensure!(!files.is_empty(), "no pictures were found");
     let taken: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     outputs::check(out, Content::TENSORS, &taken)?;
     outputs::prepare(out)?;

@@ -404,9 +404,9 @@ pub(super) mod tests {
     #[test]
     fn a_header_alone_takes_no_memory() {
         let mut bytes = encoded(ramp(1, 1), ImageFormat::Bmp);
-        bytes[18..26].copy_from_slice(&[0, 0, 1, 0, 0, 0, 1, 0]);
+        bytes[18..26].copy_from_slice(&[0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0]);
         let error = decoded(&bytes).unwrap_err();
-        assert!(error.contains("65536x65536 pixels, more than"), "{error}");
+        assert!(error.contains("65535x65535 pixels, more than"), "{error}");
         let mut bytes = encoded(ramp(1, 1), ImageFormat::Jpeg);
         let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
         bytes[frame + 5..frame + 9].fill(0xff);

@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde::de::value::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::config::{
     BackboneSizes, FlowTask, OptimiserConfig, RunConfig, SheetSettings, TokenizerTask,
@@ -64,10 +64,8 @@ pub(super) fn unknown(root: &DeTable<'_>) -> Option<(Range<usize>, String)> {
     let known = tables(kind);
     let mut found = Vec::new();
     for table in &known {
-        let path = table.name.split('.').filter(|part| !part.is_empty());
-        let Some(here) = path.fold(Some(root), |at, part| {
-            at.and_then(|at| at.get(part)).map(|value| value.get_ref()).and_then(DeValue::as_table)
-        }) else {
+        let mut parts = table.name.split('.').filter(|part| !part.is_empty());
+        let Some(here) = parts.try_fold(root, |at, part| at.get(part)?.get_ref().as_table()) else {
             continue;
         };
         for key in here.keys() {
@@ -106,7 +104,7 @@ fn nearest<'a>(name: &str, entries: &[&'a str]) -> Option<&'a str> {
         return Some(entry);
     }
     let near = entries.iter().map(|entry| (distance(&name, entry), *entry)).min()?;
-    if near.0 <= 1 + name.len() / 5 {
+    if near.0 <= 1 + name.len() / 4 {
         return Some(near.1);
     }
     let within = |entry: &&&str| {

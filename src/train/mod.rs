@@ -111,7 +111,7 @@ pub enum TrainError {
     #[error("stopped while pictures were being turned into codes, before the first step")]
     Interrupted,
     /// A number of the run is not finite any more.
-    #[error("{what} not finite at step {step}: {}", advice(*.kept))]
+    #[error("{what} not finite at step {step}; {}", advice(*.kept))]
     Diverged {
         /// What it is, with its verb.
         what: String,
@@ -146,9 +146,9 @@ impl TrainError {
 /// What to do about a run that has diverged.
 fn advice(kept: usize) -> String {
     match kept {
-        0 => "nothing was saved yet; begin again with a lower learning rate".to_owned(),
+        0 => "nothing was saved yet: begin again with a lower learning rate".to_owned(),
         kept => format!(
-            "the checkpoint of step {kept} is kept; lower the learning rate and go on from it with --resume"
+            "the checkpoint of step {kept} is kept: lower the learning rate and go on from it with --resume"
         ),
     }
 }

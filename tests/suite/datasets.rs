@@ -158,7 +158,7 @@ fn another_set_of_shards_is_not_mixed_in() {
     };
     succeed(at, &arguments("d", "s"));
     succeed(at, &arguments("e", "t"));
-    fail(at, &arguments("e", "s"), 1, "s: it holds shards already (shard_000000.tar)");
+    fail(at, &arguments("e", "s"), 1, "'s': it holds shards already (shard_000000.tar)");
 
     fs::copy(at.join("t/shard_000000.tar"), at.join("s/shard_000000.tar")).unwrap();
     let error = purrscope::data::Shards::open(&at.join("s")).unwrap_err().to_string();
