@@ -62,6 +62,7 @@ impl fmt::Display for Objective {
 
 /// Sizes of the DiT backbone, in the reference's words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(expecting = "the sizes of a backbone")]
 pub struct DitConfig {
     /// Side of the latent grid, in tokens of the tokenizer.
     pub input_size: usize,
@@ -110,6 +111,7 @@ impl DitConfig {
 
 /// Shape of the VQ autoencoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(expecting = "the shape of a tokenizer")]
 pub struct TokenizerConfig {
     /// Channels of the pictures.
     #[serde(default = "default_image_channels")]
@@ -185,6 +187,7 @@ pub struct Provenance {
 
 /// Everything about a model but its weights: the JSON under the header's key `purrscope`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(expecting = "the description of a model")]
 pub struct ModelCard {
     /// Version of this format.
     pub format: u32,
@@ -242,6 +245,7 @@ impl ModelCard {
 
 /// The JSON in the header of a tokenizer on its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(expecting = "the description of a tokenizer")]
 pub struct TokenizerCard {
     /// Version of this format.
     pub format: u32,

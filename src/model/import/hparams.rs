@@ -16,6 +16,7 @@ const USUAL_RATIO: f64 = 4.0;
 
 /// The `hparams.json`.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "a dictionary with model_type and backbone_hparams")]
 pub(super) struct Hparams {
     pub model_type: Objective,
     #[serde(default)]
@@ -26,6 +27,7 @@ pub(super) struct Hparams {
 
 /// Sizes; those that are left out are taken from the tensors, but for the number of heads.
 #[derive(Debug, Default, Deserialize)]
+#[serde(expecting = "a dictionary of sizes")]
 struct BackboneHparams {
     input_size: Option<usize>,
     patch_size: Option<usize>,
