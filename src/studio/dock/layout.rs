@@ -10,6 +10,8 @@ use super::super::theme::GRID;
 
 /// Least width of the side panes at first, in points.
 const SIDE_WIDTH: f32 = 66.0 * GRID;
+/// Width of the only side column where there is no room for two, in points: all of its rows fit.
+const ONE_SIDE: f32 = 70.0 * GRID;
 /// Height of a row of tabs, in points.
 pub(super) const TABS: f32 = 7.0 * GRID;
 /// Most containers, and containers within one another, of a layout.
@@ -30,7 +32,7 @@ impl Room {
     /// What there is room for.
     pub(super) fn of(size: Vec2) -> Self {
         let (wide, low) = (least_of(Pane::Canvas), least_of(Pane::Timeline));
-        let two = SIDE_WIDTH + wide.x + GRID;
+        let two = ONE_SIDE + wide.x + GRID;
         let columns = if size.x >= two { 2 } else { 1 };
         Self { columns, tall: size.y >= wide.y + low.y + 2.0 * TABS + GRID }
     }
@@ -107,7 +109,7 @@ pub(super) fn small(room: Room, size: Vec2) -> Tree<Pane> {
     }
     if !one {
         let side = tabs(&mut tiles, &beside);
-        let part = SIDE_WIDTH / size.x.max(1.0);
+        let part = ONE_SIDE / size.x.max(1.0);
         let row = Linear::new_binary(LinearDir::Horizontal, [side, main], part);
         main = tiles.insert_container(row);
     }
