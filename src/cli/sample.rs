@@ -99,8 +99,8 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     let selected = args.device.open()?;
     let model = super::open_model(args.model.as_deref(), &selected.device)?;
     let job = Job::new(args, &model)?;
-    outputs::prepare_folder(&args.out)?;
     args.trajectory.iter().try_for_each(|path| outputs::prepare(path))?;
+    outputs::prepare_folder(&args.out)?;
     let done = job.run()?;
     let adaptive = match job.settings.solver {
         Solver::Dopri5 => {
