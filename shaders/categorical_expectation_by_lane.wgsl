@@ -22,12 +22,9 @@ const TOP = {{ top }}u;
 // Stands for minus infinity, which WGSL cannot write.
 const LOWEST = -3.0e38;
 
-// The tempered logits of four codes, the first of which is a multiple of four, of the token whose logits
-// begin at `start`; `bans` is where its bans begin.
-fn tempered(start: u32, first: u32, pin: u32, bans: u32) -> vec4<f32> {
-    let codes = info[1];
-    let wanted = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
-    let k = min(wanted, vec4<u32>(codes - 1u));
+// The logits of codes `k`, the first of which is a multiple of four, of the token whose logits begin at
+// `start`; `bans` is where its bans begin.
+fn believed(start: u32, k: vec4<u32>, pin: u32, bans: u32) -> vec4<f32> {
     let at = k + start;
 //? fours     var logit = vec4<f32>(logits[at.x / 4u]);
 //! fours     var logit = vec4<f32>(f32(logits[at.x]), f32(logits[at.y]), f32(logits[at.z]), f32(logits[at.w]));
@@ -43,13 +40,13 @@ fn tempered(start: u32, first: u32, pin: u32, bans: u32) -> vec4<f32> {
     let away = select(k + vec4<u32>(1u) != vec4<u32>(pin), banned, vec4<bool>(pin == 0u));
     logit = select(logit, vec4<f32>(LOWEST), away);
 //}
-    let real = wanted < vec4<u32>(codes);
-    return select(vec4<f32>(LOWEST), max(logit / bitcast<f32>(info[2]), vec4<f32>(LOWEST)), real);
+    return logit;
 }
 
 @compute @workgroup_size({{ lanes }}, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let codes = info[1];
+    let tau = bitcast<f32>(info[2]);
     let words = (codes + 31u) / 32u;
     let begin = (group.y * 65535u + group.x) * LANES * TOKENS + lane;
 //[
@@ -59,17 +56,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let bans_T = 4u + token_T * (words + 1u) + 1u;
 //? masked     let pin_T = info[bans_T - 1u];
 //! masked     let pin_T = 0u;
-    var a_T = tempered(start_T, 0u, pin_T, bans_T);
     var most_T = LOWEST;
     var z_T = 0.0;
     var spread_T = 0.0;
 {{ declare }}
 //]
-    // What a processor does for one lane it does for all, so what is rare stands in a loop of its own,
-    // which all lanes enter when one has to: a new largest logit, or one of the likeliest.
-    var first = 0u;
-    loop {
+    for (var first = 0u; first < codes; first += 4u) {
+        let k = min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(codes - 1u));
+        let real = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(codes);
 //[
+        var a_T = believed(start_T, k, pin_T, bans_T);
+        a_T = select(vec4<f32>(LOWEST), max(a_T / tau, vec4<f32>(LOWEST)), real);
         let high_T = max(max(a_T.x, a_T.y), max(a_T.z, a_T.w));
         if high_T > most_T {
             let fall = max(most_T - high_T, -1e5);
@@ -79,38 +76,34 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {{ rescale }}
             most_T = high_T;
         }
+        let below_T = max(a_T - vec4<f32>(most_T), vec4<f32>(-1e5));
+        let w_T = exp(below_T);
+        z_T += w_T.x + w_T.y + w_T.z + w_T.w;
+        spread_T += dot(w_T, below_T);
+//]
+        // Weights that rounding to the sum would lose need no codes.
+        var heaviest = vec4<f32>(0.0);
+//[
+        heaviest = max(heaviest, w_T);
+//]
+        if max(max(heaviest.x, heaviest.y), max(heaviest.z, heaviest.w)) > 1e-14 {
+{{ accumulate }}
+        }
+//[
         if high_T > top_T_{{ last }} {
             var next = a_T;
+            var codes_next = k;
             for (var i = 0u; i < 4u; i++) {
                 let x = next.x;
-                let c = first + i;
+                let c = codes_next.x;
                 if x > top_T_{{ last }} {
 {{ insert }}
                 }
                 next = next.yzwx;
+                codes_next = codes_next.yzwx;
             }
         }
 //]
-        loop {
-            let k = min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(codes - 1u));
-//[
-            let below_T = max(a_T - vec4<f32>(most_T), vec4<f32>(-1e5));
-            let w_T = exp(below_T);
-            z_T += w_T.x + w_T.y + w_T.z + w_T.w;
-            spread_T += dot(w_T, below_T);
-//]
-{{ accumulate }}
-            first += 4u;
-            if first >= codes { break; }
-            var likely = false;
-//[
-            a_T = tempered(start_T, first, pin_T, bans_T);
-            likely = likely || max(max(a_T.x, a_T.y), max(a_T.z, a_T.w)) > top_T_{{ last }};
-//]
-//? votes             if subgroupAny(likely) { break; }
-//! votes             if true { break; }
-        }
-        if first >= codes { break; }
     }
 //[
     if begin + (T) * LANES < info[0] {

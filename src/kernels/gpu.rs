@@ -83,12 +83,9 @@ fn path(tensor: &CubeTensor) -> Path {
         return Path::ALL[usize::from(place)];
     }
     // burn's runtime knows the physical device behind every adapter that is not software.
-    let software = tensor.client.properties().identity.physical.is_none();
-    Path::of(software, has_subgroups(tensor))
-}
-
-fn has_subgroups(tensor: &CubeTensor) -> bool {
-    tensor.client.features().plane.contains(Plane::Ops)
+    let client = &tensor.client;
+    let software = client.properties().identity.physical.is_none();
+    Path::of(software, client.features().plane.contains(Plane::Ops))
 }
 
 /// A shader, with everything that its source depends on.
@@ -101,7 +98,7 @@ pub struct Shader {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Kind {
     /// `fours`: the logits of four codes are read at once, which takes a number of codes that is a
-    /// multiple of four. `votes`: lanes agree by a vote when one of them has something rare to do.
+    /// multiple of four.
     Expectation {
         size: usize,
         top: usize,
@@ -109,7 +106,6 @@ enum Kind {
         guided: bool,
         masked: bool,
         fours: bool,
-        votes: bool,
     },
     Loss,
     LossBackward,
@@ -134,15 +130,15 @@ impl Shader {
         let kinds = |path: Path| {
             let mut kinds = vec![Kind::Loss, Kind::LossBackward];
             kinds.extend([Sight::Pictures, Sight::Ramp, Sight::Changes].map(Kind::Present));
-            // `fours` and `votes` are for lanes alone.
-            let flags = if path == Path::Lane { 32 } else { 8 };
+            // `fours` is for lanes alone.
+            let flags = if path == Path::Lane { 16 } else { 8 };
             for &size in sizes {
                 kinds.extend([false, true].map(|unit| Kind::Nearest { size, unit }));
                 kinds.extend(tops.iter().flat_map(|&top| {
                     (0..flags).map(move |flags| {
-                        let [half, guided, masked, fours, votes] =
-                            [1, 2, 4, 8, 16].map(|flag| flags & flag != 0);
-                        Kind::Expectation { size, top, half, guided, masked, fours, votes }
+                        let [half, guided, masked, fours] =
+                            [1, 2, 4, 8].map(|flag| flags & flag != 0);
+                        Kind::Expectation { size, top, half, guided, masked, fours }
                     })
                 }));
             }
@@ -189,13 +185,12 @@ impl Shader {
         let mut flags = vec![("alone", alone), ("together", !alone)];
         let mut names = vec![("lanes", self.lanes().to_string())];
         let source = match &self.kind {
-            Kind::Expectation { size, top, half, guided, masked, fours, votes } => {
+            Kind::Expectation { size, top, half, guided, masked, fours } => {
                 flags.extend([
                     ("half", *half),
                     ("guided", *guided),
                     ("masked", *masked),
                     ("fours", *fours),
-                    ("votes", *votes),
                     ("subgroups", self.path == Path::Subgroups),
                 ]);
                 let elem = if *half { "f16" } else { "f32" };
@@ -495,15 +490,13 @@ impl CodeOps for CubeBackend {
         let codebook = laid_out(codebook, &conditional);
         let beliefs = empty(&conditional, [tokens, size + 2 + top], DType::F32);
         let best = empty(&conditional, [tokens, top], DType::I32);
-        let alone = path(&conditional) == Path::Lane;
         let kind = Kind::Expectation {
             size,
             top,
             half: conditional.dtype == DType::F16,
             guided: unconditional.is_some(),
             masked: !mask.is_empty(),
-            fours: alone && codes.is_multiple_of(4),
-            votes: alone && has_subgroups(&conditional),
+            fours: path(&conditional) == Path::Lane && codes.is_multiple_of(4),
         };
         let mut info =
             vec![tokens as u32, codes as u32, tau.to_bits(), scale.unwrap_or(1.0).to_bits()];

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::data::names_shards;
 use crate::train::{ConfigError, OptimiserConfig, RunConfig, Task};
 
 /// Name of the checkpoint in a run's folder.
@@ -126,9 +127,10 @@ impl Plan {
 
 /// Whether a file, a folder, or the folder of shards named by a pattern, is there.
 fn is_there(path: &Path) -> bool {
-    let braces = path.to_string_lossy().contains('{');
+    // A pattern of shards; a folder may have braces in its name like any other.
+    let pattern = !path.exists() && names_shards(path) && path.to_string_lossy().contains('{');
     match path.parent() {
-        Some(folder) if braces => folder.is_dir(),
+        Some(folder) if pattern => folder.is_dir(),
         _ => path.exists(),
     }
 }
