@@ -144,8 +144,7 @@ impl Draft {
     pub const MAX_COUNT: usize = 16;
     /// Most steps that the slider offers.
     pub const MAX_STEPS: usize = 200;
-    /// The largest guidance, temperature, entropy or shift: beyond it numbers lose their meaning, and
-    /// the network's outputs their last digit.
+    /// The largest temperature, entropy or shift: beyond it numbers lose their meaning.
     const MOST: f32 = 1e4;
     /// Most points of a temperature that is drawn: each can be taken hold of.
     const MOST_POINTS: usize = 256;
@@ -313,7 +312,8 @@ impl Draft {
         let within = |value: &mut f32, least: f32, most: f32, otherwise: f32| {
             *value = if value.is_finite() { value.clamp(least, most) } else { otherwise };
         };
-        within(&mut self.guidance, -Self::MOST, Self::MOST, 1.0);
+        let guidance = SampleSettings::MAX_GUIDANCE;
+        within(&mut self.guidance, -guidance, guidance, 1.0);
         for value in [&mut self.from, &mut self.to, &mut self.target.0, &mut self.target.1] {
             within(value, 0.0, Self::MOST, 1.0);
         }

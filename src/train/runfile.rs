@@ -114,14 +114,6 @@ impl RunConfig {
             ("task.model.residual_blocks", model.residual_blocks, 0..=MOST_BLOCKS),
         ])?;
         check_tokenizer(model).map_err(|reason| format!("task.model: {reason}"))?;
-        let levels = model.multipliers.len();
-        if let Some(level) = model.attention_levels.iter().flatten().find(|level| **level >= levels)
-        {
-            return Err(format!(
-                "task.model.attention_levels must be from 0 to {}, not {level}",
-                levels - 1
-            ));
-        }
         if !self.image_size.is_multiple_of(model.downsampling()) {
             return Err(format!(
                 "image_size {} is not a multiple of the down-sampling {}",
@@ -260,7 +252,7 @@ mod tests {
                 TOKENIZER,
                 "groups = 8",
                 "groups = 8\nattention_levels = [3]",
-                "must be from 0 to 2, not 3",
+                "attention_levels names resolution 3, it has 0 to 2",
             ),
             (TOKENIZER, "revive_every = 40", "l1 = inf", "task.l1 must be from 0 to"),
             (

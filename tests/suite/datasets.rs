@@ -24,10 +24,12 @@ fn save(path: &Path, shade: u8) {
 
 /// Encodes a folder; how many pictures that were, and what was said.
 fn encode(at: &Path, folder: &str) -> (usize, String) {
-    let output = purrscope(at, &[&["encode", MODEL, folder, "--out", "c.st"], &CPU[..]].concat());
+    let output =
+        purrscope(at, &[&["encode", MODEL, folder, "--out", "c.safetensors"], &CPU[..]].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    let (shape, _) = TensorFile::open(&at.join("c.st")).unwrap().integers("codes").unwrap();
+    let (shape, _) =
+        TensorFile::open(&at.join("c.safetensors")).unwrap().integers("codes").unwrap();
     (shape[0], said)
 }
 
