@@ -110,7 +110,8 @@ fn masked(patient: &Patient<'_>) -> Results {
                     mask.pin(token, (token * 7 % codes) as u32);
                     continue;
                 }
-                let banned = (0..codes as u32).filter(|code| (*code as usize + token) % 5 == 0);
+                let banned =
+                    (0..codes as u32).filter(|code| (*code as usize + token).is_multiple_of(5));
                 banned.for_each(|code| mask.ban(token, code));
             }
             let logits = logits("logits", tokens, codes, patient);

@@ -46,7 +46,7 @@ fn wrong_place(device: &Device, count: usize) -> Option<(&'static str, usize, i6
     let places = [0, 1 << 12, count / 3, count / 2, last];
     for (what, tensor, more) in [("fill", filled, 0), ("copy", copied, 1)] {
         for place in places.into_iter().filter(|place| *place <= last) {
-            let window = tensor.clone().slice([place..place + WINDOW]);
+            let window = tensor.clone().slice_dim(0, place..place + WINDOW);
             let found: Vec<i64> = window.into_data_as::<i64>().iter::<i64>().collect();
             let wrong =
                 (place as i64..).zip(found).find(|(expected, found)| expected + more != *found);

@@ -185,7 +185,10 @@ fn sizes_beyond_the_machine_are_refused_in_words() {
                 .replace("code_size = 4", "code_size = 65536"),
             "the run needs at least",
         ),
-        (flow_run("a", 1).replace("hidden_size = 16", "hidden_size = 1048576"), "absurd"),
+        (
+            flow_run("a", 1).replace("hidden_size = 16", "hidden_size = 1048576"),
+            "hidden_size is 1048576, expected",
+        ),
         (
             flow_run("a", 1)
                 .replace("hidden_size = 16", "hidden_size = 65536")
