@@ -3,7 +3,7 @@
 //! No two processors add up in the same order, so the last bits of every activation and of every
 //! gradient differ. `scripts/tolerances.py` runs the golden networks in PyTorch in f32 with those last
 //! bits changed at random; the comments give the largest error of 200 such runs, relative to the largest
-//! value of a tensor. What is allowed is at least that, and twice that where it is near.
+//! value of a tensor. What is allowed is at least that, and at least twice that where it is near.
 
 use purrscope::flow::Solver;
 use purrscope::model::Objective;
@@ -28,8 +28,9 @@ impl Tolerances {
         let least: f32 = match objective {
             // Disturbed: 1.0e-5, 7.8e-6.
             Objective::Purrception | Objective::Cfm => 2e-5,
-            // Disturbed: 1.3e-5.
-            Objective::Dfm => 3e-5,
+            // Disturbed: 1.3e-5. Here 2.9e-5 with AVX-512 and 1.4e-5 with AVX2: where the terms of a
+            // product cancel, their order costs more than the last bit of the result.
+            Objective::Dfm => 5e-5,
             // Disturbed: 4.5e-5, of the first block's `qkv`.
             Objective::CfmEndpoint => 1e-4,
         };
