@@ -7,14 +7,13 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
 use thiserror::Error;
 
 use super::walk::{Entries, Walk, entries};
-use crate::io::atomic;
 use crate::io::foreign::{self, Foreign};
 use crate::io::npy::{self, NpyError};
+use crate::io::{atomic, digest};
 
 /// Shards that cannot be used.
 #[derive(Debug, Error)]
@@ -459,7 +458,7 @@ impl ShardWriter {
                 ),
             });
         }
-        let set = Sha256::digest(origin)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let set = digest::short(origin.as_bytes());
         let folder = folder.to_owned();
         let waiting = Vec::new();
         Ok(Self { folder, shape, size: size.max(1), set, waiting, written: 0 })

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::tensor::{Gradients, Int, Tensor};
 
 use super::check::{Check, Exactness, Patient, Results};
@@ -47,7 +47,8 @@ fn filled<M: Module>(blank: M, naming: Naming, prefix: &str, patient: &Patient<'
     }
 }
 
-/// The gradients of the parameters whose names are `wanted`, under `prefix` and their names.
+/// The gradients of the weights of the layers that are `wanted`, under `prefix` and their names; of one
+/// that has none no numbers, which is infinitely far from those expected.
 fn gradients_of<M: Module>(
     network: &M,
     naming: Naming,
@@ -55,36 +56,14 @@ fn gradients_of<M: Module>(
     prefix: &str,
     wanted: &[&str],
 ) -> Results {
-    struct Reader<'a> {
-        path: Vec<String>,
-        naming: Naming,
-        gradients: &'a Gradients,
-        wanted: &'a [&'a str],
-        prefix: &'a str,
-        found: Results,
-    }
-    impl ModuleVisitor for Reader<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_owned());
-        }
-
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let name = (self.naming)(&self.path.join("."));
-            let Some(name) = name.strip_suffix(".weight") else { return };
-            if self.wanted.contains(&name) {
-                let gradient = param.val().grad(self.gradients).map(host).unwrap_or_default();
-                self.found.push((format!("{}.gradient.{name}", self.prefix), gradient));
-            }
-        }
-    }
-    let path = Vec::new();
-    let mut reader = Reader { path, naming, gradients, wanted, prefix, found: Vec::new() };
-    network.visit(&mut reader);
-    reader.found
+    let weight = |layer: &str| format!("{layer}.weight");
+    let is_wanted = |name: &str| wanted.iter().any(|layer| weight(layer) == name);
+    let found = params::gradients(network, naming, gradients, is_wanted);
+    let values = |layer: &str| {
+        let of_layer = found.iter().find(|gradient| gradient.name == weight(layer));
+        of_layer.map(|gradient| gradient.values.clone()).unwrap_or_default()
+    };
+    wanted.iter().map(|layer| (format!("{prefix}.gradient.{layer}"), values(layer))).collect()
 }
 
 fn transformer(patient: &Patient<'_>) -> Results {

@@ -2,6 +2,7 @@
 
 pub mod animation;
 pub mod atomic;
+pub mod digest;
 pub mod foreign;
 mod header;
 pub mod input;

@@ -14,14 +14,13 @@ use std::sync::OnceLock;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::flow::{LatentShape, Latents};
-use crate::io::json;
 use crate::io::tensors::{
     Contents, METADATA_KEY, Precision, TensorFile, TensorFileError, TensorWriter,
 };
+use crate::io::{digest, json};
 use card::TokenizerCard;
 pub use card::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 pub use dit::Dit;
@@ -155,7 +154,7 @@ impl Model {
         let head = read_head(file, &card.backbone, device)?;
         let tokenizer = read_tokenizer(file, &card.tokenizer, device)?;
         let model = Self::of_parts(card, backbone, head, tokenizer, device);
-        let _ = model.hash.set(short_hash(file.bytes()));
+        let _ = model.hash.set(digest::short(file.bytes()));
         Ok(model)
     }
 
@@ -547,10 +546,6 @@ pub fn backbone_name(path: &str) -> String {
 /// Name in a model file of the tokenizer's parameter at `path`.
 pub fn tokenizer_name(path: &str) -> String {
     format!("tokenizer.{}", tokenizer::reference_name(path))
-}
-
-fn short_hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `[batch, 3, height, width]` in about `[-1, 1]` to 8-bit pictures.

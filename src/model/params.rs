@@ -1,7 +1,7 @@
 //! Parameters by name: out of modules into files, and back.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 /// A naming of parameters: the path of a field to the name in files.
 pub type Naming = fn(&str) -> String;
@@ -65,6 +65,47 @@ pub fn collect<M: Module>(module: &M, naming: Naming) -> Vec<NamedTensor> {
     let mut collector = Collector { path: PathStack::default(), naming, found: Vec::new() };
     module.visit(&mut collector);
     collector.found
+}
+
+/// The gradients of those parameters of a module whose names are `wanted`, in the order of its fields;
+/// parameters that have none are left out.
+pub fn gradients<M: Module>(
+    module: &M,
+    naming: Naming,
+    gradients: &Gradients,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<NamedTensor> {
+    struct Reader<'a, F> {
+        path: PathStack,
+        naming: Naming,
+        gradients: &'a Gradients,
+        wanted: F,
+        found: Vec<NamedTensor>,
+    }
+    impl<F: Fn(&str) -> bool> ModuleVisitor for Reader<'_, F> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.0.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.0.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let name = self.path.name(self.naming);
+            if !(self.wanted)(&name) {
+                return;
+            }
+            if let Some(gradient) = param.val().grad(self.gradients) {
+                let shape = gradient.dims().to_vec();
+                self.found.push(NamedTensor { name, shape, values: host(gradient) });
+            }
+        }
+    }
+    let path = PathStack::default();
+    let mut reader = Reader { path, naming, gradients, wanted, found: Vec::new() };
+    module.visit(&mut reader);
+    reader.found
 }
 
 /// Name and shape of every parameter of a module, in the order of its fields; blank ones stay blank.

@@ -12,6 +12,7 @@ use super::{Progress, TrainError};
 use crate::data::{
     BACKGROUND, DataError, EpochOrder, ImageFolder, ShardError, Shards, list, names_shards,
 };
+use crate::io::digest;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::{Tokenizer, from_pictures};
 
@@ -286,7 +287,7 @@ impl Source<'_> {
                 hash.update(fingerprint);
             }
         }
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(digest::hex(&hash.finalize()))
     }
 
     /// Codes and labels of every readable picture.

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::f16;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::checkpoint::{CLASSES, Held, Identity, TOKENIZER};
 use super::config::{FlowTask, RunConfig};
@@ -17,8 +16,8 @@ use super::optimiser::AdamW;
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, is_cpu, program};
 use crate::data::EpochOrder;
 use crate::flow::{Domain, FlowLoss, Sampler, code_loss, endpoint_loss, masked_codes, path_point};
-use crate::io::sheet;
 use crate::io::tensors::{Precision, TensorFile};
+use crate::io::{digest, sheet};
 use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
@@ -80,9 +79,7 @@ impl Beginning<'_> {
         let Self { config, task, device, stop, held } = *self;
         let check = |identity: &Identity| held.map_or(Ok(()), |held| held.check(identity));
         let (file, vq) = open_tokenizer(&task.tokenizer)?;
-        let hash: String =
-            Sha256::digest(file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        let identity = identity.with(TOKENIZER, json!(hash));
+        let identity = identity.with(TOKENIZER, json!(digest::whole(file.bytes())));
         check(&identity)?;
         let tokenizer = read_tokenizer(&file, &vq.tokenizer, device)?;
         let source =

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::sync::Mutex;
 
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use purrscope::flow::{
     FlowLoss, LatentShape, Latents, SampleSettings, Sampler, Solver, Temperature, code_loss,
@@ -272,30 +271,9 @@ impl Case {
 
 /// Name and gradient of every parameter.
 fn gradients_of(network: &Dit, gradients: &Gradients) -> Vec<(String, Vec<f32>)> {
-    struct Reader<'a> {
-        path: Vec<String>,
-        gradients: &'a Gradients,
-        found: Vec<(String, Vec<f32>)>,
-    }
-    impl ModuleVisitor for Reader<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_owned());
-        }
-
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = param.val().grad(self.gradients) {
-                self.found.push((dit::reference_name(&self.path.join(".")), host(gradient)));
-            }
-        }
-    }
-    let mut reader = Reader { path: Vec::new(), gradients, found: Vec::new() };
-    network.visit(&mut reader);
-    assert_eq!(reader.found.len(), params::collect(network, dit::reference_name).len());
-    reader.found
+    let found = params::gradients(network, dit::reference_name, gradients, |_| true);
+    assert_eq!(found.len(), params::collect(network, dit::reference_name).len());
+    found.into_iter().map(|gradient| (gradient.name, gradient.values)).collect()
 }
 
 /// The table goes to standard error, where the test harness does not hold it back.
