@@ -12,6 +12,7 @@ use eframe::egui_wgpu;
 use thiserror::Error;
 
 use crate::kernels::Path;
+use crate::room::is_lack_of_room;
 
 /// What to say where no adapter was found: what is missing, and what to do.
 pub const NO_DRIVER: &str = if cfg!(target_os = "macos") {
@@ -91,6 +92,12 @@ pub enum DeviceError {
         /// What the driver said.
         reason: String,
     },
+    /// The device works, and has no room for what was asked of it.
+    #[error(
+        "the device has no room for this, not even for a picture at a time: close what else uses it, take \
+         a smaller model, or use --device cpu"
+    )]
+    NoRoom,
     /// The adapter refused to give a device.
     #[error("the adapter '{adapter}' gave no device: {reason}")]
     Refused {
@@ -139,10 +146,11 @@ impl Selected {
     }
 }
 
-/// Does some work on a device; burn panics where the device is lost in the midst of it.
+/// Does some work on a device; burn panics where the device is lost in the midst of it, or has no room
+/// for it.
 ///
 /// # Errors
-/// Whatever `check` then says of the device. Other panics go on.
+/// Whatever `check` then says of the device, or that there is no room. Other panics go on.
 pub fn guard<T>(
     check: impl FnOnce() -> Result<(), DeviceError>,
     work: impl FnOnce() -> T,
@@ -151,6 +159,7 @@ pub fn guard<T>(
         Ok(done) => Ok(done),
         Err(panic) => match check() {
             Err(lost) => Err(lost),
+            Ok(()) if is_lack_of_room(panic.as_ref()) => Err(DeviceError::NoRoom),
             Ok(()) => resume_unwind(panic),
         },
     }

@@ -5,6 +5,7 @@
 
 mod bounds;
 pub mod codebooks;
+mod entropy_target;
 mod masked;
 mod objective;
 mod oracle;
@@ -20,7 +21,7 @@ pub mod trajectory;
 
 pub use objective::{FlowLoss, code_loss, endpoint_loss, masked_codes, path_point};
 pub use oracle::Oracle;
-pub use predictor::{CodePrediction, Draw, Prediction, Predictor};
+pub use predictor::{CodePrediction, Constraints, Draw, Prediction, Predictor};
 pub use record::{CodeStep, LatentShape, Latents, Posterior, StepRecord};
 pub use run_record::{RecordError, Recorded, RunRecord};
 pub use sampler::{SampleError, Sampler, State, rethink, seeded_noise};

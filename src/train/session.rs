@@ -11,10 +11,12 @@ use serde_json::{Map, Value, json};
 use super::checkpoint::{Held, State};
 use super::config::RunConfig;
 use super::metrics::Log;
-use super::optimiser::AdamW;
+use super::optimiser::{AdamW, add_gradients, norm_of};
 use super::{Ending, Evaluation, Loss, Progress, TrainError, Trainee, io_error};
 use crate::io::{atomic, png};
 use crate::model::params::NamedTensor;
+use crate::readback::Together;
+use crate::room::{self, Room};
 
 /// What a session needs besides what it trains.
 pub(super) struct Session<'a> {
@@ -22,6 +24,8 @@ pub(super) struct Session<'a> {
     pub device: &'a Device,
     /// Ends the run after the step in hand.
     pub stop: &'a AtomicBool,
+    /// Pictures of a batch that the device has room for at once.
+    pub room: Room,
 }
 
 /// A state's loss and gradient, both finite: proof that the run can go on from it.
@@ -77,7 +81,7 @@ impl Session<'_> {
             let begun = Instant::now();
             // Of the state in hand: the proof belongs to the next step.
             let extra = trainee.extra();
-            let proof = prove(&mut trainee, &net, step).map_err(|error| error.keeping(saved));
+            let proof = self.prove(&mut trainee, &net, step).map_err(|error| error.keeping(saved));
             let proved = begun.elapsed();
             if let (Ok(_), Some(line)) = (&proof, &mut line)
                 && (step.is_multiple_of(config.sample_every) || step == config.steps)
@@ -131,6 +135,18 @@ impl Session<'_> {
         Ok((if finished { Ending::Finished } else { Ending::Stopped }, product))
     }
 
+    /// Takes the loss and the gradient of step `step`, in parts where the device has no room for all.
+    fn prove<T: Trainee>(
+        &self,
+        trainee: &mut T,
+        net: &T::Net,
+        step: usize,
+    ) -> Result<Proof, TrainError> {
+        let batch = self.config.batch;
+        self.room
+            .within(self.device, batch, || prove(trainee, net, step, batch, self.room.share(batch)))
+    }
+
     /// Writes the checkpoint and the product of a state.
     fn save<T: Trainee>(
         &self,
@@ -168,21 +184,73 @@ impl Session<'_> {
     }
 }
 
-/// Takes the loss and the gradient of step `step`, which must be finite.
-fn prove<T: Trainee>(trainee: &mut T, net: &T::Net, step: usize) -> Result<Proof, TrainError> {
+/// Takes the loss and the gradient of step `step`, which must be finite, from so many pictures of the
+/// batch at once.
+fn prove<T: Trainee>(
+    trainee: &mut T,
+    net: &T::Net,
+    step: usize,
+    batch: usize,
+    at_once: usize,
+) -> Result<Proof, TrainError> {
     let diverged = |what: &str| TrainError::Diverged { what: what.to_owned(), step, kept: 0 };
-    let Loss { total, terms } = trainee.loss(net, step)?;
-    let loss = f64::from(total.clone().inner().into_scalar::<f32>());
+    let (Loss { total, terms, codes }, gradients) =
+        differentiate(trainee, net, step, batch, at_once)?;
+    // All that is to be known of the step is read with a single wait.
+    let mut together = Together::default().with(total);
+    for (_, term) in &terms {
+        together = together.with(term.clone());
+    }
+    let squared_norm = AdamW::squared_norm(net, &gradients);
+    let [has_norm, has_codes] = [squared_norm.is_some(), codes.is_some()];
+    together = squared_norm.into_iter().fold(together, Together::with);
+    let expected = codes.as_ref().map_or(0, |codes| codes.dims()[0]);
+    let mut read = codes.into_iter().fold(together, Together::with).read();
+    let first = |numbers: Vec<f32>| numbers.first().copied().unwrap_or(f32::NAN);
+    let loss = f64::from(first(read.floats()));
+    let terms = terms.into_iter().map(|(name, _)| (name, first(read.floats()))).collect();
+    let gradient_norm = if has_norm { norm_of(&read.floats()) } else { 0.0 };
+    if has_codes {
+        let codes = read.integers();
+        if codes.len() != expected {
+            return Err(TrainError::ReadBack { name: "codes".to_owned() });
+        }
+        trainee.count(&codes);
+    }
     if !loss.is_finite() {
         return Err(diverged("the loss is"));
     }
-    let gradients = total.backward();
-    let gradient_norm = AdamW::gradient_norm(net, &gradients);
     if !gradient_norm.is_finite() {
         return Err(diverged("the gradient is"));
     }
-    let terms = terms.into_iter().map(|(name, term)| (name, term.inner().into_scalar::<f32>()));
-    Ok(Proof { loss, terms: terms.collect(), gradients, gradient_norm })
+    Ok(Proof { loss, terms, gradients, gradient_norm })
+}
+
+/// The loss of step `step`, and its gradient, from so many pictures of the batch at once: the mean of the
+/// parts, each counting for its pictures.
+fn differentiate<T: Trainee>(
+    trainee: &mut T,
+    net: &T::Net,
+    step: usize,
+    batch: usize,
+    at_once: usize,
+) -> Result<(Loss, Gradients), TrainError> {
+    let mut sum: Option<(Loss, Gradients)> = None;
+    for part in room::parts(batch, at_once) {
+        let weight = part.len() as f64 / batch as f64;
+        let loss = trainee.loss(net, step, part)?;
+        let total = loss.total.clone();
+        let gradients = if weight == 1.0 { total } else { total * weight }.backward();
+        let loss = loss.weighed(weight);
+        sum = Some(match sum.take() {
+            None => (loss, gradients),
+            Some((before, mut both)) => {
+                add_gradients(net, &mut both, gradients);
+                (before.plus(loss), both)
+            }
+        });
+    }
+    sum.ok_or_else(|| TrainError::Sizes("a step of no pictures".to_owned()))
 }
 
 /// Pictures a second, as a moving average.

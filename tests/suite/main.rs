@@ -10,6 +10,7 @@ mod hostile;
 mod import;
 mod import_variants;
 mod kernels;
+mod limits;
 mod lost;
 mod memory;
 mod outputs;
@@ -21,6 +22,7 @@ mod tolerance;
 mod torch_writer;
 mod training;
 mod training_trouble;
+mod waits;
 mod window;
 
 /// Devices and comparisons that several modules share.
