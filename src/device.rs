@@ -24,6 +24,10 @@ pub const NO_DRIVER: &str = if cfg!(target_os = "macos") {
      Fedora, vulkan-swrast on Arch)"
 };
 
+/// Whether a GPU's operations are autotuned: several ways of doing one are timed, and the fastest is taken
+/// from then on. burn decides it when it is compiled.
+pub const AUTOTUNED: bool = cfg!(feature = "autotune");
+
 /// A device that was asked for on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {

@@ -18,13 +18,13 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::device::{DeviceChoice, Selected, guard, select};
+use crate::device::{AUTOTUNED, DeviceChoice, Selected, guard, select};
 use crate::doctor::{Records, Standing, heed};
 use crate::io::atomic;
 use crate::model::{Model, ModelError};
@@ -60,12 +60,40 @@ struct DeviceArg {
     /// Where to compute: auto, gpu, gpu:N or cpu (`purrscope devices` lists them)
     #[arg(long, value_name = "D", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+    /// Whether a GPU may try several ways of doing each operation and take the fastest (on, off). It is
+    /// decided when the program is built; the other choice is refused, and how to build it is said
+    #[arg(long)]
+    autotune: Option<Autotune>,
+}
+
+/// What may be asked of autotuning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Autotune {
+    /// Tried, and the fastest taken
+    On,
+    /// One way for each operation
+    Off,
 }
 
 /// The device of the command, to be asked whether it is lost when something goes wrong.
 static OPENED: OnceLock<Selected> = OnceLock::new();
 
 impl DeviceArg {
+    /// The device that is asked for, where what is asked of autotuning is what this program does.
+    fn choice(self) -> Result<DeviceChoice> {
+        match (self.autotune, AUTOTUNED) {
+            (Some(Autotune::On), false) => bail!(
+                "this program was built without autotuning, which cannot be added as it runs: \
+                 `cargo build --release --features autotune` builds one that has it"
+            ),
+            (Some(Autotune::Off), true) => bail!(
+                "this program was built with autotuning, which cannot be switched off as it runs: \
+                 `cargo build --release` builds one without it"
+            ),
+            _ => Ok(self.device),
+        }
+    }
+
     /// Opens the device and says on standard error which one it is. A GPU that is known to compute
     /// wrongly is not taken of the program's own accord.
     fn open(self) -> Result<Selected> {
@@ -86,9 +114,10 @@ impl DeviceArg {
         self,
         standing: impl FnOnce(&mut Records, &Selected) -> Result<Option<Standing>>,
     ) -> Result<Selected> {
-        let selected = select(self.device)?;
+        let choice = self.choice()?;
+        let selected = select(choice)?;
         let standing = standing(&mut Records::of_user(), &selected)?;
-        let (selected, notice) = heed(self.device, selected, standing)?;
+        let (selected, notice) = heed(choice, selected, standing)?;
         notice.into_iter().for_each(say::note);
         say::note(format_args!("device: {}", selected.description));
         // A command opens one device.
@@ -148,7 +177,7 @@ fn parse_and_run() -> Result<()> {
             // The command line is in order, a value is not: bad input like any other.
             let text = error.to_string();
             let line = text.lines().next().unwrap_or("a value is not valid");
-            anyhow::bail!("{}", line.trim_start_matches("error: "));
+            bail!("{}", line.trim_start_matches("error: "));
         }
         Err(error) => error.exit(),
     };
@@ -256,7 +285,7 @@ fn studio(model: Option<PathBuf>, device: DeviceArg, measure: Option<u64>) -> Re
             .exit();
     }
     let measure = measure.map(Duration::from_secs);
-    Ok(crate::studio::run(StudioOptions { model, device: device.device, measure })?)
+    Ok(crate::studio::run(StudioOptions { model, device: device.choice()?, measure })?)
 }
 
 /// Opens a model file, or the embedded model.
