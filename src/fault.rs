@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::backtrace::Backtrace;
-use std::panic::set_hook;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::{Mutex, PoisonError};
 
 use crate::device::panic_text;
@@ -45,9 +45,24 @@ pub fn describe(panic: &(dyn Any + Send)) -> String {
     )
 }
 
+/// Does some work; where it panics, as burn does when a device refuses something, gives the first line
+/// of what the panic says.
+pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic_text(panic.as_ref());
+        text.lines().next().unwrap_or("no reason was given").to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_becomes_its_first_line() {
+        assert_eq!(attempt(|| 3), Ok(3));
+        assert_eq!(attempt(|| panic!("one\ntwo")), Err::<(), _>("one".to_owned()));
+    }
 
     #[test]
     fn a_panic_is_told_in_one_line() {

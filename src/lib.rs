@@ -1,8 +1,9 @@
 //! Purrscope: watch, question and steer a generative flow over vector-quantised latents.
 //!
-//! Dependencies point one way: [`cli`] and [`studio`] know [`train`], [`flow`] and [`model`]; those
-//! know [`data`], [`io`] and [`device`].
+//! Dependencies point one way: [`cli`] and [`studio`] know [`bench`], [`doctor`], [`train`], [`flow`] and
+//! [`model`]; those know [`data`], [`io`] and [`device`].
 
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod device;

@@ -1,5 +1,6 @@
 //! The command line: arguments to commands, errors to one line.
 
+mod bench;
 mod codes;
 mod devices;
 mod doctor;
@@ -16,7 +17,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
@@ -47,10 +47,6 @@ struct Cli {
     /// Continues the run from its last checkpoint
     #[arg(long, requires = "train")]
     resume: bool,
-    /// Opens the studio, generates for so many seconds, prints how long its frames took, and closes
-    #[arg(long, value_name = "SECONDS", conflicts_with = "train",
-        value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    measure: Option<u64>,
     #[command(flatten)]
     device: DeviceArg,
 }
@@ -117,6 +113,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     /// Tests every operation of a device against stored numbers
     Doctor(doctor::DoctorArgs),
+    /// Measures this machine: operations, sampling, training, and the studio's frames
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the program: 0 on success, 1 with one line on standard error, 2 for a wrong command line.
@@ -236,14 +234,15 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Devices(args)) => devices::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
         None => match cli.train {
             Some(file) => train::run(&file, cli.resume, cli.device),
-            None => studio(cli.model, cli.device, cli.measure),
+            None => studio(cli.model, cli.device),
         },
     }
 }
 
-fn studio(model: Option<PathBuf>, device: DeviceArg, measure: Option<u64>) -> Result<()> {
+fn studio(model: Option<PathBuf>, device: DeviceArg) -> Result<()> {
     if let Some(path) = &model
         && !path.exists()
     {
@@ -255,8 +254,7 @@ fn studio(model: Option<PathBuf>, device: DeviceArg, measure: Option<u64>) -> Re
             )
             .exit();
     }
-    let measure = measure.map(Duration::from_secs);
-    Ok(crate::studio::run(StudioOptions { model, device: device.device, measure })?)
+    Ok(crate::studio::run(StudioOptions { model, device: device.device, measure: None })?)
 }
 
 /// Opens a model file, or the embedded model.

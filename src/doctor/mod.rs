@@ -17,9 +17,10 @@ use std::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
-use self::check::{Check, Patient, attempt, timed};
+use self::check::{Check, Patient, timed};
 use self::stored::Stored;
 use crate::device::Selected;
+use crate::fault::attempt;
 use crate::io::tensors::TensorFileError;
 use crate::kernels::{Path, take_path};
 use crate::model::Model;

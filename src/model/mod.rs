@@ -153,7 +153,7 @@ impl Model {
         })?;
         let head = read_head(file, &card.backbone, device)?;
         let tokenizer = read_tokenizer(file, &card.tokenizer, device)?;
-        let model = Self::of_parts(card, backbone, head, tokenizer, device);
+        let model = Self::from_parts(card, backbone, head, tokenizer, device);
         let _ = model.hash.set(digest::short(file.bytes()));
         Ok(model)
     }
@@ -166,10 +166,11 @@ impl Model {
             Some(linear) => Head::new(&linear, input_size / patch_size, patch_size),
             None => unreachable!("only a model takes the head off, and keeps the network"),
         };
-        Self::of_parts(card, backbone, head, tokenizer, device)
+        Self::from_parts(card, backbone, head, tokenizer, device)
     }
 
-    fn of_parts(
+    /// A model from its parts, the backbone without its head.
+    pub fn from_parts(
         card: ModelCard,
         backbone: Dit,
         head: Head,

@@ -50,7 +50,6 @@ mod worker;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuError};
 use egui::{IconData, ViewportBuilder};
@@ -71,8 +70,8 @@ pub struct StudioOptions {
     pub model: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceChoice,
-    /// How long to measure frames, generating all the while; then the window closes.
-    pub measure: Option<Duration>,
+    /// A measurement of frames, generating all the while; then the window closes.
+    pub measure: Option<measure::Order>,
 }
 
 /// A window that cannot be opened.

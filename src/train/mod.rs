@@ -31,6 +31,7 @@ use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
 pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
 pub use optimiser::{AdamW, StepReport};
+pub(crate) use tokenizer::tokenizer_loss;
 
 /// A run that cannot begin or go on.
 #[derive(Debug, Error)]

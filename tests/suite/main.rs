@@ -1,5 +1,6 @@
 //! Behaviour through the public interface, in one binary because each binary links for long.
 
+mod bench;
 mod cli;
 mod datasets;
 mod doctor;
