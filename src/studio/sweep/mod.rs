@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::engine::{Event, ModelInfo, RunId};
 use super::export::Dialogs;
 use super::panes::sweep::SweepPane;
+use crate::flow::settings;
 use crate::flow::{SampleSettings, State};
 use crate::sweep::axis::{Axis, AxisText, Parameter};
 use crate::sweep::study::{Cell, Plan, Study, Tally};
@@ -62,8 +63,8 @@ pub struct Sweep {
 impl Default for Sweep {
     fn default() -> Self {
         Self {
-            x: AxisText::example(Parameter::Temperature),
-            y: AxisText::example(Parameter::Steps),
+            x: AxisText::example(Parameter::Setting(&settings::TEMPERATURE)),
+            y: AxisText::example(Parameter::Setting(&settings::STEPS)),
             two: true,
             study: None,
             dialogs: Dialogs::default(),
