@@ -41,8 +41,7 @@ pub struct SampleArgs {
     model: Option<PathBuf>,
     /// Makes the picture of an exported PNG again; all settings are taken from it
     #[arg(long, value_name = "PICTURE.png", conflicts_with_all = [
-        "labels", "class", "count", "seed", "noise", "solver", "grid", "steps", "temperature", "cfg",
-        "eta", "atol", "rtol", "pins", "bans", "banned_codes",
+        "labels", "class", "count", "noise", "table", "pins", "bans", "banned_codes",
     ])]
     restore: Option<PathBuf>,
     #[command(flatten)]

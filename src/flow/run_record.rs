@@ -195,9 +195,9 @@ mod tests {
     fn what_is_out_of_bounds_is_named() {
         let huge = 1u64 << 62;
         for (key, value, said) in [
-            ("steps", huge.into(), "steps must be 1 to 10000"),
-            ("steps", 1_000_000_000_000u64.into(), "steps must be 1 to 10000"),
-            ("steps", 0.into(), "steps must be 1 to 10000"),
+            ("steps", huge.into(), "steps must be a whole number from 1 to 10000"),
+            ("steps", 1_000_000_000_000u64.into(), "steps must be a whole number from 1 to 10000"),
+            ("steps", 0.into(), "steps must be a whole number from 1 to 10000"),
             ("seed", (-1).into(), "-1"),
             ("seed", 1.5.into(), "1.5"),
             ("labels", "cat".into(), "labels are missing"),

@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edits::Edits;
 use super::export::Restored;
-use crate::flow::{
-    Grid, LatentShape, SampleSettings, SettingsError, Solver, Temperature, guidance_evaluations,
-};
+use crate::flow::{Grid, LatentShape, SampleSettings, SettingsError, Solver, Temperature};
 use crate::model::{ModelCard, Objective};
 
 /// The class that a first start shows, where the model has it.
@@ -299,13 +297,6 @@ impl Draft {
         self.tidy();
     }
 
-    /// Network evaluations of the run, where they can be known beforehand.
-    pub fn evaluations(&self, objective: Objective) -> Option<usize> {
-        let solver = if objective == Objective::Dfm { Solver::Euler } else { self.solver };
-        let steps = self.steps.clamp(1, SampleSettings::MAX_STEPS);
-        Some(solver.evaluations(steps, objective)? * guidance_evaluations(self.guidance))
-    }
-
     /// Puts what cannot mean anything, typed, stored or restored, back to something that can: nothing
     /// on the controls is so large that showing or computing it would end the program.
     pub fn tidy(&mut self) {
@@ -433,9 +424,9 @@ mod tests {
         draft.adopt(&restored, &card());
         assert_eq!((draft.count, draft.steps), (16, SampleSettings::MAX_STEPS));
         assert!(draft.classes.len() <= 16 && draft.points == Draft::default().points);
-        let objective = Objective::Purrception;
-        assert_eq!(draft.evaluations(objective), Some(2 * SampleSettings::MAX_STEPS));
         let settings = draft.settings(&card());
+        let asked = settings.evaluations(Objective::Purrception);
+        assert!(asked.is_some_and(|asked| asked <= 2 * SampleSettings::MAX_STEPS));
         settings.validate(&crate::flow::Domain::of(&card())).unwrap();
         let tidied = draft.clone();
         draft.tidy();

@@ -24,7 +24,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::pictures::Pictures;
-use crate::device::panic_text;
+use crate::fault::panic_text;
 use crate::flow::{LatentShape, Latents, SampleSettings, State, StepRecord};
 use crate::model::ModelCard;
 

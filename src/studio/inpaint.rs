@@ -391,8 +391,9 @@ mod tests {
     use super::super::engine::{Command, Event, ModelSource, Worker};
     use super::super::worker::ModelWorker;
     use super::*;
-    use crate::device::{DeviceChoice, Opener};
+    use crate::device::DeviceChoice;
     use crate::flow::{LatentShape, SampleSettings};
+    use crate::studio::opener::Opener;
 
     #[test]
     fn a_region_is_painted_inverted_and_cleared() {

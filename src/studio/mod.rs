@@ -25,6 +25,7 @@ pub mod inpaint;
 pub mod jobs;
 pub mod measure;
 pub mod notices;
+pub mod opener;
 mod pages;
 pub mod panes;
 pub mod pictures;
@@ -58,9 +59,10 @@ use thiserror::Error;
 use self::app::StudioApp;
 use self::engine::{Engine, ModelSource};
 use self::measure::Measurement;
+use self::opener::{Graphics, Opener};
 use self::session::Session;
 use self::worker::ModelWorker;
-use crate::device::{self, DeviceChoice, Graphics, Opener};
+use crate::device::{self, DeviceChoice};
 use crate::doctor::Records;
 
 /// What the window opens with.
@@ -154,7 +156,7 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
     let native = eframe::NativeOptions {
         viewport: begun.place.of(viewport, scale),
         wgpu_options: WgpuConfiguration {
-            wgpu_setup: device::wgpu_setup(graphics),
+            wgpu_setup: opener::wgpu_setup(graphics),
             ..WgpuConfiguration::default()
         },
         // What is kept is read and checked here. eframe would read its own file unchecked, so it gets

@@ -7,9 +7,10 @@ use image::imageops::{self, FilterType};
 
 use super::colormap;
 use super::engine::{Drawing, ModelInfo, ModelSource, Trajectory, Worker};
+use super::opener::Opener;
 use super::pictures::Pictures;
 use super::present::Presenter;
-use crate::device::{Opener, Selected};
+use crate::device::Selected;
 use crate::doctor::{self, Records};
 use crate::flow::{self, LatentShape, Latents, SampleSettings, Sampler, State, StepRecord};
 use crate::kernels::present::Pixels;

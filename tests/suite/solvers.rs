@@ -87,8 +87,9 @@ fn the_adaptive_solver_keeps_its_tolerance() {
 fn evaluations_are_counted_as_announced() {
     let oracle = oracle(2);
     for solver in Solver::ALL {
-        let made = Sampler::new(&oracle, settings(solver, 7), None).unwrap().last().unwrap();
-        if let Some(announced) = solver.evaluations(7, Objective::Purrception) {
+        let settings = settings(solver, 7);
+        let made = Sampler::new(&oracle, settings.clone(), None).unwrap().last().unwrap();
+        if let Some(announced) = settings.evaluations(Objective::Purrception) {
             assert_eq!(made.evaluations, announced, "{solver}");
         }
         assert!(made.x_next.values.iter().all(|value| value.is_finite()), "{solver}");

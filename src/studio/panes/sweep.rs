@@ -10,12 +10,12 @@ use std::sync::Arc;
 use super::canvas::colour_image;
 use crate::io::png;
 use crate::studio::state::{StudioState, count};
-use crate::studio::sweep::axis::{AxisText, Parameter};
-use crate::studio::sweep::sheet::{self, Show, montage};
-use crate::studio::sweep::study::{Cell, Study};
 use crate::studio::sweep::{Phase, Sweep};
 use crate::studio::theme::{self, GRID, palette};
 use crate::studio::widgets::{Row, choice, empty_state};
+use crate::sweep::axis::{AxisText, Parameter};
+use crate::sweep::sheet::{self, Show, montage};
+use crate::sweep::study::{Cell, Study};
 
 /// Side of the pictures at zoom 1, in points.
 const SIDE: f32 = 24.0 * GRID;
@@ -132,7 +132,7 @@ fn axis_row(
                     if may_be_none {
                         ui.selectable_value(&mut chosen, None, shown(None));
                     }
-                    for parameter in Parameter::ALL {
+                    for parameter in Parameter::all() {
                         ui.selectable_value(&mut chosen, Some(parameter), parameter.name());
                     }
                 })

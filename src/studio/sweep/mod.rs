@@ -1,22 +1,17 @@
-//! Runs over two settings: a plan, and what has come of it. Nothing here knows the window, so that the
-//! command line shares it.
+//! A sweep in the window.
 //!
 //! Cells run one after another on the compute thread, and stand back for whatever else it is asked to
 //! do: a run that someone starts ends the cell's, which is made again later.
 
-pub mod axis;
-mod lettering;
-pub mod sheet;
-pub mod study;
-
 use std::time::Duration;
 
-use self::axis::{Axis, AxisText, Parameter};
-use self::study::{Cell, Plan, Study, Tally};
 use super::engine::{Event, ModelInfo, RunId};
 use super::export::Dialogs;
 use super::panes::sweep::SweepPane;
+use crate::flow::settings;
 use crate::flow::{SampleSettings, State};
+use crate::sweep::axis::{Axis, AxisText, Parameter};
+use crate::sweep::study::{Cell, Plan, Study, Tally};
 
 /// Whether a sweep goes on by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,8 +63,8 @@ pub struct Sweep {
 impl Default for Sweep {
     fn default() -> Self {
         Self {
-            x: AxisText::example(Parameter::Temperature),
-            y: AxisText::example(Parameter::Steps),
+            x: AxisText::example(Parameter::Setting(&settings::TEMPERATURE)),
+            y: AxisText::example(Parameter::Setting(&settings::STEPS)),
             two: true,
             study: None,
             dialogs: Dialogs::default(),

@@ -281,7 +281,8 @@ mod tests {
     use egui_kittest::wgpu::create_render_state;
 
     use super::*;
-    use crate::device::{self, DeviceChoice, Graphics};
+    use crate::device::DeviceChoice;
+    use crate::studio::opener::{self, Graphics};
     use crate::studio::present::Presenter;
     use crate::studio::tests::window;
     use crate::studio::worker::drawn;
@@ -290,8 +291,8 @@ mod tests {
     #[test]
     fn the_gpu_draws_the_colours_of_the_cpu() {
         let shared =
-            create_render_state(device::wgpu_setup(Graphics::Shared), RendererOptions::PREDICTABLE);
-        let selected = device::select_in_window(DeviceChoice::Gpu(None), &shared).unwrap();
+            create_render_state(opener::wgpu_setup(Graphics::Shared), RendererOptions::PREDICTABLE);
+        let selected = opener::select_in_window(DeviceChoice::Gpu(None), &shared).unwrap();
         let presenter = Presenter::new(shared);
         let mut window = window();
         let app = window.state_mut();

@@ -371,8 +371,8 @@ fn pictures_of_controls() {
         window.run_steps(8);
         shoot(&mut window, "sweep-zoomed");
         let study = window.state().state.sweep.study.clone().unwrap();
-        let show = crate::studio::sweep::sheet::Show::All;
-        let sheet = crate::studio::sweep::sheet::draw(&study, show);
+        let show = crate::sweep::sheet::Show::All;
+        let sheet = crate::sweep::sheet::draw(&study, show);
         sheet.save(folder.join(format!("{name}-sheet.png"))).unwrap();
     }
 }
