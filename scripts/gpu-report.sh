@@ -43,7 +43,7 @@ pack() {
     cp "$here/../assets/recipe/tokenizer.toml" "$here/../assets/recipe/flow.toml" "$bundle"
     needs "$bundle/purrscope" >"$bundle/READ-ME.txt"
     tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf - purrscope-gpu-report \
-        | xz -9e >"$work/bundle"
+        | xz --x86 --lzma2=preset=9e >"$work/bundle"
     local bytes; bytes=$(wc -c <"$work/bundle")
     [ "$bytes" -le "$MOST_BYTES" ] || fail "the bundle takes $bytes bytes, and $MOST_BYTES are allowed"
     cp "$work/bundle" "$out"
@@ -164,7 +164,7 @@ write_json() {
     cat <<JSON
 {
 "made": "$(date -u +%Y-%m-%dT%H:%M:%SZ)",
-"machine": $(uname -a | json_string),
+"system": $(uname -srvm | json_string),
 "device": "$device",
 "seconds_of_a_part": $seconds,
 "total_seconds": $((SECONDS - begun)),
@@ -182,9 +182,10 @@ JSON
 }
 
 write_markdown() {
-    local name
+    local name used
+    used=$(cat "$out"/parts/*.err | sed -n 's/^device: //p' | tail -n 1)
     cat <<MARKDOWN
-# Purrscope on $(sed -n 's/^device: //p' "$out/parts/kernels.err" 2>/dev/null | tail -n 1)
+# Purrscope on ${used:-$device}
 
 $("$program" --version), $(uname -srm), $(date -u +%Y-%m-%d), $((SECONDS - begun)) s in all.
 
@@ -203,7 +204,8 @@ MARKDOWN
             "$(tail -n 1 "$out/parts/$name-training/metrics.jsonl")"
     done
     for name in "$out"/*.png; do
-        [ -e "$name" ] && printf '\n![%s](%s)\n' "$(basename "$name" .png)" "$(basename "$name")"
+        [ -e "$name" ] || continue
+        printf '\n![%s](%s)\n' "$(basename "$name" .png)" "$(basename "$name")"
     done
 }
 

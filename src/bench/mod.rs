@@ -31,8 +31,9 @@ pub use size::{Size, SizeError};
 
 /// Limits of a part in units of the limit of a row.
 const ROWS_OF_A_PART: u32 = 40;
-/// Limits of a row that a single run may take before a row is left out without being tried.
-const PATIENCE: f64 = 4.0;
+/// Limits of a row that a single run may take: a warm-up that takes longer is all that is measured, and
+/// a row that would take longer is not tried.
+const PATIENCE: u32 = 4;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -83,7 +84,8 @@ impl FromStr for Part {
 /// Measures one part on a device, and gives each row as it ends. The studio measures itself, see
 /// [`crate::studio`]; here it has no rows.
 ///
-/// `limit` is the time for the measured iterations of a row; a part ends after 40 times as long.
+/// `limit` is the time for the measured iterations of a row, after a warm-up of up to four times as
+/// long; a part ends after 40 times as long.
 /// `sizes` are the sizes of networks with random weights.
 ///
 /// All of it happens on the thread that calls, as the work of a session must.
@@ -132,7 +134,7 @@ impl Bench<'_> {
         }
         let device = &self.selected.device;
         let watch = Watch::begin(device);
-        let clock = Clock { device, limit: self.limit };
+        let clock = Clock { device, limit: self.limit, warm_up_limit: self.limit * PATIENCE };
         let measured = fault::attempt(|| work(&clock)).and_then(|measured| measured);
         let timing = measured.as_ref().ok().map(|measured| measured.timing);
         let outcome = match measured {
@@ -168,7 +170,7 @@ impl Bench<'_> {
             return Some(format!("it needs about {needs} of memory, and {free} are free"));
         }
         let seconds = flops / reached?;
-        let most = self.limit.as_secs_f64() * PATIENCE;
+        let most = (self.limit * PATIENCE).as_secs_f64();
         (seconds > most).then(|| {
             format!(
                 "one run would take about {seconds:.0} s, more than {most:.0} s: raise --seconds"

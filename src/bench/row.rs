@@ -214,7 +214,7 @@ fn in_words(key: &str, value: f64) -> String {
         return labelled(name, format!("{value:.2} s"));
     }
     if let Some(name) = ending("_ratio") {
-        return labelled(name, format!("x {value:.2}"));
+        return labelled(name, format!("{value:.2}"));
     }
     labelled(key.replace('_', " "), format!("{value}"))
 }
@@ -254,7 +254,9 @@ mod tests {
         assert_eq!((&json["outcome"], &json["part"]), (&"measured".into(), &"kernels".into()));
         assert_eq!(json["warm_up_only"], false);
         let line = row.to_string();
-        for part in ["20.00 ms (10.00 to 40.00 in 5)", "150.0 GFLOP/s", "100.0 GB/s", "x 1.00"] {
+        for part in
+            ["20.00 ms (10.00 to 40.00 in 5)", "150.0 GFLOP/s", "100.0 GB/s", "time over copy 1.00"]
+        {
             assert!(line.contains(part), "{line}");
         }
         assert!(line.contains("peak gpu memory 5 MB") && !line.contains("nothing"), "{line}");

@@ -20,22 +20,24 @@ const UNTIMED_SLACK: Duration = Duration::from_millis(20);
 pub struct Clock<'a> {
     /// Where the work is done.
     pub device: &'a Device,
-    /// Time for the measured iterations. The warm-up comes before them; where it alone takes
-    /// longer, nothing more is measured.
+    /// Time for the measured iterations.
     pub limit: Duration,
+    /// Time for the warm-up before them, which compiles as well. Where it takes longer, nothing more
+    /// is measured.
+    pub warm_up_limit: Duration,
 }
 
 /// How long some work takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timing {
-    /// Half of the iterations took less.
+    /// Half of the iterations took less; of an even number, the mean of the middle two.
     pub median: Duration,
     /// The shortest iteration.
     pub min: Duration,
     /// The longest iteration.
     pub max: Duration,
     /// Measured iterations; 0 where the warm-up, which compiles and allocates as well, took longer
-    /// than the limit and its time is all there is.
+    /// than its limit and its time is all there is.
     pub iterations: usize,
 }
 
@@ -64,7 +66,7 @@ impl Clock<'_> {
         let mut times = Vec::new();
         let (begun, mut making) = (Instant::now(), Duration::ZERO);
         let mut spent = Duration::ZERO;
-        while warm_up <= self.limit && times.len() < MOST_ITERATIONS {
+        while warm_up <= self.warm_up_limit && times.len() < MOST_ITERATIONS {
             let before = Instant::now();
             let time = iteration(times.len() + 1)?;
             making += before.elapsed().saturating_sub(time);
@@ -126,7 +128,7 @@ impl Timing {
         }
         times.sort_unstable();
         Self {
-            median: times[times.len() / 2],
+            median: (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2,
             min: times[0],
             max: times[times.len() - 1],
             iterations,
@@ -156,7 +158,8 @@ mod tests {
 
     fn time(limit_ms: u64, run: impl FnMut(&u64) -> f32) -> Result<Timing, String> {
         let device = Device::flex();
-        Clock { device: &device, limit: Duration::from_millis(limit_ms) }.time(|i| i, run)
+        let limit = Duration::from_millis(limit_ms);
+        Clock { device: &device, limit, warm_up_limit: limit }.time(|i| i, run)
     }
 
     #[test]
@@ -171,6 +174,18 @@ mod tests {
         let timing = time(60_000, |i| *i as f32).unwrap();
         assert_eq!(timing.iterations, MOST_ITERATIONS);
         assert!(timing.min <= timing.median && timing.median <= timing.max);
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let ms = Duration::from_millis;
+        let median = |times: &[u64]| {
+            let timing = Timing::of(ms(99), times.iter().map(|time| ms(*time)).collect());
+            (timing.min, timing.median, timing.max)
+        };
+        assert_eq!(median(&[5, 1, 3]), (ms(1), ms(3), ms(5)));
+        assert_eq!(median(&[5, 1]), (ms(1), ms(3), ms(5)));
+        assert_eq!(median(&[]), (ms(99), ms(99), ms(99)), "of the warm-up alone");
     }
 
     #[test]
