@@ -12,19 +12,19 @@ use std::time::Instant;
 use rfd::{AsyncFileDialog, FileHandle};
 
 use super::feed::{Eater, Feed, Hunger, Wanted};
-use super::{
-    SEEN_AFTER, file_name, numbers, pictures_folder, run_name, settings_file, unused_name,
-    with_ending,
-};
 use crate::flow::trajectory::{self, End};
 use crate::io::animation::{Animation, AnimationError, Format};
 use crate::io::tensors::TensorFileError;
 use crate::io::{atomic, png};
+use crate::studio::base::jobs::{Outcome, Progress};
+use crate::studio::canvas::contact_sheet;
 use crate::studio::engine::{RunId, View};
-use crate::studio::jobs::{Outcome, Progress};
-use crate::studio::panes::canvas::contact_sheet;
-use crate::studio::run::{Run, class_name};
-use crate::studio::state::StudioState;
+use crate::studio::export::{
+    SEEN_AFTER, file_name, numbers, pictures_folder, run_name, unused_name, with_ending,
+};
+use crate::studio::session::run::{Run, class_name};
+use crate::studio::session::settings_file;
+use crate::studio::session::state::StudioState;
 
 /// Something to export of the run on show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,6 @@ mod begin;
 mod feed;
 mod menu;
 mod numbers;
-mod restored;
-mod settings_file;
 
 use std::future::Future;
 use std::io;
@@ -21,15 +19,14 @@ use rfd::{AsyncFileDialog, FileHandle};
 pub use self::begin::{Destination, Export, Exports};
 pub use self::feed::{Eater, Hunger};
 pub use self::menu::export_menu;
-pub use self::restored::{Kind, Restored, is_trajectory};
-use super::run::{Run, class_name, class_of};
-use super::state::StudioState;
-use super::threads::{guarded, no_thread};
 use crate::data::read_picture;
 use crate::flow::{Branch, RunRecord, SampleSettings};
 #[cfg(test)]
 use crate::io::png;
 use crate::io::{atomic, names};
+use crate::studio::base::threads::{guarded, no_thread};
+use crate::studio::session::run::{Run, class_name, class_of};
+use crate::studio::session::state::StudioState;
 
 /// A dialog that closes sooner than this was never seen.
 const SEEN_AFTER: Duration = Duration::from_millis(150);

@@ -6,6 +6,7 @@
 
 pub mod axis;
 mod lettering;
+pub mod pane;
 pub mod sheet;
 pub mod study;
 
@@ -15,8 +16,8 @@ use self::axis::{Axis, AxisText, Parameter};
 use self::study::{Cell, Plan, Study, Tally};
 use super::engine::{Event, ModelInfo, RunId};
 use super::export::Dialogs;
-use super::panes::sweep::SweepPane;
 use crate::flow::{SampleSettings, State};
+use crate::studio::sweep::pane::SweepPane;
 
 /// Whether a sweep goes on by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -260,8 +261,8 @@ impl Sweep {
 mod tests {
     use super::*;
     use crate::studio::engine::{Command, Engine, ModelSource};
-    use crate::studio::fake::FakeWorker;
-    use crate::studio::state::StudioState;
+    use crate::studio::session::state::StudioState;
+    use crate::studio::testing::fake::FakeWorker;
 
     /// A window's state over an engine, without a window.
     struct Desk {

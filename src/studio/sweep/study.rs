@@ -462,7 +462,7 @@ impl Outcome {
 pub(crate) mod tests {
     use super::super::axis::AxisText;
     use super::*;
-    use crate::studio::fake::card;
+    use crate::studio::testing::fake::card;
 
     pub fn study(x: &str, y: Option<&str>, base: SampleSettings) -> Result<Study, PlanError> {
         let card = card();

@@ -2,6 +2,7 @@
 
 mod job;
 mod metrics;
+pub mod pane;
 mod plan;
 #[cfg(test)]
 pub mod tests;
@@ -21,9 +22,9 @@ pub use self::plan::Plan;
 pub use self::watcher::{Figure, RunView};
 use self::watcher::{Told, Watcher};
 use super::export;
-use super::notices::{About, Notices};
-use super::threads::no_thread;
 use crate::device::DeviceChoice;
+use crate::studio::base::notices::{About, Notices};
+use crate::studio::base::threads::no_thread;
 use crate::train::Ending;
 
 /// What came of a dialog.
