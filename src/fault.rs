@@ -6,7 +6,6 @@ use std::backtrace::Backtrace;
 use std::panic::set_hook;
 use std::sync::{Mutex, PoisonError};
 
-use crate::device::panic_text;
 use crate::say;
 
 /// More than so many are of no use to anyone.
@@ -30,6 +29,15 @@ pub fn listen() {
             noted.push((text, place));
         }
     }));
+}
+
+/// What a panic says.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason was given")
 }
 
 /// A panic in one line for people, with the place where it happened if it was noted.

@@ -113,3 +113,64 @@ impl SettingsArgs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse_sample;
+    use crate::flow::{Branch, Grid, SampleSettings, Solver, command};
+    use crate::model::card::example as card;
+    use crate::studio::session::draft::Draft;
+
+    /// What the command line makes of the options that stand for settings.
+    fn parsed(settings: &SampleSettings) -> SampleSettings {
+        let options = command::options(settings, &card()).unwrap();
+        let words = ["purrscope", "sample", "--out", "out"].map(str::to_owned).into_iter();
+        parse_sample(&words.chain(options).collect::<Vec<_>>(), &card())
+    }
+
+    #[test]
+    fn the_command_line_reads_back_every_setting() {
+        let full = SampleSettings {
+            labels: vec![3, 3, 7],
+            seed: u64::MAX,
+            solver: Solver::Dopri5,
+            grid: Grid::Shifted(2.5),
+            steps: 17,
+            temperature: "points:0=1.2,0.5=0.9,1=0.7".parse().unwrap(),
+            guidance: -1.25,
+            eta: 0.3,
+            atol: 1e-8,
+            rtol: 0.05,
+            pins: vec!["0,1,2=3".parse().unwrap(), "1,0,0=9".parse().unwrap()],
+            bans: vec!["2,0,0=9".parse().unwrap()],
+            banned_codes: vec![8, 1000],
+            branch: None,
+        };
+        assert_eq!(parsed(&full), full);
+        for temperature in ["0", "linear:1.2:0.6", "cosine:1:0.25", "entropy:3:0.5"] {
+            let temperature = temperature.parse().unwrap();
+            let settings = SampleSettings { temperature, labels: vec![4; 5], ..full.clone() };
+            assert_eq!(parsed(&settings), settings);
+        }
+        for solver in Solver::ALL {
+            let settings = SampleSettings { solver, grid: Grid::Cosine, ..full.clone() };
+            assert_eq!(parsed(&settings), settings);
+        }
+    }
+
+    #[test]
+    fn what_the_controls_say_is_what_the_command_says() {
+        let mut draft = Draft::default();
+        assert_eq!(parsed(&draft.settings(&card())), draft.settings(&card()));
+        draft.toggle_class("robot-blue");
+        draft.eta = 0.7;
+        assert_eq!(parsed(&draft.settings(&card())), draft.settings(&card()));
+    }
+
+    #[test]
+    fn a_branch_has_no_command() {
+        let parent = SampleSettings::default();
+        let branch = Some(Box::new(Branch { step: 3, parent: parent.clone() }));
+        assert!(command::options(&SampleSettings { branch, ..parent }, &card()).is_none());
+    }
+}

@@ -12,9 +12,9 @@ use crate::flow::{SampleSettings, Sampler};
 use crate::io::outputs::{self, Content};
 use crate::io::{atomic, png};
 use crate::model::Model;
-use crate::studio::sweep::axis::{AxisText, Parameter};
-use crate::studio::sweep::sheet::{self, Show};
-use crate::studio::sweep::study::{Cell, Outcome, Plan, Study, Tally};
+use crate::sweep::axis::{AxisText, Parameter};
+use crate::sweep::sheet::{self, Show};
+use crate::sweep::study::{Cell, Outcome, Plan, Study, Tally};
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {

@@ -1,11 +1,12 @@
 //! What a sampler asks of whatever it samples from.
 
-use super::record::{LatentShape, Latents, Posterior};
+use super::record::Posterior;
 use super::settings::{Domain, SampleSettings};
 use super::solver::Field;
 use super::spot::Spot;
 use super::temperature::{Temperature, Warmth};
 use crate::kernels::TokenMask;
+use crate::latents::{LatentShape, Latents};
 use crate::model::head::{Features, HostBeliefs, Reading};
 use crate::model::{Model, Objective, params};
 

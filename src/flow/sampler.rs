@@ -6,9 +6,10 @@ use thiserror::Error;
 
 use super::masked;
 use super::predictor::{CodePrediction, Prediction, Predictor, token_of};
-use super::record::{CodeStep, LatentShape, Latents, Posterior, StepRecord};
+use super::record::{CodeStep, Posterior, StepRecord};
 use super::settings::{SampleSettings, SettingsError, guidance_evaluations};
 use super::solver::{Crossing, Flow, Interval, Memory, Tolerances, cross, stochastic};
+use crate::latents::{LatentShape, Latents};
 use crate::model::{Model, Objective};
 use crate::rng::Stream;
 

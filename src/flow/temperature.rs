@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{SettingsError, parse_number};
+use crate::kernels::TEMPERATURE_FLOOR;
 
 /// Temperature of the posterior as a function of time.
 ///
@@ -58,7 +59,7 @@ impl Default for Temperature {
 
 impl Temperature {
     /// The smallest divisor of the logits that is ever used.
-    pub const FLOOR: f32 = 1e-6;
+    pub const FLOOR: f32 = TEMPERATURE_FLOOR;
     /// The most points of a curve: more than anyone draws, and than a run has use for.
     pub const MOST_POINTS: usize = 1000;
 

@@ -16,11 +16,11 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
 use thiserror::Error;
 
-use crate::flow::{LatentShape, Latents};
 use crate::io::tensors::{
     Contents, METADATA_KEY, Precision, TensorFile, TensorFileError, TensorWriter,
 };
 use crate::io::{digest, json};
+use crate::latents::{LatentShape, Latents};
 use card::TokenizerCard;
 pub use card::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 pub use dit::Dit;

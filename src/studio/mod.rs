@@ -32,9 +32,10 @@ use egui::{IconData, ViewportBuilder};
 use thiserror::Error;
 
 use self::engine::{Engine, ModelSource};
-use crate::device::{self, DeviceChoice, Graphics, Opener};
+use crate::device::{self, DeviceChoice};
 use crate::doctor::Records;
 use crate::studio::engine::model_worker::ModelWorker;
+use crate::studio::engine::opener::{self, Graphics, Opener};
 use crate::studio::window::app::StudioApp;
 use crate::studio::window::measure::Measurement;
 use crate::studio::window::saved::Session;
@@ -130,7 +131,7 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
     let native = eframe::NativeOptions {
         viewport: begun.place.of(viewport, scale),
         wgpu_options: WgpuConfiguration {
-            wgpu_setup: device::wgpu_setup(graphics),
+            wgpu_setup: opener::wgpu_setup(graphics),
             ..WgpuConfiguration::default()
         },
         // What is kept is read and checked here. eframe would read its own file unchecked, so it gets

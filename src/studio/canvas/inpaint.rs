@@ -390,9 +390,10 @@ fn held_outside(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{DeviceChoice, Opener};
+    use crate::device::DeviceChoice;
     use crate::flow::{LatentShape, SampleSettings};
     use crate::studio::engine::model_worker::ModelWorker;
+    use crate::studio::engine::opener::Opener;
     use crate::studio::engine::{Command, Event, ModelSource, Worker};
 
     #[test]

@@ -282,8 +282,9 @@ mod tests {
     use egui_kittest::wgpu::create_render_state;
 
     use super::*;
-    use crate::device::{self, DeviceChoice, Graphics};
+    use crate::device::DeviceChoice;
     use crate::studio::engine::model_worker::drawn;
+    use crate::studio::engine::opener::{self, Graphics};
     use crate::studio::engine::present::Presenter;
     use crate::studio::testing::window::window;
 
@@ -291,8 +292,8 @@ mod tests {
     #[test]
     fn the_gpu_draws_the_colours_of_the_cpu() {
         let shared =
-            create_render_state(device::wgpu_setup(Graphics::Shared), RendererOptions::PREDICTABLE);
-        let selected = device::select_in_window(DeviceChoice::Gpu(None), &shared).unwrap();
+            create_render_state(opener::wgpu_setup(Graphics::Shared), RendererOptions::PREDICTABLE);
+        let selected = opener::select_in_window(DeviceChoice::Gpu(None), &shared).unwrap();
         let presenter = Presenter::new(shared);
         let mut window = window();
         let app = window.state_mut();

@@ -10,9 +10,9 @@ use crate::model::Objective;
 use crate::studio::session::draft::{Draft, TemperatureKind};
 use crate::studio::session::state::StudioState;
 use crate::studio::session::token::Token;
-use crate::studio::sweep::sheet::{Show, draw};
 use crate::studio::testing::window::{Window, click, finished, wait_until, window};
 use crate::studio::window::saved::Session;
+use crate::sweep::sheet::{Show, draw};
 
 /// A window in which all of the pane can be seen.
 fn tall() -> Window {

@@ -10,6 +10,7 @@
 //! [`Event::Failed`].
 
 pub mod model_worker;
+pub mod opener;
 pub mod pictures;
 pub mod present;
 
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::device::panic_text;
+use crate::fault::panic_text;
 use crate::flow::{LatentShape, Latents, SampleSettings, State, StepRecord};
 use crate::model::ModelCard;
 use crate::studio::engine::pictures::Pictures;

@@ -5,9 +5,10 @@ use eframe::egui_wgpu::RenderState;
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 
+use super::opener::Opener;
 use super::pictures::Pictures;
 use super::present::Presenter;
-use crate::device::{Opener, Selected};
+use crate::device::Selected;
 use crate::doctor::{self, Records};
 use crate::flow::{self, LatentShape, Latents, SampleSettings, Sampler, State, StepRecord};
 use crate::kernels::present::Pixels;

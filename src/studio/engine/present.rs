@@ -156,16 +156,17 @@ mod tests {
     use egui_kittest::wgpu::create_render_state;
 
     use super::*;
-    use crate::device::{self, DeviceChoice, Graphics, Opener};
+    use crate::device::DeviceChoice;
     use crate::doctor::{Records, Standing};
     use crate::flow::{SampleSettings, seeded_noise};
     use crate::model::Model;
     use crate::studio::base::colormap::viridis;
     use crate::studio::engine::model_worker::ModelWorker;
+    use crate::studio::engine::opener::{self, Graphics, Opener};
     use crate::studio::engine::{Command, Drawing, Engine, Event, ModelSource, Worker};
 
     fn window() -> RenderState {
-        create_render_state(device::wgpu_setup(Graphics::Shared), RendererOptions::PREDICTABLE)
+        create_render_state(opener::wgpu_setup(Graphics::Shared), RendererOptions::PREDICTABLE)
     }
 
     /// A compute thread on the window's own GPU.
@@ -178,7 +179,7 @@ mod tests {
     #[test]
     fn a_gpu_that_computes_wrongly_is_used_only_where_it_was_asked_for_and_says_so() {
         let window = window();
-        let selected = device::select_in_window(DeviceChoice::Gpu(None), &window).unwrap();
+        let selected = opener::select_in_window(DeviceChoice::Gpu(None), &window).unwrap();
         let standing = Standing::Wrong { operation: "softmax: off by 1".to_owned() };
         let mut records = Records::knowing(&selected, standing);
         let mut opener = Opener::new(DeviceChoice::Gpu(None), Some(window.clone()));
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn textures_hold_what_is_decoded_and_are_given_back() {
         let window = window();
-        let selected = device::select_in_window(DeviceChoice::Gpu(None), &window).unwrap();
+        let selected = opener::select_in_window(DeviceChoice::Gpu(None), &window).unwrap();
         let mut model = Model::embedded(&selected.device).unwrap();
         // Two pictures at a time.
         model.logits_budget = 2 * 4 * 64 * 64 * model.card.tokenizer.channels * 2;

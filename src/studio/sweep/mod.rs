@@ -1,23 +1,18 @@
-//! Runs over two settings: a plan, and what has come of it. Nothing here knows the window, so that the
-//! command line shares it.
+//! A sweep in the window.
 //!
 //! Cells run one after another on the compute thread, and stand back for whatever else it is asked to
 //! do: a run that someone starts ends the cell's, which is made again later.
 
-pub mod axis;
-mod lettering;
 pub mod pane;
-pub mod sheet;
-pub mod study;
 
 use std::time::Duration;
 
-use self::axis::{Axis, AxisText, Parameter};
-use self::study::{Cell, Plan, Study, Tally};
 use super::engine::{Event, ModelInfo, RunId};
 use super::export::Dialogs;
 use crate::flow::{SampleSettings, State};
 use crate::studio::sweep::pane::SweepPane;
+use crate::sweep::axis::{Axis, AxisText, Parameter};
+use crate::sweep::study::{Cell, Plan, Study, Tally};
 
 /// Whether a sweep goes on by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -14,10 +14,10 @@ use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::{Row, choice, empty_state};
 use crate::studio::canvas::colour_image;
 use crate::studio::session::state::StudioState;
-use crate::studio::sweep::axis::{AxisText, Parameter};
-use crate::studio::sweep::sheet::{self, Show, montage};
-use crate::studio::sweep::study::{Cell, Study};
 use crate::studio::sweep::{Phase, Sweep};
+use crate::sweep::axis::{AxisText, Parameter};
+use crate::sweep::sheet::{self, Show, montage};
+use crate::sweep::study::{Cell, Study};
 
 /// Side of the pictures at zoom 1, in points.
 const SIDE: f32 = 24.0 * GRID;

@@ -8,7 +8,8 @@ use image::{Rgb, RgbImage};
 use crate::flow::{
     Domain, LatentShape, Latents, Posterior, SampleSettings, Spot, State, StepRecord,
 };
-use crate::model::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
+pub(crate) use crate::model::card::example as card;
+use crate::model::{DitConfig, ModelCard, Objective};
 use crate::rng::Stream;
 use crate::studio::engine::pictures::Pictures;
 use crate::studio::engine::{ModelInfo, ModelSource, Trajectory, Worker};
@@ -65,50 +66,6 @@ impl FakeWorker {
     pub fn gated() -> (Gate, Self) {
         let gate = Gate::default();
         (gate.clone(), Self { gate: Some(gate), ..Self::default() })
-    }
-}
-
-pub fn card() -> ModelCard {
-    let cats = (1..=15).map(|i| format!("cat-{i:02}"));
-    let robots =
-        ["blue", "brown", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow"];
-    let robots = robots.map(|colour| format!("robot-{colour}"));
-    let droids = (1..=7).map(|i| format!("droid-{i}"));
-    ModelCard {
-        format: ModelCard::FORMAT,
-        name: "cats-and-robots v1".to_owned(),
-        objective: Objective::Purrception,
-        backbone: DitConfig {
-            input_size: SIDE,
-            patch_size: 2,
-            in_channels: CHANNELS,
-            hidden_size: 192,
-            depth: 8,
-            num_heads: 6,
-            mlp_ratio: 4.0,
-            num_classes: 33,
-            out_channels: CODES,
-            embeds_codes: false,
-        },
-        tokenizer: TokenizerConfig {
-            image_channels: 3,
-            channels: 16,
-            multipliers: vec![1, 2, 4],
-            residual_blocks: 1,
-            attention: true,
-            attention_levels: None,
-            groups: 8,
-            latent_channels: 64,
-            code_size: CHANNELS,
-            codes: CODES,
-            l2_normalised: true,
-        },
-        class_names: cats.chain(robots).chain(droids).chain(["monster".to_owned()]).collect(),
-        latent_scale: 1.0,
-        provenance: Provenance {
-            credits: "Pictures composed from robohash artwork, CC BY.".to_owned(),
-            ..Provenance::default()
-        },
     }
 }
 

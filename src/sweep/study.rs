@@ -462,7 +462,7 @@ impl Outcome {
 pub(crate) mod tests {
     use super::super::axis::AxisText;
     use super::*;
-    use crate::studio::testing::fake::card;
+    use crate::model::card::example as card;
 
     pub fn study(x: &str, y: Option<&str>, base: SampleSettings) -> Result<Study, PlanError> {
         let card = card();
