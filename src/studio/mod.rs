@@ -112,7 +112,7 @@ fn missing_display(said: String) -> String {
 /// # Errors
 /// The window cannot be opened. What goes wrong later is shown in the window.
 pub fn run(options: StudioOptions) -> Result<(), StudioError> {
-    base::threads::keep_panics_in_the_window();
+    base::worker::keep_panics_in_the_window();
     match open(&options, Graphics::Shared) {
         // Old machines, and virtual ones, may have OpenGL alone, which draws but does not compute.
         Err(StudioError::NoDriver) => open(&options, Graphics::DrawOnly),

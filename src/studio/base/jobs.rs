@@ -1,57 +1,19 @@
 //! Work in the background that has a title, gets on, and can be cancelled.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::thread;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::notices::About;
-use super::threads::{guarded, no_thread};
-use crate::studio::session::restored::Restored;
+use super::worker::{Broken, Stop, Task, Wake};
 
-/// Called from other threads when there is something to take in.
-#[derive(Clone)]
-pub struct Wake(Arc<dyn Fn() + Send + Sync>);
-
-impl Wake {
-    /// A wake that calls `wake`.
-    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::new(wake))
-    }
-
-    /// Says that there is something to take in.
-    pub fn call(&self) {
-        (self.0)();
-    }
-}
-
-impl Default for Wake {
-    /// One for whom nobody sleeps.
-    fn default() -> Self {
-        Self::new(|| {})
-    }
-}
-
-impl fmt::Debug for Wake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Wake")
-    }
-}
-
-/// What came of a job.
+/// What came of a job; a job that looks for something may have found a `T`.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Outcome<T> {
     /// Something was done; what, for people.
     Done(String),
-    /// Settings were read.
-    Restored(Box<Restored>),
-    /// A file was found to be a model.
-    Model(PathBuf),
-    /// A model file was made of a checkpoint.
-    Imported(PathBuf),
+    /// Something was found that the window goes on with.
+    Found(T),
     /// Something was done of which nobody need be told.
     Quiet,
     /// It was cancelled, and left nothing behind.
@@ -60,24 +22,19 @@ pub enum Outcome {
     Failed(String),
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    /// Bits of an f32 in `[0, 1]`.
-    part: AtomicU32,
-    cancelled: AtomicBool,
-}
-
 /// The job's own view of itself.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    shared: Arc<Shared>,
+    /// Bits of an f32 in `[0, 1]`.
+    part: Arc<AtomicU32>,
+    stop: Stop,
     wake: Wake,
 }
 
 impl Progress {
     /// Says how much is done, from 0 to 1.
     pub fn reach(&self, part: f32) {
-        self.shared.part.store(part.clamp(0.0, 1.0).to_bits(), Ordering::Relaxed);
+        self.part.store(part.clamp(0.0, 1.0).to_bits(), Ordering::Relaxed);
         self.wake.call();
     }
 
@@ -88,13 +45,13 @@ impl Progress {
 
     /// Whether it is to end early and leave nothing behind.
     pub fn is_cancelled(&self) -> bool {
-        self.shared.cancelled.load(Ordering::Relaxed)
+        self.stop.is_asked()
     }
 }
 
 /// A job that has not ended.
 #[derive(Debug)]
-pub struct Job {
+pub struct Job<T> {
     /// Its number.
     pub id: u64,
     /// What it does, for people.
@@ -102,14 +59,14 @@ pub struct Job {
     /// What kind of work it is.
     pub about: About,
     begun: Instant,
-    shared: Arc<Shared>,
-    outcome: Receiver<Outcome>,
+    part: Arc<AtomicU32>,
+    task: Task<Outcome<T>>,
 }
 
-impl Job {
+impl<T: Send + 'static> Job<T> {
     /// How much is done, from 0 to 1.
     pub fn part(&self) -> f32 {
-        f32::from_bits(self.shared.part.load(Ordering::Relaxed))
+        f32::from_bits(self.part.load(Ordering::Relaxed))
     }
 
     /// Whether it can be ended early: an import is one piece of work that ends whole or not at all.
@@ -119,24 +76,42 @@ impl Job {
 
     /// Lets it end early.
     pub fn cancel(&self) {
-        self.shared.cancelled.store(true, Ordering::Relaxed);
+        self.task.stop().ask();
     }
 
     /// Whether it is about to end early.
     pub fn is_cancelled(&self) -> bool {
-        self.shared.cancelled.load(Ordering::Relaxed)
+        self.task.stop().is_asked()
+    }
+
+    /// What came of it, once that is there.
+    fn outcome(&self) -> Option<Outcome<T>> {
+        Some(self.task.poll()?.unwrap_or_else(|broken| {
+            Outcome::Failed(match broken {
+                Broken::NoThread(_) => broken.to_string(),
+                Broken::Panicked(reason) => {
+                    format!("{} broke off ({reason}). Please try again.", self.title)
+                }
+            })
+        }))
     }
 }
 
 /// The jobs that have not ended, each on a thread of its own.
-#[derive(Debug, Default)]
-pub struct Jobs {
-    jobs: Vec<Job>,
+#[derive(Debug)]
+pub struct Jobs<T: Send + 'static> {
+    jobs: Vec<Job<T>>,
     begun: u64,
     wake: Wake,
 }
 
-impl Jobs {
+impl<T: Send + 'static> Default for Jobs<T> {
+    fn default() -> Self {
+        Self { jobs: Vec::new(), begun: 0, wake: Wake::default() }
+    }
+}
+
+impl<T: Send + 'static> Jobs<T> {
     /// A job shorter than this is not shown: it would only flicker.
     pub const SHOWN_AFTER: Duration = Duration::from_millis(300);
 
@@ -157,7 +132,7 @@ impl Jobs {
     pub fn start(
         &mut self,
         title: impl Into<String>,
-        work: impl FnOnce(&Progress) -> Outcome + Send + 'static,
+        work: impl FnOnce(&Progress) -> Outcome<T> + Send + 'static,
     ) {
         self.start_about(About::Saving, title, work);
     }
@@ -168,68 +143,51 @@ impl Jobs {
         &mut self,
         about: About,
         title: impl Into<String>,
-        work: impl FnOnce(&Progress) -> Outcome + Send + 'static,
+        work: impl FnOnce(&Progress) -> Outcome<T> + Send + 'static,
     ) {
-        let title = title.into();
-        let (sender, outcome) = mpsc::channel();
-        let shared = Arc::new(Shared::default());
-        let progress = Progress { shared: Arc::clone(&shared), wake: self.wake.clone() };
-        let (refused, named) = (sender.clone(), title.clone());
-        let run = move || {
-            let done = guarded(|| work(&progress));
-            // A send fails only when the window has gone.
-            let _ = sender.send(done.unwrap_or_else(|reason| {
-                Outcome::Failed(format!("{named} broke off ({reason}). Please try again."))
-            }));
-            drop(sender);
-            progress.wake.call();
-        };
-        if let Err(error) = thread::Builder::new().name("purrscope-job".to_owned()).spawn(run) {
-            let _ = refused.send(Outcome::Failed(no_thread(&error)));
-        }
+        let part = Arc::new(AtomicU32::default());
+        let (theirs, wake) = (Arc::clone(&part), self.wake.clone());
+        let task = Task::start("purrscope-job", self.wake.clone(), move |stop: &Stop| {
+            work(&Progress { part: theirs, stop: stop.clone(), wake })
+        });
         self.begun += 1;
-        let id = self.begun;
-        self.jobs.push(Job { id, title, about, begun: Instant::now(), shared, outcome });
+        let (id, title, begun) = (self.begun, title.into(), Instant::now());
+        self.jobs.push(Job { id, title, about, begun, part, task });
     }
 
     /// What has ended since the last call, in the order in which it began, with what it was about.
-    pub fn ended(&mut self) -> Vec<(About, Outcome)> {
+    pub fn ended(&mut self) -> Vec<(About, Outcome<T>)> {
         let mut outcomes = Vec::new();
         self.jobs.retain(|job| {
-            let outcome = match job.outcome.try_recv() {
-                Ok(outcome) => outcome,
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => {
-                    Outcome::Failed(format!("{} broke off. Please try again.", job.title))
-                }
-            };
-            outcomes.push((job.about, outcome));
-            false
+            let outcome = job.outcome();
+            let goes_on = outcome.is_none();
+            outcomes.extend(outcome.map(|outcome| (job.about, outcome)));
+            goes_on
         });
         outcomes
     }
 
     /// The jobs that have not ended.
-    pub fn all(&self) -> &[Job] {
+    pub fn all(&self) -> &[Job<T>] {
         &self.jobs
     }
 
     /// Those that have gone on for long enough to be shown, and how long until there is another.
-    pub fn shown(&self) -> (Vec<&Job>, Option<Duration>) {
-        let left = |job: &Job| Self::SHOWN_AFTER.checked_sub(job.begun.elapsed());
+    pub fn shown(&self) -> (Vec<&Job<T>>, Option<Duration>) {
+        let left = |job: &Job<T>| Self::SHOWN_AFTER.checked_sub(job.begun.elapsed());
         let wait = self.jobs.iter().filter_map(left).min();
         (self.jobs.iter().filter(|job| left(job).is_none()).collect(), wait)
     }
 }
 
-impl Drop for Jobs {
+impl<T: Send + 'static> Drop for Jobs<T> {
     /// Lets every job clear away what it has begun; one that waits for a person is not waited for.
     fn drop(&mut self) {
         let deadline = Instant::now() + Self::PATIENCE;
         self.jobs.iter().for_each(Job::cancel);
         for job in &self.jobs {
             // Whatever came of it, there is nobody left to tell.
-            let _ = job.outcome.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let _ = job.task.wait(deadline.saturating_duration_since(Instant::now()));
         }
     }
 }
@@ -237,11 +195,13 @@ impl Drop for Jobs {
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
 
     use super::*;
     use crate::studio::testing::fake::PATIENCE;
 
-    fn wait(jobs: &mut Jobs) -> Vec<Outcome> {
+    fn wait(jobs: &mut Jobs<()>) -> Vec<Outcome<()>> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let ended = jobs.ended();
@@ -255,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_job_gets_on_and_ends_once() {
-        let mut jobs = Jobs::default();
+        let mut jobs = Jobs::<()>::default();
         let gate = Arc::new(Barrier::new(2));
         let theirs = Arc::clone(&gate);
         jobs.start("Half of it", move |progress| {
@@ -274,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_job_hears_of_it() {
-        let mut jobs = Jobs::default();
+        let mut jobs = Jobs::<()>::default();
         jobs.start("Endless", |progress| {
             while !progress.is_cancelled() {
                 thread::sleep(Duration::from_millis(1));
@@ -287,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_end_of_the_window_waits_until_jobs_have_cleared_away() {
-        let mut jobs = Jobs::default();
+        let mut jobs = Jobs::<()>::default();
         let cleared = Arc::new(AtomicBool::new(false));
         let theirs = Arc::clone(&cleared);
         jobs.start("Endless", move |progress| {
@@ -303,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_job_that_panics_is_named() {
-        let mut jobs = Jobs::default();
+        let mut jobs = Jobs::<()>::default();
         jobs.start("The unlucky one", |_| panic!("told to"));
         let ended = wait(&mut jobs);
         let [Outcome::Failed(text)] = &ended[..] else { panic!("{ended:?}") };

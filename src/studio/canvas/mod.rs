@@ -25,7 +25,6 @@ use self::marks::outline;
 pub use self::overlays::Overlay;
 use self::overlays::OverlayKey;
 use self::textures::{Filter, SHARP_FROM, Textures};
-pub use self::textures::{colour_image, contact_sheet};
 use self::tools::Stroke;
 pub use self::tools::{Brush, Paint, Tool, shortcuts};
 use crate::flow::LatentShape;

@@ -3,7 +3,7 @@
 use egui::{Color32, ColorImage, TextureHandle, TextureOptions};
 use image::RgbImage;
 
-use crate::studio::engine::pictures::Pictures;
+use crate::studio::base::images::colour_image;
 
 /// Enlargement beyond which pictures are shown with hard pixels.
 pub(super) const SHARP_FROM: f32 = 2.0;
@@ -96,45 +96,5 @@ impl Filter {
             Self::Smooth | Self::Whole(_) => TextureOptions::LINEAR,
             Self::Hard => TextureOptions::NEAREST,
         }
-    }
-}
-
-/// A picture on the host as egui takes it.
-pub fn colour_image(image: &RgbImage) -> ColorImage {
-    let size = [image.width() as usize, image.height() as usize];
-    ColorImage::from_rgb(size, image.as_raw())
-}
-
-/// All pictures of a batch on one sheet, as the canvas lays them out, on white.
-pub fn contact_sheet(pictures: &Pictures) -> Option<RgbImage> {
-    let pictures = pictures.host()?;
-    let first = pictures.first()?;
-    let (width, height) = first.dimensions();
-    let columns = (pictures.len() as f32).sqrt().ceil() as u32;
-    let rows = (pictures.len() as u32).div_ceil(columns);
-    let gap = (width / 16).max(1);
-    let size = |count: u32, each: u32| count * (each + gap) + gap;
-    let white = image::Rgb([255; 3]);
-    let mut sheet = RgbImage::from_pixel(size(columns, width), size(rows, height), white);
-    for (index, picture) in pictures.iter().enumerate() {
-        let (row, column) = (index as u32 / columns, index as u32 % columns);
-        let place = (gap + column * (width + gap), gap + row * (height + gap));
-        image::imageops::replace(&mut sheet, picture, i64::from(place.0), i64::from(place.1));
-    }
-    Some(sheet)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_contact_sheet_holds_every_picture() {
-        let picture = |level| RgbImage::from_pixel(32, 32, image::Rgb([level; 3]));
-        let sheet = contact_sheet(&vec![picture(10), picture(20), picture(30)].into()).unwrap();
-        assert_eq!(sheet.dimensions(), (2 * 34 + 2, 2 * 34 + 2));
-        assert_eq!(sheet.get_pixel(4, 4).0, [10; 3]);
-        assert_eq!(sheet.get_pixel(4, 40).0, [30; 3]);
-        assert_eq!(sheet.get_pixel(40, 40).0, [255; 3]);
     }
 }

@@ -4,17 +4,15 @@ pub mod pane;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::thread;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use egui::{Color32, ColorImage, Context, Rect, TextureHandle, TextureId, TextureOptions, pos2};
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 
 use super::engine::{ModelInfo, RunId};
-use crate::studio::base::threads::{guarded, no_thread};
-use crate::studio::canvas::colour_image;
+use crate::studio::base::images::colour_image;
+use crate::studio::base::worker::{Broken, Stop, Task, Wake};
 
 /// How the codes are sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,19 +117,19 @@ impl Codebook {
     pub fn follow_alike(&mut self, ctx: &Context, model: &ModelInfo) -> Result<f32, String> {
         let alike = match &mut self.alike {
             Some(alike) => alike,
-            none => none.insert(Alike::begin(ctx, model).map_err(|error| no_thread(&error))?),
+            none => none.insert(Alike::begin(ctx, model)),
         };
         if alike.chain.is_none() {
-            let answer = match alike.answer.try_recv() {
-                Ok(answer) => answer.map(Some),
-                Err(TryRecvError::Empty) => Ok(None),
-                Err(TryRecvError::Disconnected) => Err("its thread is gone".to_owned()),
-            };
-            match answer {
-                Ok(chain) => alike.chain = chain,
-                Err(reason) => {
+            match alike.task.poll().transpose() {
+                Ok(chain) => alike.chain = chain.flatten(),
+                Err(broken) => {
                     self.alike = None;
-                    return Err(format!("It broke off ({reason}): choose the order again."));
+                    return Err(match broken {
+                        Broken::NoThread(_) => broken.to_string(),
+                        Broken::Panicked(reason) => {
+                            format!("It broke off ({reason}): choose the order again.")
+                        }
+                    });
                 }
             }
         }
@@ -150,40 +148,28 @@ impl Codebook {
     }
 }
 
-/// The order by similarity, and the thread that works it out. Dropping it ends the thread.
+/// The order by similarity, and the thread that works it out.
 struct Alike {
     chain: Option<Vec<u32>>,
-    answer: Receiver<Result<Vec<u32>, String>>,
+    /// Nothing comes of it where it is ended early.
+    task: Task<Option<Vec<u32>>>,
     done: Arc<AtomicUsize>,
-    dropped: Arc<AtomicBool>,
     codes: usize,
 }
 
 impl Alike {
-    fn begin(ctx: &Context, model: &ModelInfo) -> std::io::Result<Self> {
-        let (sender, answer) = mpsc::channel();
-        let (done, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    fn begin(ctx: &Context, model: &ModelInfo) -> Self {
+        let done = Arc::new(AtomicUsize::new(0));
         let codes = model.card.tokenizer.codes;
         let (table, size) = (Arc::clone(&model.codebook), model.card.tokenizer.code_size);
-        let (counter, stop, ctx) = (Arc::clone(&done), Arc::clone(&dropped), ctx.clone());
-        thread::Builder::new().name("purrscope-similarity".to_owned()).spawn(move || {
-            let goes_on = |done| {
+        let counter = Arc::clone(&done);
+        let task = Task::start("purrscope-similarity", Wake::from(ctx), move |stop: &Stop| {
+            chain(&table, size, |done| {
                 counter.store(done, Ordering::Relaxed);
-                !stop.load(Ordering::Relaxed)
-            };
-            if let Some(chain) = guarded(|| chain(&table, size, goes_on)).transpose() {
-                // A send fails only when nobody waits for it any more.
-                let _ = sender.send(chain);
-                ctx.request_repaint();
-            }
-        })?;
-        Ok(Self { chain: None, answer, done, dropped, codes })
-    }
-}
-
-impl Drop for Alike {
-    fn drop(&mut self) {
-        self.dropped.store(true, Ordering::Relaxed);
+                !stop.is_asked()
+            })
+        });
+        Self { chain: None, task, done, codes }
     }
 }
 

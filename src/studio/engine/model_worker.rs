@@ -3,11 +3,11 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use eframe::egui_wgpu::RenderState;
 use image::RgbImage;
-use image::imageops::{self, FilterType};
 
 use super::opener::Opener;
 use super::pictures::Pictures;
 use super::present::Presenter;
+use crate::data::fit_square;
 use crate::device::Selected;
 use crate::doctor::{self, Records};
 use crate::flow::{self, LatentShape, Latents, SampleSettings, Sampler, State, StepRecord};
@@ -162,17 +162,7 @@ impl Worker for ModelWorker {
 
     fn encode(&self, picture: &RgbImage) -> Result<Vec<u32>, String> {
         let model = self.model()?;
-        let side = model.card.image_size() as u32;
-        let picture = match picture.dimensions() {
-            (width, height) if (width, height) == (side, side) => picture.clone(),
-            (width, height) => {
-                // The largest square in the middle.
-                let square = width.min(height);
-                let (x, y) = ((width - square) / 2, (height - square) / 2);
-                let middle = imageops::crop_imm(picture, x, y, square, square).to_image();
-                imageops::resize(&middle, side, side, FilterType::Lanczos3)
-            }
-        };
+        let picture = fit_square(picture.clone(), model.card.image_size() as u32);
         let latents = model.tokenizer.encode(from_pictures(&[picture], model.device()));
         let codes = model.tokenizer.quantise(latents);
         let codes: Vec<u32> =

@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use image::RgbImage;
 
 use super::clerk::{Fresh, Task};
-use crate::studio::base::jobs::Outcome;
 use crate::studio::base::text::count;
 use crate::studio::engine::View;
 use crate::studio::engine::pictures::Pictures;
 use crate::studio::export::{self, Eater};
+use crate::studio::session::Outcome;
 use crate::studio::session::state::StudioState;
 
 /// Names and settings of pictures that are to be kept, in the order of the batch.

@@ -22,10 +22,9 @@ use self::clerk::{Clerk, Fresh, News, Task};
 use self::folder::Folder;
 pub use self::folder::read_picture;
 pub use self::item::{Item, Made};
-use crate::studio::base::jobs::Wake;
 use crate::studio::base::notices::{About, Notices};
 use crate::studio::base::text::count;
-use crate::studio::base::threads::no_thread;
+use crate::studio::base::worker::{Wake, no_thread};
 use crate::studio::gallery::pane::GalleryPane;
 
 /// The folder of the gallery: the one that the environment names, or one in the program's data folder.

@@ -1,16 +1,14 @@
 //! Making a model file of a reference checkpoint, away from the interface thread.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
 
 use egui::Context;
 use rfd::AsyncFileDialog;
 
 use crate::model::import::{Sources, Weights, import};
-use crate::studio::base::jobs::{Jobs, Outcome};
+use crate::studio::base::dialogs::PathDialog;
 use crate::studio::base::notices::About;
-use crate::studio::base::threads::no_thread;
-use crate::studio::export::ask_path;
+use crate::studio::session::{Found, Jobs, Outcome};
 
 /// A file that an import needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +46,6 @@ impl Part {
     }
 }
 
-/// What came of a dialog.
-#[derive(Debug)]
-enum Chosen {
-    File(Part, PathBuf),
-    Failed(String),
-}
-
 /// What an import is made of, and how it goes.
 #[derive(Debug)]
 pub struct Importer {
@@ -65,15 +56,14 @@ pub struct Importer {
     /// What went wrong last, for people.
     pub trouble: Option<String>,
     busy: bool,
-    sender: Sender<Chosen>,
-    chosen: Receiver<Chosen>,
+    /// Dialogs that are open.
+    choosing: Vec<(Part, PathDialog)>,
 }
 
 impl Default for Importer {
     fn default() -> Self {
-        let (sender, chosen) = mpsc::channel();
         let paths = Default::default();
-        Self { paths, averaged: true, trouble: None, busy: false, sender, chosen }
+        Self { paths, averaged: true, trouble: None, busy: false, choosing: Vec::new() }
     }
 }
 
@@ -104,22 +94,10 @@ impl Importer {
         Path::new(self.paths[0].trim()).with_extension("safetensors")
     }
 
-    /// Asks for a file on a thread of its own.
+    /// Asks for a file.
     pub fn choose(&mut self, ctx: &Context, part: Part) {
-        let (sender, ctx) = (self.sender.clone(), ctx.clone());
         let dialog = AsyncFileDialog::new().set_title(part.hint()).pick_file();
-        let asked = ask_path(dialog, move |path| {
-            let chosen = match path {
-                Ok(path) => Chosen::File(part, path),
-                Err(text) => Chosen::Failed(format!("{text} The path can be typed as well.")),
-            };
-            // A send fails only when the window has gone.
-            let _ = sender.send(chosen);
-            ctx.request_repaint();
-        });
-        if let Err(error) = asked {
-            self.trouble = Some(no_thread(&error));
-        }
+        self.choosing.push((part, PathDialog::open(ctx, dialog)));
     }
 
     /// Begins the import, which goes on whether its pane is shown or not.
@@ -140,7 +118,7 @@ impl Importer {
                 class_names: None,
             };
             match import(&sources, &out) {
-                Ok(_) => Outcome::Imported(out),
+                Ok(_) => Outcome::Found(Found::Imported(out)),
                 Err(error) => Outcome::Failed(format!("The import was given up: {error}.")),
             }
         });
@@ -148,14 +126,19 @@ impl Importer {
 
     /// Takes in what came of dialogs.
     pub fn receive(&mut self) {
-        let chosen: Vec<Chosen> = self.chosen.try_iter().collect();
-        for chosen in chosen {
-            match chosen {
-                Chosen::File(Part::Checkpoint, path) => self.offer(&path),
-                Chosen::File(part, path) => {
-                    self.paths[part as usize] = path.display().to_string();
-                }
-                Chosen::Failed(text) => self.trouble = Some(text),
+        let mut chosen = Vec::new();
+        self.choosing.retain(|(part, dialog)| {
+            let done = dialog.poll();
+            let open = done.is_none();
+            chosen.extend(done.map(|path| (*part, path)));
+            open
+        });
+        for (part, path) in chosen {
+            match (part, path) {
+                (_, Ok(None)) => {}
+                (Part::Checkpoint, Ok(Some(path))) => self.offer(&path),
+                (part, Ok(Some(path))) => self.paths[part as usize] = path.display().to_string(),
+                (_, Err(text)) => self.trouble = Some(text),
             }
         }
     }

@@ -15,7 +15,7 @@ use self::runner::{Answer, Runner};
 pub use self::runner::{Belief, Exact, Field, FieldQuestion, Flow, Moment, Question};
 use crate::flow::codebooks::Layout;
 use crate::flow::{SampleSettings, Solver};
-use crate::studio::base::threads::no_thread;
+use crate::studio::base::worker::no_thread;
 use crate::studio::session::draft::Draft;
 
 /// What is drawn.

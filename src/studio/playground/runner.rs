@@ -17,7 +17,7 @@ use crate::flow::{
     LatentShape, Latents, Oracle, Predictor, SampleSettings, Sampler, Solver, StepRecord,
     Temperature,
 };
-use crate::studio::base::threads::guarded;
+use crate::studio::base::worker::guarded;
 
 /// A flow to be computed: one particle a label.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,9 +8,9 @@ use egui::{
 };
 use image::RgbImage;
 
+use crate::studio::base::images::colour_image;
 use crate::studio::base::notices::About;
 use crate::studio::base::theme::{self, GRID, palette};
-use crate::studio::canvas::colour_image;
 use crate::studio::engine::pictures::Pictures;
 use crate::studio::session::state::StudioState;
 use crate::studio::session::token::Token;

@@ -13,15 +13,16 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::{Branch, SampleSettings, State, StepRecord};
-use crate::studio::base::jobs::{Jobs, Outcome};
+use crate::studio::base::dialogs::Reply;
+use crate::studio::base::images::colour_image;
 use crate::studio::base::notices::{About, Notices};
 use crate::studio::base::text::count;
+use crate::studio::canvas::CanvasState;
 use crate::studio::canvas::inpaint::Inpaint;
-use crate::studio::canvas::{CanvasState, colour_image};
 use crate::studio::codebook::Codebook;
 use crate::studio::engine::pictures::Pictures;
 use crate::studio::engine::{Command, Event, ModelInfo, ModelSource, PictureKey, RunId, View};
-use crate::studio::export::{Exports, Reply};
+use crate::studio::export::Exports;
 use crate::studio::gallery::Gallery;
 use crate::studio::model::importer::Importer;
 use crate::studio::playground::Playground;
@@ -32,6 +33,7 @@ use crate::studio::session::presets::Presets;
 use crate::studio::session::restored::{Kind, Restored, is_trajectory};
 use crate::studio::session::run::{Run, class_name};
 use crate::studio::session::token::Token;
+use crate::studio::session::{Found, Jobs, Outcome};
 use crate::studio::sweep::Sweep;
 use crate::studio::training::Training;
 use crate::studio::window::panes::Pane;
@@ -342,10 +344,10 @@ impl StudioState {
         self.jobs.start_about(About::Opening, title, move |_| {
             // What is wrong with a model is said where it is loaded.
             if kind == Kind::Tensors && !is_trajectory(&path) {
-                return Outcome::Model(path);
+                return Outcome::Found(Found::Model(path));
             }
             match Restored::read(&path) {
-                Ok(restored) => Outcome::Restored(Box::new(restored)),
+                Ok(restored) => Outcome::Found(Found::Restored(Box::new(restored))),
                 Err(text) => Outcome::Failed(text),
             }
         });
@@ -358,9 +360,9 @@ impl StudioState {
         }
         match outcome {
             Outcome::Done(text) => self.notices.tell(text),
-            Outcome::Restored(restored) => self.restore(&restored),
-            Outcome::Model(path) => self.load_model(ModelSource::File(path)),
-            Outcome::Imported(path) => {
+            Outcome::Found(Found::Restored(restored)) => self.restore(&restored),
+            Outcome::Found(Found::Model(path)) => self.load_model(ModelSource::File(path)),
+            Outcome::Found(Found::Imported(path)) => {
                 self.notices.tell(format!("{} was made of the checkpoint.", path.display()));
                 self.open_file(path);
             }

@@ -8,8 +8,8 @@ pub mod pane;
 use std::time::Duration;
 
 use super::engine::{Event, ModelInfo, RunId};
-use super::export::Dialogs;
 use crate::flow::{SampleSettings, State};
+use crate::studio::base::dialogs::Dialogs;
 use crate::studio::sweep::pane::SweepPane;
 use crate::sweep::axis::{Axis, AxisText, Parameter};
 use crate::sweep::study::{Cell, Plan, Study, Tally};

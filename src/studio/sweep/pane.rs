@@ -9,10 +9,10 @@ use egui::{
 };
 
 use crate::io::png;
+use crate::studio::base::images::colour_image;
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::{Row, choice, empty_state};
-use crate::studio::canvas::colour_image;
 use crate::studio::session::state::StudioState;
 use crate::studio::sweep::{Phase, Sweep};
 use crate::sweep::axis::{AxisText, Parameter};
@@ -210,7 +210,7 @@ fn actions(ui: &mut Ui, state: &mut StudioState) {
             }
         }
         let cells = plan.as_ref().map(|plan| (plan.columns(), plan.rows()));
-        exports(ui, &state.sweep);
+        exports(ui, &mut state.sweep);
         // At the end, so that nothing moves with its length.
         ui.label(theme::weak(ui, status(state, cells)));
     });
@@ -273,7 +273,7 @@ fn progress(ui: &mut Ui, sweep: &Sweep) {
     ui.painter().rect_filled(done, 1.0, colours.accent);
 }
 
-fn exports(ui: &mut Ui, sweep: &Sweep) {
+fn exports(ui: &mut Ui, sweep: &mut Sweep) {
     let Some(study) = &sweep.study else { return };
     let any = study.settled() > 0;
     let show = sweep.pane.show;

@@ -14,8 +14,8 @@ use egui::ColorImage;
 
 use super::metrics::{Bin, Reading, Tail};
 use super::plan::Plan;
-use crate::studio::base::threads::guarded;
-use crate::studio::canvas::colour_image;
+use crate::studio::base::images::colour_image;
+use crate::studio::base::worker::guarded;
 
 /// Time between two looks at the folders.
 const PAUSE: Duration = Duration::from_millis(300);

@@ -10,7 +10,7 @@ use crate::studio::base::theme::{self, GRID};
 const ROOM: f32 = 72.0 * GRID;
 
 /// Shows the job that began first, with what is behind it in a menu; nothing while nothing goes on.
-pub fn job_strip(ui: &mut Ui, jobs: &Jobs) {
+pub fn job_strip<T: Send + 'static>(ui: &mut Ui, jobs: &Jobs<T>) {
     let (shown, wait) = jobs.shown();
     if let Some(wait) = wait {
         ui.ctx().request_repaint_after(wait);
@@ -32,13 +32,13 @@ pub fn job_strip(ui: &mut Ui, jobs: &Jobs) {
     });
 }
 
-fn more(ui: &mut Ui, rest: &[&Job]) {
+fn more<T: Send + 'static>(ui: &mut Ui, rest: &[&Job<T>]) {
     if !rest.is_empty() {
         menu(ui, format!("+{}", rest.len()), rest);
     }
 }
 
-fn menu(ui: &mut Ui, text: String, jobs: &[&Job]) {
+fn menu<T: Send + 'static>(ui: &mut Ui, text: String, jobs: &[&Job<T>]) {
     ui.menu_button(text, |ui| {
         ui.set_min_width(70.0 * GRID);
         for job in jobs {
@@ -50,7 +50,7 @@ fn menu(ui: &mut Ui, text: String, jobs: &[&Job]) {
     .accessible_name(format!("{} more in the background", jobs.len()));
 }
 
-fn row(ui: &mut Ui, job: &Job) {
+fn row<T: Send + 'static>(ui: &mut Ui, job: &Job<T>) {
     if ui.layout().prefer_right_to_left() {
         cancel(ui, job);
         progress(ui, job);
@@ -62,17 +62,17 @@ fn row(ui: &mut Ui, job: &Job) {
     }
 }
 
-fn title(ui: &mut Ui, job: &Job) {
+fn title<T: Send + 'static>(ui: &mut Ui, job: &Job<T>) {
     ui.add(egui::Label::new(theme::weak(ui, &job.title)).truncate());
 }
 
-fn progress(ui: &mut Ui, job: &Job) {
+fn progress<T: Send + 'static>(ui: &mut Ui, job: &Job<T>) {
     let text = format!("{}: {:.0} %", job.title, job.part() * 100.0);
     let bar = ProgressBar::new(job.part()).desired_width(24.0 * GRID).desired_height(1.5 * GRID);
     ui.add(bar).on_hover_text(&text).accessible_name(text);
 }
 
-fn cancel(ui: &mut Ui, job: &Job) {
+fn cancel<T: Send + 'static>(ui: &mut Ui, job: &Job<T>) {
     if !job.can_cancel() {
         return;
     }

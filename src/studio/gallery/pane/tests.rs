@@ -7,11 +7,11 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{By, Queryable as _};
 
 use super::*;
-use crate::studio::base::jobs::Outcome;
 use crate::studio::base::theme;
 use crate::studio::base::widgets::job_strip;
 use crate::studio::engine::ModelSource;
 use crate::studio::export::export_menu;
+use crate::studio::session::Outcome;
 use crate::studio::testing::bench::Bench;
 use crate::studio::testing::fake::{FakeWorker, PATIENCE};
 

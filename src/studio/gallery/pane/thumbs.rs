@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use egui::{Context, Rect, TextureHandle, TextureOptions, Ui, Vec2};
 use image::RgbImage;
 
-use crate::studio::canvas::colour_image;
+use crate::studio::base::images::colour_image;
 
 /// Textures by the names of their pictures; those not looked at for the longest time go first.
 #[derive(Default)]

@@ -13,8 +13,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
-use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +21,7 @@ pub use self::place::Place;
 use super::dock::Dock;
 use crate::io::atomic;
 use crate::studio::base::notices::{About, Notices};
-use crate::studio::base::threads::no_thread;
+use crate::studio::base::worker::{Task, Wake};
 use crate::studio::canvas::CanvasState;
 use crate::studio::session::draft::Draft;
 use crate::studio::session::presets::Presets;
@@ -171,7 +169,7 @@ pub struct Session {
     pub place: Place,
     /// What the file says, or is about to say.
     text: String,
-    writing: Option<Receiver<io::Result<()>>>,
+    writing: Option<Task<io::Result<()>>>,
     /// What it is to say after that.
     next: Option<String>,
     /// Whether it was said that the file cannot be written.
@@ -212,29 +210,18 @@ impl Session {
         }
         let next = self.next.take().filter(|text| *text != self.text);
         let (Some(text), Some(file)) = (next, self.file.clone()) else { return };
-        let (sender, written) = mpsc::channel();
-        let (bytes, refused) = (text.clone(), sender.clone());
-        let write = move || {
-            // A send fails only when the window has gone.
-            let _ = sender.send(write(&file, bytes.as_bytes()));
-        };
-        if let Err(error) = thread::Builder::new().name("purrscope-session".to_owned()).spawn(write)
-        {
-            let _ = refused.send(Err(io::Error::other(no_thread(&error))));
-        }
-        (self.text, self.writing) = (text, Some(written));
+        let bytes = text.clone();
+        let writing = Task::start("purrscope-session", Wake::default(), move |_| {
+            write(&file, bytes.as_bytes())
+        });
+        (self.text, self.writing) = (text, Some(writing));
     }
 
     /// Takes in what came of [`Session::save`].
     pub fn follow(&mut self, notices: &mut Notices) {
-        let Some(writing) = &self.writing else { return };
-        let done = match writing.try_recv() {
-            Ok(done) => done,
-            Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Disconnected) => Err(io::Error::other("the writing broke off")),
-        };
+        let Some(done) = self.writing.as_ref().and_then(Task::poll) else { return };
         self.writing = None;
-        match done {
+        match done.unwrap_or_else(|broken| Err(io::Error::other(broken))) {
             Ok(()) => {
                 self.told = false;
                 notices.settled(About::Session);
@@ -260,10 +247,11 @@ impl Session {
     /// Waits until all of what was to be saved is written.
     pub fn end(&mut self) {
         while let Some(writing) = self.writing.take() {
-            match writing.recv_timeout(PATIENCE) {
-                Ok(Ok(())) | Err(RecvTimeoutError::Disconnected) => {}
-                Ok(Err(error)) => tracing::warn!("the settings were not kept: {error}"),
-                Err(RecvTimeoutError::Timeout) => {
+            match writing.wait(PATIENCE) {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => tracing::warn!("the settings were not kept: {error}"),
+                Some(Err(broken)) => tracing::warn!("the settings were not kept: {broken}"),
+                None => {
                     tracing::warn!("the settings were not kept: the disk does not answer");
                     return;
                 }

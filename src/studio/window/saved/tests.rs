@@ -1,3 +1,4 @@
+use std::thread;
 use std::time::Instant;
 
 use super::super::panes::Pane;
