@@ -28,7 +28,8 @@ use crate::device::{DeviceChoice, Selected, guard, select};
 use crate::doctor::{Records, Standing, heed};
 use crate::io::atomic;
 use crate::model::{Model, ModelError};
-use crate::studio::{StudioOptions, measure};
+use crate::studio::StudioOptions;
+use crate::studio::window::measure;
 use crate::{fault, say};
 
 /// Watch, question and steer a generative flow over vector-quantised latents.

@@ -133,7 +133,7 @@ mod tests {
     use super::super::parse_sample;
     use crate::flow::{Branch, Grid, SampleSettings, Solver, command};
     use crate::model::card::example as card;
-    use crate::studio::draft::Draft;
+    use crate::studio::session::draft::Draft;
 
     /// What the command line makes of the options that stand for settings.
     fn parsed(settings: &SampleSettings) -> SampleSettings {

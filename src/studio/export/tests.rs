@@ -8,9 +8,10 @@ use image::codecs::{gif::GifDecoder, png::PngDecoder};
 use super::*;
 use crate::io::animation::Format;
 use crate::io::tensors::TensorFile;
-use crate::studio::bench::Bench;
 use crate::studio::engine::{ModelSource, View};
-use crate::studio::fake::FakeWorker;
+use crate::studio::session::restored::Restored;
+use crate::studio::testing::bench::Bench;
+use crate::studio::testing::fake::FakeWorker;
 
 fn bench() -> Bench {
     Bench::new(FakeWorker::default())

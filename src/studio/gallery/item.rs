@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::stamp;
 use crate::flow::Recorded;
-use crate::studio::export::Restored;
+use crate::studio::session::restored::Restored;
 
 /// A picture of the gallery.
 #[derive(Debug, Clone, PartialEq)]

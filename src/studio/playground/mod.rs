@@ -1,6 +1,7 @@
 //! A flow in the plane, where everything can be seen: a codebook of two numbers a code, its exact
 //! posterior, and particles that the settings on the controls carry from noise to codes.
 
+pub mod pane;
 mod plane;
 mod runner;
 
@@ -12,10 +13,10 @@ use egui::Context;
 pub use self::plane::{Plane, Point, Prior};
 use self::runner::{Answer, Runner};
 pub use self::runner::{Belief, Exact, Field, FieldQuestion, Flow, Moment, Question};
-use super::draft::Draft;
-use super::threads::no_thread;
 use crate::flow::codebooks::Layout;
 use crate::flow::{SampleSettings, Solver};
+use crate::studio::base::worker::no_thread;
+use crate::studio::session::draft::Draft;
 
 /// What is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -312,11 +313,11 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::studio::draft::TemperatureKind;
+    use crate::studio::session::draft::TemperatureKind;
 
     fn settle(playground: &mut Playground, draft: &Draft) {
         let ctx = Context::default();
-        let deadline = Instant::now() + crate::studio::fake::PATIENCE;
+        let deadline = Instant::now() + crate::studio::testing::fake::PATIENCE;
         loop {
             playground.follow(&ctx, draft);
             if !playground.is_busy() && playground.asked_exact.is_none() {

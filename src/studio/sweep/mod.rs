@@ -3,13 +3,15 @@
 //! Cells run one after another on the compute thread, and stand back for whatever else it is asked to
 //! do: a run that someone starts ends the cell's, which is made again later.
 
+pub mod pane;
+
 use std::time::Duration;
 
 use super::engine::{Event, ModelInfo, RunId};
-use super::export::Dialogs;
-use super::panes::sweep::SweepPane;
 use crate::flow::settings;
 use crate::flow::{SampleSettings, State};
+use crate::studio::base::dialogs::Dialogs;
+use crate::studio::sweep::pane::SweepPane;
 use crate::sweep::axis::{Axis, AxisText, Parameter};
 use crate::sweep::study::{Cell, Plan, Study, Tally};
 
@@ -255,8 +257,8 @@ impl Sweep {
 mod tests {
     use super::*;
     use crate::studio::engine::{Command, Engine, ModelSource};
-    use crate::studio::fake::FakeWorker;
-    use crate::studio::state::StudioState;
+    use crate::studio::session::state::StudioState;
+    use crate::studio::testing::fake::FakeWorker;
 
     /// A window's state over an engine, without a window.
     struct Desk {
