@@ -177,7 +177,7 @@ mod tests {
         let mut draft = Draft::default();
         assert_eq!(parsed(&draft.settings(&card())), draft.settings(&card()));
         draft.toggle_class("robot-blue");
-        draft.eta = 0.7;
+        draft.sampling.eta = 0.7;
         assert_eq!(parsed(&draft.settings(&card())), draft.settings(&card()));
     }
 

@@ -404,7 +404,7 @@ mod tests {
     use crate::studio::testing::window::{Window, click, finished, wait_until, window};
 
     fn run_of(window: &mut Window, steps: usize) {
-        window.state_mut().state.draft.steps = steps;
+        window.state_mut().state.draft.sampling.steps = steps;
         click(window, "Generate");
         wait_until(window, |app| {
             finished(app) && app.state.run.as_ref().is_some_and(|run| run.frames.len() == steps)
@@ -418,7 +418,7 @@ mod tests {
         window.state_mut().state.go_to(9);
         window.run_steps(2);
         click(&mut window, "Branch here");
-        window.state_mut().state.draft.guidance = 3.0;
+        window.state_mut().state.draft.sampling.guidance = 3.0;
         click(&mut window, "Generate");
         wait_until(&mut window, |app| {
             finished(app) && app.state.run.as_ref().is_some_and(|run| run.frames.len() == 15)

@@ -156,8 +156,11 @@ pub struct Setting {
     pub optional: bool,
     /// Why it changes nothing for a model of this objective, with the other settings as they are.
     pub idle: fn(&SampleSettings, Objective) -> Option<&'static str>,
+    /// The smallest and the largest number that it may be, for every model.
+    bounds: Option<(f64, f64)>,
     get: fn(&SampleSettings) -> String,
     set: fn(&mut SampleSettings, &str) -> Result<(), SettingsError>,
+    /// What else its value must be.
     check: fn(&SampleSettings) -> Result<(), SettingsError>,
 }
 
@@ -176,6 +179,7 @@ impl Setting {
         numbers: Numbers::None,
         optional: false,
         idle: |_, _| None,
+        bounds: None,
         get: |_| String::new(),
         set: |_, _| Ok(()),
         check: |_| Ok(()),
@@ -209,7 +213,28 @@ impl Setting {
     /// # Errors
     /// It is not.
     pub fn check(&self, settings: &SampleSettings) -> Result<(), SettingsError> {
-        (self.check)(settings)
+        (self.check)(settings)?;
+        let Some((least, most)) = self.bounds else { return Ok(()) };
+        let given = self.get(settings);
+        let number = given.parse().unwrap_or(f64::NAN);
+        if (least..=most).contains(&number) {
+            return Ok(());
+        }
+        Err(SettingsError::OutOfRange { what: self.key, given, range: self.range })
+    }
+
+    /// Brings a value that is out of its bounds to the nearest that is not or, where it is no number, to
+    /// what it is by default.
+    pub fn tidy(&self, settings: &mut SampleSettings) {
+        if self.check(settings).is_ok() {
+            return;
+        }
+        let number = self.get(settings).parse().ok().filter(|number: &f64| number.is_finite());
+        let nearest =
+            self.bounds.zip(number).map(|((least, most), n)| n.clamp(least, most).to_string());
+        let default = self.get(&SampleSettings::default());
+        let read = (self.set)(settings, &nearest.unwrap_or(default));
+        debug_assert!(read.is_ok(), "{self:?}");
     }
 
     /// Whether a short list says it.
@@ -281,10 +306,7 @@ pub static STEPS: Setting = Setting {
     numbers: Numbers::Whole,
     get: |settings| settings.steps.to_string(),
     set: |settings, text| Ok(settings.steps = whole(&STEPS, text)?),
-    check: |settings| {
-        let inside = (1..=MAX_STEPS).contains(&settings.steps);
-        if inside { Ok(()) } else { Err(STEPS.outside(settings)) }
-    },
+    bounds: Some((1.0, MAX_STEPS as f64)),
     ..Setting::PLAIN
 };
 
@@ -338,7 +360,7 @@ pub static GUIDANCE: Setting = Setting {
     numbers: Numbers::Real,
     get: |settings| settings.guidance.to_string(),
     set: |settings, text| Ok(settings.guidance = parse_number("guidance", text)?),
-    check: |settings| GUIDANCE.within(settings, settings.guidance, -MAX_GUIDANCE, MAX_GUIDANCE),
+    bounds: Some((-MAX_GUIDANCE as f64, MAX_GUIDANCE as f64)),
     ..Setting::PLAIN
 };
 
@@ -355,7 +377,7 @@ pub static ETA: Setting = Setting {
     numbers: Numbers::Real,
     get: |settings| settings.eta.to_string(),
     set: |settings, text| Ok(settings.eta = parse_number("eta", text)?),
-    check: |settings| ETA.within(settings, settings.eta, 0.0, MAX_REMASKING),
+    bounds: Some((0.0, MAX_REMASKING as f64)),
     ..Setting::PLAIN
 };
 
@@ -369,7 +391,6 @@ pub static ATOL: Setting = Setting {
     hint: "Error that a step may make whatever the size of the state.",
     get: |settings| settings.atol.to_string(),
     set: |settings, text| Ok(settings.atol = parse_number("atol", text)?),
-    check: |settings| ATOL.within(settings, settings.atol, 1e-8, 1.0),
     ..TOLERANCE
 };
 
@@ -383,7 +404,6 @@ pub static RTOL: Setting = Setting {
     hint: "Error that a step may make for each unit of the state.",
     get: |settings| settings.rtol.to_string(),
     set: |settings, text| Ok(settings.rtol = parse_number("rtol", text)?),
-    check: |settings| RTOL.within(settings, settings.rtol, 1e-8, 1.0),
     ..TOLERANCE
 };
 
@@ -391,28 +411,13 @@ pub static RTOL: Setting = Setting {
 const TOLERANCE: Setting = Setting {
     range: "from 1e-8 to 1",
     numbers: Numbers::Real,
+    bounds: Some((1e-8, 1.0)),
     optional: true,
     idle: |settings, _| {
         (settings.solver != Solver::Dopri5).then_some("only the solver dopri5 has one")
     },
     ..Setting::PLAIN
 };
-
-impl Setting {
-    fn outside(&self, settings: &SampleSettings) -> SettingsError {
-        SettingsError::OutOfRange { what: self.key, given: self.get(settings), range: self.range }
-    }
-
-    fn within(
-        &self,
-        settings: &SampleSettings,
-        value: f32,
-        least: f32,
-        most: f32,
-    ) -> Result<(), SettingsError> {
-        if (least..=most).contains(&value) { Ok(()) } else { Err(self.outside(settings)) }
-    }
-}
 
 fn whole<T: std::str::FromStr>(setting: &Setting, text: &str) -> Result<T, SettingsError> {
     text.parse().map_err(|_| SettingsError::OutOfRange {

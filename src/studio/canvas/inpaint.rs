@@ -295,8 +295,9 @@ impl StudioState {
     /// Ends making a part anew: what was made stays on show, and the controls are as they were before.
     pub fn end_inpaint(&mut self) {
         if let Some(Before { draft, branch }) = self.inpaint.before.take() {
-            let Draft { classes, count, edits, seed, .. } = draft;
-            self.draft = Draft { classes, count, edits, seed, ..self.draft.clone() };
+            let Draft { classes, count, edits, sampling, .. } = draft;
+            self.draft = Draft { classes, count, edits, ..self.draft.clone() };
+            self.draft.sampling.seed = sampling.seed;
             self.branch = branch;
             self.take_as_sent();
         }

@@ -148,7 +148,7 @@ fn a_region_is_made_anew_and_the_rest_stays() {
     let state = &window.state().state;
     let run = state.run.as_ref().unwrap();
     assert_eq!(run.settings.labels.len(), 3);
-    assert_ne!(run.settings.seed, own.seed, "an unlocked seed is new");
+    assert_ne!(run.settings.seed, own.sampling.seed, "an unlocked seed is new");
     let (region, after) = (&state.inpaint.region, codes(&window));
     let subject = &before[2 * SIDE * SIDE..3 * SIDE * SIDE];
     let mut anew = 0;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::stamp;
 use crate::flow::Recorded;
+use crate::flow::settings::{SETTINGS, Setting};
 use crate::studio::session::restored::Restored;
 
 /// A picture of the gallery.
@@ -47,19 +48,18 @@ impl Item {
     /// A picture that lies in a file of this name.
     pub fn new(name: String, stamp: String, size: [u32; 2], made: Made) -> Self {
         let settings = &made.restored.settings;
-        let words = format!(
-            "{} {} seed{} seed {} {} steps{} {} {}",
+        let mut words = format!(
+            "{} {} {}",
             made.restored.class.as_deref().unwrap_or_default(),
-            settings.solver,
-            settings.seed,
-            settings.seed,
-            settings.temperature,
-            settings.steps,
             made.model.as_deref().unwrap_or_default(),
             stamp::words(&stamp),
-        )
-        .to_lowercase();
-        Self { name, stamp, size, made, words }
+        );
+        for setting in SETTINGS {
+            // Name and value as one word find what no other number is mistaken for.
+            let (key, value) = (setting.key, setting.get(settings));
+            words += &format!(" {key}{value} {key} {value}");
+        }
+        Self { name, stamp, size, made, words: words.to_lowercase() }
     }
 
     /// Whether every word of `filter` is found in what is known of it; `filter` in small letters.
@@ -106,18 +106,10 @@ impl Item {
             (Some(_), _) => "alone".to_owned(),
             (None, many) => format!("{many} on a sheet"),
         };
-        let mut facts = vec![
-            ("Class", self.class().to_owned()),
-            ("Seed", settings.seed.to_string()),
-            ("Picture", picture),
-            ("Solver", settings.solver.to_string()),
-            ("Steps", settings.steps.to_string()),
-            ("Grid", settings.grid.to_string()),
-            ("Temperature", settings.temperature.to_string()),
-            ("Guidance", settings.guidance.to_string()),
-            ("Eta", settings.eta.to_string()),
-            ("Edits", edits(settings.pins.len(), bans)),
-        ];
+        let mut facts = vec![("Class", self.class().to_owned()), ("Picture", picture)];
+        let told = SETTINGS.into_iter().filter(|setting| setting.is_told(settings));
+        facts.extend(told.map(|setting| (setting.label, setting.get(settings))));
+        facts.push(("Edits", edits(settings.pins.len(), bans)));
         if let Some(branch) = &settings.branch {
             let seed = branch.parent.seed;
             facts.push(("Branch", format!("after step {} of seed {seed}", branch.step)));
@@ -157,10 +149,8 @@ impl Item {
 /// they go on from.
 fn add_settings(all: &mut Vec<(String, String)>, before: &str, settings: &Value) {
     for (key, value) in settings.as_object().into_iter().flatten() {
+        let label = Setting::named(key).map(|setting| setting.label.to_lowercase());
         let name = match key.as_str() {
-            "labels" => "labels",
-            "atol" => "absolute tolerance",
-            "rtol" => "relative tolerance",
             "banned_codes" => "banned codes",
             "branch" => {
                 let step = value.get("step").map_or_else(String::new, Value::to_string);
@@ -169,7 +159,7 @@ fn add_settings(all: &mut Vec<(String, String)>, before: &str, settings: &Value)
                 add_settings(all, &format!("{before}branch: "), parent);
                 continue;
             }
-            known => known,
+            known => label.as_deref().unwrap_or(known),
         };
         let name = capital(&format!("{before}{name}"));
         let said = all.iter().any(|(known, _)| *known == name);

@@ -48,7 +48,7 @@ fn every_finished_run_is_kept_and_found_again() {
 fn live_runs_are_kept_only_when_told() {
     let mut bench = bench();
     bench.state.draft.live = true;
-    bench.state.draft.guidance = 3.0;
+    bench.state.draft.sampling.guidance = 3.0;
     bench.frame();
     bench.until(Bench::is_done);
     assert!(!bench.state.run.as_ref().unwrap().kept);

@@ -421,13 +421,13 @@ impl StudioState {
             .dice
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        self.draft.seed = (self.dice >> 33) % 1_000_000;
+        self.draft.sampling.seed = (self.dice >> 33) % 1_000_000;
     }
 
     /// Begins a run, as the Generate button does: with a new seed, unless that is locked or was
     /// changed since the last run.
     pub fn generate(&mut self) {
-        let used = self.sent.as_ref().is_some_and(|sent| sent.seed == self.draft.seed);
+        let used = self.sent.as_ref().is_some_and(|sent| sent.seed == self.draft.sampling.seed);
         // The noise that a branch began with is behind it.
         if used && !self.draft.seed_locked && self.branch.is_none() {
             self.throw_dice();
@@ -1145,22 +1145,22 @@ mod tests {
     #[test]
     fn a_locked_seed_stays_and_an_unlocked_one_moves() {
         let mut state = ready();
-        assert_eq!(state.draft.seed, 42);
+        assert_eq!(state.draft.sampling.seed, 42);
         state.draft.seed_locked = true;
         state.generate();
-        assert_eq!(state.draft.seed, 42);
+        assert_eq!(state.draft.sampling.seed, 42);
         state.draft.seed_locked = false;
         state.generate();
-        assert_ne!(state.draft.seed, 42);
-        state.draft.seed = 7;
+        assert_ne!(state.draft.sampling.seed, 42);
+        state.draft.sampling.seed = 7;
         state.generate();
-        assert_eq!(state.draft.seed, 7, "a seed that was just chosen is used");
+        assert_eq!(state.draft.sampling.seed, 7, "a seed that was just chosen is used");
     }
 
     #[test]
     fn live_mode_starts_one_run_a_change() {
         let mut state = ready();
-        state.draft.guidance = 2.0;
+        state.draft.sampling.guidance = 2.0;
         state.follow_changes();
         assert!(state.take_commands().is_empty());
         state.draft.live = true;
@@ -1282,7 +1282,7 @@ mod tests {
         state.follow_draft(false);
         assert!(!state.shown().unwrap().what_if);
         // Other steps are other runs: nothing can be said without running.
-        state.draft.steps = 12;
+        state.draft.sampling.steps = 12;
         state.draft.from = 0.3;
         state.follow_draft(false);
         settle(&mut state);
@@ -1317,14 +1317,14 @@ mod tests {
     fn undo_goes_back_to_the_settings_before() {
         let mut state = ready();
         state.follow_draft(false);
-        state.draft.guidance = 3.0;
+        state.draft.sampling.guidance = 3.0;
         state.follow_draft(true);
-        state.draft.guidance = 4.0;
+        state.draft.sampling.guidance = 4.0;
         state.follow_draft(false);
         state.undo();
-        assert_eq!(state.draft.guidance, 1.5);
+        assert_eq!(state.draft.sampling.guidance, 1.5);
         state.redo();
-        assert_eq!(state.draft.guidance, 4.0);
+        assert_eq!(state.draft.sampling.guidance, 4.0);
     }
 
     #[test]

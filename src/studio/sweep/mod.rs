@@ -334,7 +334,7 @@ mod tests {
         desk.begin("steps=5,2", "temperature=1");
         gate.let_pass(2);
         desk.until(|state| state.sweep.progress().is_some_and(|(_, part)| part > 0.3));
-        desk.state.draft.steps = 3;
+        desk.state.draft.sampling.steps = 3;
         desk.state.generate();
         assert!(desk.state.active.is_some());
         desk.send();
@@ -386,7 +386,7 @@ mod tests {
         let worker = FakeWorker { panics_at: Some((7, 1)), ..FakeWorker::default() };
         let mut desk = Desk::new(worker);
         desk.until(free);
-        desk.state.draft.seed = 7;
+        desk.state.draft.sampling.seed = 7;
         desk.begin("steps=2,3,4", "temperature=1");
         desk.until(|state| state.sweep.phase() == Phase::Paused);
         assert_eq!(settled(&desk.state), 2);

@@ -41,12 +41,12 @@ fn pane(size: egui::Vec2) -> Pane {
     bench.state.load_model(ModelSource::Embedded);
     bench.until_kept(2);
     bench.state.draft.choose_class("robot-blue");
-    bench.state.draft.seed = 7;
+    bench.state.draft.sampling.seed = 7;
     bench.state.generate();
     bench.until_kept(4);
     bench.state.draft.choose_class("cat-05");
-    bench.state.draft.guidance = 3.0;
-    bench.state.draft.seed = 8;
+    bench.state.draft.sampling.guidance = 3.0;
+    bench.state.draft.sampling.seed = 8;
     bench.state.generate();
     bench.until_kept(6);
     let mut pane = pane_of(size, bench);
@@ -180,7 +180,7 @@ fn settings_are_restored() {
     let state = &pane.state().state;
     let settings = &state.run.as_ref().unwrap().settings;
     assert_eq!((settings.seed, settings.labels.as_slice()), (7, &[15, 15][..]));
-    assert_eq!((state.draft.class(), state.draft.guidance), ("robot-blue", 1.5));
+    assert_eq!((state.draft.class(), state.draft.sampling.guidance), ("robot-blue", 1.5));
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn screenshots_of_the_gallery() {
         bench.state.draft.count = 16;
         bench.state.load_model(ModelSource::Embedded);
         bench.until_kept(16);
-        bench.state.draft.guidance = 3.0;
+        bench.state.draft.sampling.guidance = 3.0;
         bench.state.draft.from = 0.7;
         bench.state.generate();
         bench.until_kept(32);

@@ -19,7 +19,7 @@ const SIZE: Vec2 = vec2(1000.0, 640.0);
 fn small() -> StudioState {
     let mut state = StudioState::default();
     state.playground.particles = 60;
-    state.draft.steps = 8;
+    state.draft.sampling.steps = 8;
     state
 }
 
@@ -173,8 +173,8 @@ fn the_exact_flow_is_compared_on_request() {
     click(&mut stage, "Exact flow");
     wait_until(&mut stage, |state| state.playground.exact().is_some());
     assert!(stage.query_by_label("RMS error").is_some());
-    stage.state_mut().draft.solver = Solver::Euler;
-    stage.state_mut().draft.eta = 1.0;
+    stage.state_mut().draft.sampling.solver = Solver::Euler;
+    stage.state_mut().draft.sampling.eta = 1.0;
     wait_until(&mut stage, settled);
     assert!(stage.query_by_label("paths are random").is_some());
 }
@@ -252,8 +252,8 @@ fn playground_screenshots() {
         state.playground.count = 9;
         state.playground.particles = 200;
         state.draft.temperature = TemperatureKind::Constant;
-        state.draft.solver = Solver::Euler;
-        state.draft.steps = 4;
+        state.draft.sampling.solver = Solver::Euler;
+        state.draft.sampling.steps = 4;
         state.playground.compare = true;
         state.playground.drawn.field = false;
         state.playground.drawn.means = false;

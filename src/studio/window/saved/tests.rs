@@ -50,7 +50,7 @@ fn what_is_kept_comes_back() {
     let (mut session, first) = Session::begin(Some(file.clone()));
     assert!(first.trouble.is_none());
     let mut kept = Kept { scale: 1.25, light: true, greeted: true, ..Kept::default() };
-    kept.draft.steps = 7;
+    kept.draft.sampling.steps = 7;
     kept.presets.save("mine", &kept.draft);
     kept.recent = vec!["cat.png".into()];
     kept.dock.set_shown(Pane::Log, false);
@@ -77,11 +77,11 @@ fn the_end_waits_for_what_was_saved_last() {
     let file = folder.path().join("app.ron");
     let (mut session, Begun { mut kept, .. }) = Session::begin(Some(file.clone()));
     for steps in 1..20 {
-        kept.draft.steps = steps;
+        kept.draft.sampling.steps = steps;
         save(&mut session, &kept);
     }
     session.end();
-    assert_eq!(Session::begin(Some(file)).1.kept.draft.steps, 19);
+    assert_eq!(Session::begin(Some(file)).1.kept.draft.sampling.steps, 19);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn numbers_that_cannot_be_cost_nothing_but_themselves() {
         let trouble = trouble.unwrap_or_else(|| panic!("{text} was taken as it is"));
         assert!(trouble.contains(part), "{text}: {trouble}");
         assert!(!trouble.contains(" and the"), "{text}: {trouble}");
-        assert_eq!(kept.draft.seed, 7, "{text}");
+        assert_eq!(kept.draft.sampling.seed, 7, "{text}");
         assert!(kept.tidy().is_empty(), "{text}");
         assert!((1..=Draft::MAX_COUNT).contains(&kept.draft.count), "{text}");
     }
@@ -129,7 +129,7 @@ fn a_good_session_makes_no_trouble() {
         let begun = begin(text);
         assert_eq!(begun.trouble, None, "{text}");
     }
-    assert_eq!(begin("(draft:(count:4,steps:3))").kept.draft.steps, 3);
+    assert_eq!(begin("(draft:(count:4,steps:3))").kept.draft.sampling.steps, 3);
 }
 
 #[test]
