@@ -56,13 +56,6 @@ impl SampleSettings {
         Some(asked.into_iter().map(|t| self.evaluations_at(t)).sum())
     }
 
-    /// These settings with what `other` has of those that decide how a state is read: what remains
-    /// different cannot be told without running again.
-    pub fn reading_as(&self, other: &Self) -> Self {
-        let SampleSettings { temperature, guidance, pins, bans, banned_codes, .. } = other.clone();
-        Self { temperature, guidance, pins, bans, banned_codes, ..self.clone() }
-    }
-
     /// How many runs this one goes on from.
     pub fn generation(&self) -> usize {
         self.lineage().len() - 1

@@ -105,6 +105,13 @@ impl SampleSettings {
         self.guidance
     }
 
+    /// These settings with what `other` has of those that decide how a state is read: what remains
+    /// different cannot be told without running again.
+    pub fn reading_as(&self, other: &Self) -> Self {
+        let Self { temperature, guidance, pins, bans, banned_codes, .. } = other.clone();
+        Self { temperature, guidance, pins, bans, banned_codes, ..self.clone() }
+    }
+
     /// Network evaluations of one prediction at time `t`: 2, or 1 where the scale is exactly 0 or 1.
     pub fn evaluations_at(&self, t: f32) -> usize {
         let scale = self.guidance_at(t);
