@@ -16,7 +16,7 @@ use std::ops::Range;
 
 pub use self::domain::Domain;
 pub use self::error::SettingsError;
-pub use self::kinds::{Grid, Solver};
+pub use self::kinds::*;
 pub use self::spot::Spot;
 pub use self::table::*;
 pub use self::temperature::{Temperature, Warmth};
