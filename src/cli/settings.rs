@@ -152,6 +152,7 @@ mod tests {
             steps: 17,
             temperature: "points:0=1.2,0.5=0.9,1=0.7".parse().unwrap(),
             guidance: -1.25,
+            guidance_interval: "0.125:0.75".parse().unwrap(),
             eta: 0.3,
             atol: 1e-8,
             rtol: 0.05,

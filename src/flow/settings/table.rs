@@ -6,7 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::{SettingsError, parse_number};
-use super::kinds::{Grid, Solver};
+use super::kinds::{Grid, Solver, Span};
 use super::lists;
 use super::spot::Spot;
 use super::temperature::Temperature;
@@ -33,6 +33,9 @@ pub struct SampleSettings {
     pub temperature: Temperature,
     /// Guidance scale `s`: 1 conditional only, 0 unconditional only, else `u + s (c - u)`.
     pub guidance: f32,
+    /// Times at which there is guidance; at others the scale is 1.
+    #[serde(skip_serializing_if = "Span::is_whole")]
+    pub guidance_interval: Span,
     /// Stochasticity from 0, the flow itself, to 1, ancestral sampling; above 0 only with `euler`.
     /// For `dfm` the rate, 0 or more, at which revealed codes are masked again.
     pub eta: f32,
@@ -88,6 +91,7 @@ impl Default for SampleSettings {
             steps: 24,
             temperature: Temperature::default(),
             guidance: 1.5,
+            guidance_interval: Span::default(),
             eta: 0.0,
             atol: 1e-4,
             rtol: 1e-4,
@@ -101,15 +105,16 @@ impl Default for SampleSettings {
 
 impl SampleSettings {
     /// Guidance scale at time `t` in `[0, 1]`.
-    pub fn guidance_at(&self, _t: f32) -> f32 {
-        self.guidance
+    pub fn guidance_at(&self, t: f32) -> f32 {
+        if self.guidance_interval.contains(t) { self.guidance } else { 1.0 }
     }
 
     /// These settings with what `other` has of those that decide how a state is read: what remains
     /// different cannot be told without running again.
     pub fn reading_as(&self, other: &Self) -> Self {
-        let Self { temperature, guidance, pins, bans, banned_codes, .. } = other.clone();
-        Self { temperature, guidance, pins, bans, banned_codes, ..self.clone() }
+        let Self { temperature, guidance, guidance_interval, pins, bans, banned_codes, .. } =
+            other.clone();
+        Self { temperature, guidance, guidance_interval, pins, bans, banned_codes, ..self.clone() }
     }
 
     /// Network evaluations of one prediction at time `t`: 2, or 1 where the scale is exactly 0 or 1.
@@ -265,8 +270,18 @@ impl PartialEq for Setting {
 impl Eq for Setting {}
 
 /// The settings that say how pictures are made, in the order in which they are told.
-pub static SETTINGS: [&Setting; 9] =
-    [&SEED, &SOLVER, &STEPS, &GRID, &TEMPERATURE, &GUIDANCE, &ETA, &ATOL, &RTOL];
+pub static SETTINGS: [&Setting; 10] = [
+    &SEED,
+    &SOLVER,
+    &STEPS,
+    &GRID,
+    &TEMPERATURE,
+    &GUIDANCE,
+    &GUIDANCE_INTERVAL,
+    &ETA,
+    &ATOL,
+    &RTOL,
+];
 
 /// Seed of the starting noise.
 pub static SEED: Setting = Setting {
@@ -368,6 +383,27 @@ pub static GUIDANCE: Setting = Setting {
     get: |settings| settings.guidance.to_string(),
     set: |settings, text| Ok(settings.guidance = parse_number("guidance", text)?),
     bounds: Some((-MAX_GUIDANCE as f64, MAX_GUIDANCE as f64)),
+    ..Setting::PLAIN
+};
+
+/// Times at which there is guidance.
+pub static GUIDANCE_INTERVAL: Setting = Setting {
+    key: "guidance_interval",
+    option: "cfg-interval",
+    value_name: "A:B",
+    label: "Guidance interval",
+    help: "Guidance only at times from A to B, of 0 (noise) to 1 (picture); at others the network is asked \
+           once instead of twice",
+    hint: "Times between which there is guidance, of 0 (noise) to 1 (picture): at others the network is asked \
+           once instead of twice.",
+    range: "A:B with 0 <= A <= B <= 1",
+    example: "0:1, 0.2:1, 0:0.8, 0.2:0.8",
+    optional: true,
+    idle: |settings, _| {
+        (settings.guidance == 1.0).then_some("a guidance of 1 is the same at every time")
+    },
+    get: |settings| settings.guidance_interval.to_string(),
+    set: |settings, text| Ok(settings.guidance_interval = text.parse()?),
     ..Setting::PLAIN
 };
 

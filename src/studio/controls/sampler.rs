@@ -1,9 +1,11 @@
 //! Solver, steps, grid, guidance and stochasticity.
 
-use egui::{Slider, SliderClamping, Ui};
+use std::ops::RangeInclusive;
+
+use egui::{DragValue, Slider, SliderClamping, Ui};
 
 use super::{combo, heading, unless};
-use crate::flow::settings::{self, Setting};
+use crate::flow::settings::{self, Setting, Span};
 use crate::flow::{SampleSettings, Solver};
 use crate::model::Objective;
 use crate::studio::base::theme::GRID;
@@ -49,6 +51,9 @@ pub fn show(ui: &mut Ui, draft: &mut Draft, objective: Objective) {
             .fixed_decimals(2)
             .clamping(SliderClamping::Edits),
     );
+    if draft.sampling.guidance != 1.0 {
+        interval(ui, &mut draft.sampling.guidance_interval);
+    }
     stochasticity(ui, draft, masked);
 }
 
@@ -81,6 +86,24 @@ fn solver(ui: &mut Ui, draft: &mut Draft, masked: bool) {
             })
             .accessible_name(setting.label);
     }
+}
+
+/// The times between which there is guidance: two numbers that keep each other in order.
+fn interval(ui: &mut Ui, interval: &mut Span) {
+    let label = settings::GUIDANCE_INTERVAL.label;
+    Row::new("Guided at", settings::GUIDANCE_INTERVAL.hint).show(ui, |ui| {
+        ui.label("t from");
+        let from = ui.add(time_value(&mut interval.from, 0.0..=interval.to));
+        from.clone().accessible_name(format!("{label}, from"));
+        ui.label("to");
+        let to = ui.add(time_value(&mut interval.to, interval.from..=1.0));
+        to.clone().accessible_name(format!("{label}, to"));
+        from | to
+    });
+}
+
+fn time_value(value: &mut f32, range: RangeInclusive<f32>) -> DragValue<'_> {
+    DragValue::new(value).speed(0.01).range(range).fixed_decimals(2)
 }
 
 /// Fresh noise, or fresh masks, on the way.

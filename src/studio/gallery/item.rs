@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn whatever_setting_differs_is_among_everything() {
         let plain = SampleSettings { labels: vec![4, 4], ..SampleSettings::default() };
-        let changed: [(&str, SampleSettings); 14] = [
+        let changed: [(&str, SampleSettings); 15] = [
             ("labels", SampleSettings { labels: vec![4, 5], ..plain.clone() }),
             ("seed", SampleSettings { seed: 9, ..plain.clone() }),
             ("solver", SampleSettings { solver: "heun".parse().unwrap(), ..plain.clone() }),
@@ -227,6 +227,10 @@ mod tests {
             ("bans", SampleSettings { bans: vec!["0,1,2=3".parse().unwrap()], ..plain.clone() }),
             ("banned_codes", SampleSettings { banned_codes: vec![7], ..plain.clone() }),
             (
+                "guidance_interval",
+                SampleSettings { guidance_interval: "0.25:1".parse().unwrap(), ..plain.clone() },
+            ),
+            (
                 "branch",
                 SampleSettings {
                     branch: Some(Box::new(Branch {
@@ -241,7 +245,8 @@ mod tests {
             pins: changed[10].1.pins.clone(),
             bans: changed[11].1.bans.clone(),
             banned_codes: vec![7],
-            branch: changed[13].1.branch.clone(),
+            guidance_interval: changed[13].1.guidance_interval,
+            branch: changed[14].1.branch.clone(),
             ..plain.clone()
         };
         let json = serde_json::to_value(&full).unwrap();
@@ -258,7 +263,7 @@ mod tests {
         };
         assert!(moved("0,1,2=3").contains(&("Pins".to_owned(), "0,1,2=3".to_owned())));
         assert!(moved("0,1,2=3") != moved("0,1,3=3"), "as many pins, but others");
-        let branch = item(&changed[13].1).everything();
+        let branch = item(&changed[14].1).everything();
         assert!(branch.contains(&("Branch: absolute tolerance".to_owned(), "0.2".to_owned())));
         let names: Vec<&String> = branch.iter().map(|(name, _)| name).collect();
         let unique: std::collections::BTreeSet<_> = names.iter().collect();

@@ -440,6 +440,7 @@ mod tests {
                 steps: 17,
                 temperature: temperature.parse().unwrap(),
                 guidance: 2.5,
+                guidance_interval: "0.25:0.5".parse().unwrap(),
                 eta: 0.5,
                 atol: 1e-3,
                 rtol: 1e-2,
