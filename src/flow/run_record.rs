@@ -158,7 +158,7 @@ mod tests {
     const DOMAIN: Domain =
         Domain { objective: Objective::Purrception, classes: 10, codes: 64, height: 8, width: 8 };
 
-    /// Settings that go on from others, so many runs deep.
+    /// Settings that go on from others, this many runs deep.
     fn nested(deep: usize) -> SampleSettings {
         (0..deep).fold(SampleSettings::default(), |parent, _| SampleSettings {
             pins: vec!["0,1,2=3".parse().unwrap()],

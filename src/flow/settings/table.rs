@@ -52,7 +52,7 @@ pub struct SampleSettings {
     /// Codes that no token may become, but by a pin.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lists::codes")]
     pub banned_codes: Vec<u32>,
-    /// The run that this one goes on from, if it does not begin with noise.
+    /// The run that this one goes on from, if it does not start from noise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branch: Option<Box<Branch>>,
 }
