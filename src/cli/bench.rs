@@ -12,7 +12,7 @@ use crate::bench::{self, Adapter, Part, Processor, Row, Size};
 use crate::device::{Selected, select};
 use crate::io::atomic;
 use crate::io::outputs::{self, Content};
-use crate::studio::measure::Order;
+use crate::studio::window::measure::Order;
 use crate::studio::{self, StudioOptions};
 use crate::train::program;
 

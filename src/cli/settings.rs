@@ -133,7 +133,7 @@ mod tests {
     use super::super::parse_sample;
     use crate::flow::{Branch, Grid, SampleSettings, Solver, command};
     use crate::model::card::example as card;
-    use crate::studio::draft::Draft;
+    use crate::studio::session::draft::Draft;
 
     /// What the command line makes of the options that stand for settings.
     fn parsed(settings: &SampleSettings) -> SampleSettings {
@@ -152,6 +152,7 @@ mod tests {
             steps: 17,
             temperature: "points:0=1.2,0.5=0.9,1=0.7".parse().unwrap(),
             guidance: -1.25,
+            guidance_interval: "0.125:0.75".parse().unwrap(),
             eta: 0.3,
             atol: 1e-8,
             rtol: 0.05,
@@ -177,7 +178,7 @@ mod tests {
         let mut draft = Draft::default();
         assert_eq!(parsed(&draft.settings(&card())), draft.settings(&card()));
         draft.toggle_class("robot-blue");
-        draft.eta = 0.7;
+        draft.sampling.eta = 0.7;
         assert_eq!(parsed(&draft.settings(&card())), draft.settings(&card()));
     }
 

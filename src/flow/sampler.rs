@@ -1,4 +1,7 @@
-//! Carrying noise to data, one record a step.
+//! Carrying noise to data, one record a step. The reference's loop is [`sample_purrception`]; here the last
+//! step lands on the prediction itself instead of dividing by `1 - t`.
+//!
+//! [`sample_purrception`]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/utils/sample_utils.py#L402-L473
 
 use std::time::Instant;
 

@@ -56,7 +56,7 @@ impl Parameter {
     pub fn range(self) -> &'static str {
         match self {
             Self::Setting(setting) => setting.range,
-            Self::Class => "a class, or the beginning of several names",
+            Self::Class => "a class name, or the start of several",
             Self::Shift => "a number above 0",
             Self::Count => "a whole number from 1 to 16",
             Self::Tolerance => settings::ATOL.range,
@@ -221,7 +221,7 @@ pub enum AxisError {
     #[error("{0} has no values: give some, such as {example}", example = .0.example())]
     Empty(Parameter),
     /// A value that the parameter cannot take.
-    #[error("'{given}' is no {parameter}: {range}", range = .parameter.range())]
+    #[error("'{given}' is not a valid value of {parameter}: {range}", range = .parameter.range())]
     Value {
         /// The parameter.
         parameter: Parameter,
@@ -229,7 +229,7 @@ pub enum AxisError {
         given: String,
     },
     /// A class that the model does not have.
-    #[error("'{given}' is no class, and no class begins so (there are {known})")]
+    #[error("no class name starts with '{given}' (there are {known})")]
     Class {
         /// What was given.
         given: String,
@@ -237,7 +237,7 @@ pub enum AxisError {
         known: String,
     },
     /// A range that says too little or too much.
-    #[error("'{given}' is no range: {advice}")]
+    #[error("'{given}' is not a valid range: {advice}")]
     Range {
         /// What was given.
         given: String,
@@ -494,21 +494,21 @@ mod tests {
     fn what_cannot_be_read_is_named() {
         for (parameter, text, expected) in [
             ("steps", "", "steps has no values"),
-            ("steps", "8, 2.5", "'2.5' is no steps"),
-            ("steps", "0", "'0' is no steps: a whole number from 1 to 10000"),
+            ("steps", "8, 2.5", "'2.5' is not a valid value of steps"),
+            ("steps", "0", "'0' is not a valid value of steps: a whole number from 1 to 10000"),
             ("steps", "1..4 x many", "after x comes how many"),
             ("temperature", "0..1", "say how many values it has"),
             ("temperature", "0..1 x 4 log", "both ends are above 0"),
-            ("temperature", "warm", "'warm' is no temperature"),
-            ("temperature", "-1..1 x 3", "is no temperature"),
+            ("temperature", "warm", "'warm' is not a valid value of temperature"),
+            ("temperature", "-1..1 x 3", "is not a valid value of temperature"),
             ("seed", "1..999", "seed has 999 values: 64 are the most"),
             ("seed", "0..1000000000", "seed has 1000000001 values: 64 are the most"),
             ("seed", "0..1e300", "values: 64 are the most"),
-            ("guidance", "1e30", "'1e30' is no guidance"),
-            ("eta", "1e9", "'1e9' is no eta"),
-            ("class", "dog", "'dog' is no class, and no class begins so (there are cat-1, cat-2"),
-            ("solver", "magic", "'magic' is no solver"),
-            ("shift", "0", "'0' is no shift"),
+            ("guidance", "1e30", "'1e30' is not a valid value of guidance"),
+            ("eta", "1e9", "'1e9' is not a valid value of eta"),
+            ("class", "dog", "no class name starts with 'dog' (there are cat-1, cat-2"),
+            ("solver", "magic", "'magic' is not a valid value of solver"),
+            ("shift", "0", "'0' is not a valid value of shift"),
             ("guidance", "1..2 x 1", "two values at least"),
             ("guidance", "a..b x 2", "write FROM..TO x COUNT"),
         ] {

@@ -5,6 +5,7 @@ use image::{Rgb, RgbImage};
 
 use super::lettering::{Lettering, Text};
 use super::study::{Cell, Study};
+use crate::io::sheet::Sheet;
 
 const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
 const FIELD: Rgb<u8> = Rgb([240, 238, 234]);
@@ -39,18 +40,9 @@ pub fn montage(pictures: &[RgbImage], show: Show, ground: Rgb<u8>) -> Option<Rgb
         Show::First => &pictures[..1],
         Show::All => pictures,
     };
-    let (width, height) = first.dimensions();
-    let columns = (pictures.len() as f32).sqrt().ceil() as u32;
-    let rows = (pictures.len() as u32).div_ceil(columns);
-    let gap = width / 32;
-    let extent = |count: u32, each: u32| count * each + (count - 1) * gap;
-    let mut whole = RgbImage::from_pixel(extent(columns, width), extent(rows, height), ground);
-    for (at, picture) in pictures.iter().enumerate() {
-        let (row, column) = (at as u32 / columns, at as u32 % columns);
-        let (x, y) = (column * (width + gap), row * (height + gap));
-        imageops::replace(&mut whole, picture, i64::from(x), i64::from(y));
-    }
-    Some(whole)
+    let sheet =
+        Sheet { gap: first.width() / 32, border: 0, ground, ..Sheet::square(pictures.len()) };
+    Some(sheet.arrange(pictures))
 }
 
 /// A cell, ready to be put on the sheet.
@@ -239,7 +231,7 @@ mod tests {
 
     /// For a look: `PURRSCOPE_SHOTS=DIR cargo test --release --lib sheet -- --ignored`.
     #[test]
-    #[ignore = "writes a picture for people to look at"]
+    #[ignore = "writes a picture to look at"]
     fn sheet_for_a_look() {
         let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
         draw(&filled(), Show::First).save(folder.join("sheet.png")).unwrap();

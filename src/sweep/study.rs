@@ -418,7 +418,7 @@ impl Study {
 }
 
 impl Outcome {
-    /// Evaluations and time, and under them the entropy, for people.
+    /// Evaluations and time, and under them the entropy, as lines of text.
     pub fn lines(&self) -> Vec<String> {
         let time = match self.time.as_secs_f64() {
             seconds if seconds < 10.0 => format!("{:.0} ms", seconds * 1e3),

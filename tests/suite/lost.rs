@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use purrscope::device::{DeviceChoice, DeviceError, guard};
 use purrscope::flow::{Predictor, SampleSettings, seeded_noise};
 use purrscope::model::{Model, params};
-use purrscope::studio::opener::Opener;
+use purrscope::studio::engine::opener::Opener;
 
 use crate::common::check;
 

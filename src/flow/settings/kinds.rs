@@ -144,6 +144,60 @@ impl FromStr for Grid {
     }
 }
 
+/// A part of the way from noise to picture: times from one to another, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span {
+    /// Where it begins, at least 0.
+    pub from: f32,
+    /// Where it ends, at most 1.
+    pub to: f32,
+}
+
+impl Span {
+    /// All of the way.
+    pub const WHOLE: Self = Self { from: 0.0, to: 1.0 };
+
+    /// Whether it is all of the way.
+    pub fn is_whole(&self) -> bool {
+        *self == Self::WHOLE
+    }
+
+    /// Whether time `t` lies in it.
+    pub fn contains(&self, t: f32) -> bool {
+        (self.from..=self.to).contains(&t)
+    }
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self::WHOLE
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.from, self.to)
+    }
+}
+
+impl FromStr for Span {
+    type Err = SettingsError;
+
+    /// Reads `A:B`, of times from 0 to 1 that do not fall.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let outside = || SettingsError::OutOfRange {
+            what: "the interval",
+            given: text.to_owned(),
+            range: "A:B with 0 <= A <= B <= 1",
+        };
+        let (from, to) = text.split_once(':').ok_or_else(outside)?;
+        let time = |text: &str| parse_number("a time", text).map_err(|_| outside());
+        let (from, to) = (time(from)?, time(to)?);
+        if 0.0 <= from && from <= to && to <= 1.0 { Ok(Self { from, to }) } else { Err(outside()) }
+    }
+}
+
 macro_rules! as_text {
     ($($name:ty),*) => {$(
         impl TryFrom<String> for $name {
@@ -161,4 +215,4 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(Grid, Temperature);
+as_text!(Grid, Span, Temperature);

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 pub use self::domain::Domain;
 pub use self::error::SettingsError;
-pub use self::kinds::{Grid, Solver};
+pub use self::kinds::*;
 pub use self::spot::Spot;
 pub use self::table::*;
 pub use self::temperature::{Temperature, Warmth};
@@ -54,13 +54,6 @@ impl SampleSettings {
     pub fn evaluations(&self, objective: Objective) -> Option<usize> {
         let asked = self.solver.evaluation_times(&self.times(), objective)?;
         Some(asked.into_iter().map(|t| self.evaluations_at(t)).sum())
-    }
-
-    /// These settings with what `other` has of those that decide how a state is read: what remains
-    /// different cannot be told without running again.
-    pub fn reading_as(&self, other: &Self) -> Self {
-        let SampleSettings { temperature, guidance, pins, bans, banned_codes, .. } = other.clone();
-        Self { temperature, guidance, pins, bans, banned_codes, ..self.clone() }
     }
 
     /// How many runs this one goes on from.

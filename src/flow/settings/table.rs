@@ -6,7 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::{SettingsError, parse_number};
-use super::kinds::{Grid, Solver};
+use super::kinds::{Grid, Solver, Span};
 use super::lists;
 use super::spot::Spot;
 use super::temperature::Temperature;
@@ -33,6 +33,9 @@ pub struct SampleSettings {
     pub temperature: Temperature,
     /// Guidance scale `s`: 1 conditional only, 0 unconditional only, else `u + s (c - u)`.
     pub guidance: f32,
+    /// Times at which there is guidance; at others the scale is 1.
+    #[serde(skip_serializing_if = "Span::is_whole")]
+    pub guidance_interval: Span,
     /// Stochasticity from 0, the flow itself, to 1, ancestral sampling; above 0 only with `euler`.
     /// For `dfm` the rate, 0 or more, at which revealed codes are masked again.
     pub eta: f32,
@@ -49,7 +52,7 @@ pub struct SampleSettings {
     /// Codes that no token may become, but by a pin.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lists::codes")]
     pub banned_codes: Vec<u32>,
-    /// The run that this one goes on from, if it does not begin with noise.
+    /// The run that this one goes on from, if it does not start from noise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branch: Option<Box<Branch>>,
 }
@@ -88,6 +91,7 @@ impl Default for SampleSettings {
             steps: 24,
             temperature: Temperature::default(),
             guidance: 1.5,
+            guidance_interval: Span::default(),
             eta: 0.0,
             atol: 1e-4,
             rtol: 1e-4,
@@ -101,8 +105,16 @@ impl Default for SampleSettings {
 
 impl SampleSettings {
     /// Guidance scale at time `t` in `[0, 1]`.
-    pub fn guidance_at(&self, _t: f32) -> f32 {
-        self.guidance
+    pub fn guidance_at(&self, t: f32) -> f32 {
+        if self.guidance_interval.contains(t) { self.guidance } else { 1.0 }
+    }
+
+    /// These settings with what `other` has of those that decide how a state is read: what remains
+    /// different cannot be told without running again.
+    pub fn reading_as(&self, other: &Self) -> Self {
+        let Self { temperature, guidance, guidance_interval, pins, bans, banned_codes, .. } =
+            other.clone();
+        Self { temperature, guidance, guidance_interval, pins, bans, banned_codes, ..self.clone() }
     }
 
     /// Network evaluations of one prediction at time `t`: 2, or 1 where the scale is exactly 0 or 1.
@@ -156,8 +168,11 @@ pub struct Setting {
     pub optional: bool,
     /// Why it changes nothing for a model of this objective, with the other settings as they are.
     pub idle: fn(&SampleSettings, Objective) -> Option<&'static str>,
+    /// The smallest and the largest number that it may be, for every model.
+    bounds: Option<(f64, f64)>,
     get: fn(&SampleSettings) -> String,
     set: fn(&mut SampleSettings, &str) -> Result<(), SettingsError>,
+    /// What else its value must be.
     check: fn(&SampleSettings) -> Result<(), SettingsError>,
 }
 
@@ -176,6 +191,7 @@ impl Setting {
         numbers: Numbers::None,
         optional: false,
         idle: |_, _| None,
+        bounds: None,
         get: |_| String::new(),
         set: |_, _| Ok(()),
         check: |_| Ok(()),
@@ -209,7 +225,28 @@ impl Setting {
     /// # Errors
     /// It is not.
     pub fn check(&self, settings: &SampleSettings) -> Result<(), SettingsError> {
-        (self.check)(settings)
+        (self.check)(settings)?;
+        let Some((least, most)) = self.bounds else { return Ok(()) };
+        let given = self.get(settings);
+        let number = given.parse().unwrap_or(f64::NAN);
+        if (least..=most).contains(&number) {
+            return Ok(());
+        }
+        Err(SettingsError::OutOfRange { what: self.key, given, range: self.range })
+    }
+
+    /// Brings a value that is out of its bounds to the nearest that is not or, where it is no number, to
+    /// what it is by default.
+    pub fn tidy(&self, settings: &mut SampleSettings) {
+        if self.check(settings).is_ok() {
+            return;
+        }
+        let number = self.get(settings).parse().ok().filter(|number: &f64| number.is_finite());
+        let nearest =
+            self.bounds.zip(number).map(|((least, most), n)| n.clamp(least, most).to_string());
+        let default = self.get(&SampleSettings::default());
+        let read = (self.set)(settings, &nearest.unwrap_or(default));
+        debug_assert!(read.is_ok(), "{self:?}");
     }
 
     /// Whether a short list says it.
@@ -233,8 +270,18 @@ impl PartialEq for Setting {
 impl Eq for Setting {}
 
 /// The settings that say how pictures are made, in the order in which they are told.
-pub static SETTINGS: [&Setting; 9] =
-    [&SEED, &SOLVER, &STEPS, &GRID, &TEMPERATURE, &GUIDANCE, &ETA, &ATOL, &RTOL];
+pub static SETTINGS: [&Setting; 10] = [
+    &SEED,
+    &SOLVER,
+    &STEPS,
+    &GRID,
+    &TEMPERATURE,
+    &GUIDANCE,
+    &GUIDANCE_INTERVAL,
+    &ETA,
+    &ATOL,
+    &RTOL,
+];
 
 /// Seed of the starting noise.
 pub static SEED: Setting = Setting {
@@ -281,10 +328,7 @@ pub static STEPS: Setting = Setting {
     numbers: Numbers::Whole,
     get: |settings| settings.steps.to_string(),
     set: |settings, text| Ok(settings.steps = whole(&STEPS, text)?),
-    check: |settings| {
-        let inside = (1..=MAX_STEPS).contains(&settings.steps);
-        if inside { Ok(()) } else { Err(STEPS.outside(settings)) }
-    },
+    bounds: Some((1.0, MAX_STEPS as f64)),
     ..Setting::PLAIN
 };
 
@@ -338,7 +382,28 @@ pub static GUIDANCE: Setting = Setting {
     numbers: Numbers::Real,
     get: |settings| settings.guidance.to_string(),
     set: |settings, text| Ok(settings.guidance = parse_number("guidance", text)?),
-    check: |settings| GUIDANCE.within(settings, settings.guidance, -MAX_GUIDANCE, MAX_GUIDANCE),
+    bounds: Some((-MAX_GUIDANCE as f64, MAX_GUIDANCE as f64)),
+    ..Setting::PLAIN
+};
+
+/// Times at which there is guidance.
+pub static GUIDANCE_INTERVAL: Setting = Setting {
+    key: "guidance_interval",
+    option: "cfg-interval",
+    value_name: "A:B",
+    label: "Guidance interval",
+    help: "Guidance only at times from A to B, of 0 (noise) to 1 (picture); at others the network is asked \
+           once instead of twice",
+    hint: "Times between which there is guidance, of 0 (noise) to 1 (picture): at others the network is asked \
+           once instead of twice.",
+    range: "A:B with 0 <= A <= B <= 1",
+    example: "0:1, 0.2:1, 0:0.8, 0.2:0.8",
+    optional: true,
+    idle: |settings, _| {
+        (settings.guidance == 1.0).then_some("a guidance of 1 is the same at every time")
+    },
+    get: |settings| settings.guidance_interval.to_string(),
+    set: |settings, text| Ok(settings.guidance_interval = text.parse()?),
     ..Setting::PLAIN
 };
 
@@ -355,7 +420,7 @@ pub static ETA: Setting = Setting {
     numbers: Numbers::Real,
     get: |settings| settings.eta.to_string(),
     set: |settings, text| Ok(settings.eta = parse_number("eta", text)?),
-    check: |settings| ETA.within(settings, settings.eta, 0.0, MAX_REMASKING),
+    bounds: Some((0.0, MAX_REMASKING as f64)),
     ..Setting::PLAIN
 };
 
@@ -369,7 +434,6 @@ pub static ATOL: Setting = Setting {
     hint: "Error that a step may make whatever the size of the state.",
     get: |settings| settings.atol.to_string(),
     set: |settings, text| Ok(settings.atol = parse_number("atol", text)?),
-    check: |settings| ATOL.within(settings, settings.atol, 1e-8, 1.0),
     ..TOLERANCE
 };
 
@@ -383,7 +447,6 @@ pub static RTOL: Setting = Setting {
     hint: "Error that a step may make for each unit of the state.",
     get: |settings| settings.rtol.to_string(),
     set: |settings, text| Ok(settings.rtol = parse_number("rtol", text)?),
-    check: |settings| RTOL.within(settings, settings.rtol, 1e-8, 1.0),
     ..TOLERANCE
 };
 
@@ -391,28 +454,13 @@ pub static RTOL: Setting = Setting {
 const TOLERANCE: Setting = Setting {
     range: "from 1e-8 to 1",
     numbers: Numbers::Real,
+    bounds: Some((1e-8, 1.0)),
     optional: true,
     idle: |settings, _| {
         (settings.solver != Solver::Dopri5).then_some("only the solver dopri5 has one")
     },
     ..Setting::PLAIN
 };
-
-impl Setting {
-    fn outside(&self, settings: &SampleSettings) -> SettingsError {
-        SettingsError::OutOfRange { what: self.key, given: self.get(settings), range: self.range }
-    }
-
-    fn within(
-        &self,
-        settings: &SampleSettings,
-        value: f32,
-        least: f32,
-        most: f32,
-    ) -> Result<(), SettingsError> {
-        if (least..=most).contains(&value) { Ok(()) } else { Err(self.outside(settings)) }
-    }
-}
 
 fn whole<T: std::str::FromStr>(setting: &Setting, text: &str) -> Result<T, SettingsError> {
     text.parse().map_err(|_| SettingsError::OutOfRange {

@@ -3,13 +3,15 @@
 //! Cells run one after another on the compute thread, and stand back for whatever else it is asked to
 //! do: a run that someone starts ends the cell's, which is made again later.
 
+pub mod pane;
+
 use std::time::Duration;
 
 use super::engine::{Event, ModelInfo, RunId};
-use super::export::Dialogs;
-use super::panes::sweep::SweepPane;
 use crate::flow::settings;
 use crate::flow::{SampleSettings, State};
+use crate::studio::base::dialogs::Dialogs;
+use crate::studio::sweep::pane::SweepPane;
 use crate::sweep::axis::{Axis, AxisText, Parameter};
 use crate::sweep::study::{Cell, Plan, Study, Tally};
 
@@ -255,8 +257,8 @@ impl Sweep {
 mod tests {
     use super::*;
     use crate::studio::engine::{Command, Engine, ModelSource};
-    use crate::studio::fake::FakeWorker;
-    use crate::studio::state::StudioState;
+    use crate::studio::session::state::StudioState;
+    use crate::studio::testing::fake::FakeWorker;
 
     /// A window's state over an engine, without a window.
     struct Desk {
@@ -332,7 +334,7 @@ mod tests {
         desk.begin("steps=5,2", "temperature=1");
         gate.let_pass(2);
         desk.until(|state| state.sweep.progress().is_some_and(|(_, part)| part > 0.3));
-        desk.state.draft.steps = 3;
+        desk.state.draft.sampling.steps = 3;
         desk.state.generate();
         assert!(desk.state.active.is_some());
         desk.send();
@@ -384,7 +386,7 @@ mod tests {
         let worker = FakeWorker { panics_at: Some((7, 1)), ..FakeWorker::default() };
         let mut desk = Desk::new(worker);
         desk.until(free);
-        desk.state.draft.seed = 7;
+        desk.state.draft.sampling.seed = 7;
         desk.begin("steps=2,3,4", "temperature=1");
         desk.until(|state| state.sweep.phase() == Phase::Paused);
         assert_eq!(settled(&desk.state), 2);
