@@ -10,7 +10,7 @@ use super::pictures::Pictures;
 use crate::flow::{
     Domain, LatentShape, Latents, Posterior, SampleSettings, Spot, State, StepRecord,
 };
-use crate::model::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
+use crate::model::{DitConfig, ModelCard, Objective, Precision, Provenance, TokenizerConfig};
 use crate::rng::Stream;
 
 /// How long a test waits for something that comes at once, save on a machine that is busy with all
@@ -154,6 +154,7 @@ impl Worker for FakeWorker {
                 card: ModelCard { objective: self.objective, ..card() },
                 hash: "0123abcd".to_owned(),
                 device: "cpu: 2 cores (the only GPU adapter is software)".to_owned(),
+                precision: Precision::F32,
                 source: source.clone(),
                 codebook: (0..CODES as u32).flat_map(colour_of).collect(),
             }),

@@ -63,6 +63,7 @@ use self::session::Session;
 use self::worker::ModelWorker;
 use crate::device::{self, DeviceChoice, Graphics, Opener};
 use crate::doctor::Records;
+use crate::model::PrecisionChoice;
 
 /// What the window opens with.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +72,8 @@ pub struct StudioOptions {
     pub model: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// What the networks compute with.
+    pub precision: PrecisionChoice,
     /// How long to measure frames, generating all the while; then the window closes.
     pub measure: Option<Duration>,
 }
@@ -164,7 +167,7 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
         persistence_path: Some(PathBuf::new()),
         ..eframe::NativeOptions::default()
     };
-    let StudioOptions { model, device, measure } = options.clone();
+    let StudioOptions { model, device, precision, measure } = options.clone();
     let source = model.map_or(ModelSource::Embedded, ModelSource::File);
     let create = move |creation: &eframe::CreationContext<'_>| {
         let (window, ctx) = (creation.wgpu_render_state.clone(), creation.egui_ctx.clone());
@@ -172,7 +175,8 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
         let engine = Engine::spawn(
             move || {
                 let mut records = Records::of_user();
-                ModelWorker::examined(&mut opener, window.as_ref(), &mut records)
+                let worker = ModelWorker::examined(&mut opener, window.as_ref(), &mut records)?;
+                Ok(worker.in_precision(precision))
             },
             move || ctx.request_repaint(),
         )?;

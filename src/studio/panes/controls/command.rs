@@ -10,7 +10,10 @@ pub const NO_COMMAND: &str = "A run that goes on from another one has no command
 
 /// The command as it is typed into a shell; nothing for a run that goes on from another one.
 pub fn command(settings: &SampleSettings, model: &ModelInfo) -> Option<String> {
-    let words = words(settings, &model.card, &model.source)?;
+    let mut words = words(settings, &model.card, &model.source)?;
+    if let Some(precision) = model.precision.noted() {
+        words.extend(["--precision".to_owned(), precision.to_string()]);
+    }
     Some(words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))
 }
 
@@ -73,6 +76,7 @@ mod tests {
     use super::*;
     use crate::cli::parse_sample;
     use crate::flow::{Branch, Grid, Solver};
+    use crate::model::Precision;
     use crate::studio::draft::Draft;
     use crate::studio::fake::card;
 
@@ -133,6 +137,11 @@ mod tests {
         let file = ModelSource::File("my models/it's.safetensors".into());
         let text = command(&settings, &load(&mut worker, file)).unwrap();
         assert!(text.contains(r"sample 'my models/it'\''s.safetensors' --class"), "{text}");
+        assert!(!text.contains("precision"), "{text}");
+        let half = Precision::F16;
+        let model = ModelInfo { precision: half, ..load(&mut worker, ModelSource::Embedded) };
+        let text = command(&settings, &model).unwrap();
+        assert!(text.ends_with("--precision f16"), "{text}");
     }
 
     #[test]
