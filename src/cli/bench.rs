@@ -12,6 +12,7 @@ use crate::bench::{self, Adapter, Part, Processor, Row, Size};
 use crate::device::{Selected, select};
 use crate::io::atomic;
 use crate::io::outputs::{self, Content};
+use crate::model::PrecisionChoice;
 use crate::studio::window::measure::Order;
 use crate::studio::{self, StudioOptions};
 use crate::train::program;
@@ -72,7 +73,12 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         let lasts = Duration::from_secs_f64(args.seconds.unwrap_or(STUDIO_SECONDS));
         let order = Order::new(lasts);
         let measure = Some(order.clone());
-        studio::run(StudioOptions { model: None, device: args.device.device, measure })?;
+        studio::run(StudioOptions {
+            model: None,
+            device: args.device.device,
+            precision: PrecisionChoice::Auto,
+            measure,
+        })?;
         let Some(found) = order.found() else {
             bail!("the studio was closed before its frames were measured");
         };

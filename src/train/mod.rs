@@ -9,6 +9,7 @@ mod memory;
 mod metrics;
 mod optimiser;
 mod runfile;
+mod scale;
 mod session;
 mod tokenizer;
 
@@ -22,6 +23,7 @@ use image::RgbImage;
 use thiserror::Error;
 
 use self::checkpoint::{Held, Identity};
+use self::scale::LossScale;
 use self::session::Session;
 use crate::data::{DataError, ShardError};
 use crate::flow::{SampleError, SettingsError};
@@ -71,6 +73,12 @@ pub enum TrainError {
     /// More than the machine has.
     #[error("{0}")]
     Memory(String),
+    /// Half precision on a device that has none.
+    #[error(
+        "task.mixed_precision needs a GPU whose shaders have 16-bit floats (`purrscope devices` tells): \
+         leave it out, or train on another device"
+    )]
+    NoHalf,
     /// Settings of the sample sheets that the model has no use for.
     #[error("task.samples: {0}")]
     Samples(#[from] SettingsError),
@@ -213,6 +221,11 @@ pub(crate) trait Trainee {
 
     /// Loss of step `step`, from 0, as a function of the step alone.
     fn loss(&mut self, net: &Self::Net, step: usize) -> Result<Loss, TrainError>;
+
+    /// What the loss is multiplied by before the gradient is taken, where it has to be.
+    fn loss_scale(&mut self) -> Option<&mut LossScale> {
+        None
+    }
 
     /// Anything to be done after the weights have moved.
     fn after_step(&mut self, net: Self::Net, _step: usize) -> Self::Net {
