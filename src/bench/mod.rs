@@ -25,6 +25,7 @@ use self::row::Measured;
 use self::timing::{Clock, Timing};
 use crate::device::Selected;
 use crate::fault;
+use crate::model::Precision;
 pub use machine::{Adapter, Processor};
 pub use row::{Figures, Outcome, Row};
 pub use size::{Size, SizeError};
@@ -81,23 +82,27 @@ impl FromStr for Part {
     }
 }
 
+/// How to measure.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Time for the measured iterations of a row, after a warm-up of up to four times as long; a part
+    /// ends after 40 times as long.
+    pub limit: Duration,
+    /// Sizes of the networks with random weights.
+    pub sizes: Vec<Size>,
+    /// What networks sample in; they train in f32.
+    pub precision: Precision,
+}
+
 /// Measures one part on a device, and gives each row as it ends. The studio measures itself, see
 /// [`crate::studio`]; here it has no rows.
 ///
-/// `limit` is the time for the measured iterations of a row, after a warm-up of up to four times as
-/// long; a part ends after 40 times as long.
-/// `sizes` are the sizes of networks with random weights.
-///
 /// All of it happens on the thread that calls, as the work of a session must.
-pub fn run(
-    part: Part,
-    selected: &Selected,
-    limit: Duration,
-    sizes: &[Size],
-    hear: &mut dyn FnMut(Row),
-) {
+pub fn run(part: Part, selected: &Selected, options: &Options, hear: &mut dyn FnMut(Row)) {
+    let Options { limit, sizes, precision } = options;
+    let (limit, precision) = (*limit, *precision);
     let ends = Instant::now() + limit * ROWS_OF_A_PART;
-    let mut bench = Bench { part, selected, limit, ends, lost: false, hear };
+    let mut bench = Bench { part, selected, precision, limit, ends, lost: false, hear };
     match part {
         Part::Kernels => kernels::measure(&mut bench),
         Part::Sampling => sampling::measure(&mut bench, sizes),
@@ -110,6 +115,7 @@ pub fn run(
 struct Bench<'a> {
     part: Part,
     selected: &'a Selected,
+    precision: Precision,
     limit: Duration,
     ends: Instant,
     /// The device is gone; nothing can be measured on it any more.

@@ -7,12 +7,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::DeviceArg;
+use super::{DeviceArg, PrecisionArg};
 use crate::bench::{self, Adapter, Part, Processor, Row, Size};
 use crate::device::{Selected, select};
 use crate::io::atomic;
 use crate::io::outputs::{self, Content};
-use crate::model::PrecisionChoice;
+use crate::model::Precision;
 use crate::studio::window::measure::Order;
 use crate::studio::{self, StudioOptions};
 use crate::train::program;
@@ -33,6 +33,8 @@ pub struct BenchArgs {
     parts: Vec<Part>,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
     /// Seconds to measure each row for, after a warm-up (default: 3; of the studio's frames: 20)
     #[arg(long, value_name = "N", value_parser = seconds)]
     seconds: Option<f64>,
@@ -62,11 +64,15 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if on_device {
         let selected = args.device.open()?;
         document.on(&selected);
-        let limit = Duration::from_secs_f64(args.seconds.unwrap_or(ROW_SECONDS));
+        let precision = args.precision.precision.on(&selected, None)?;
+        document.precision = precision;
+        let options = bench::Options {
+            limit: Duration::from_secs_f64(args.seconds.unwrap_or(ROW_SECONDS)),
+            sizes: document.sizes.clone(),
+            precision,
+        };
         for part in document.parts.clone() {
-            bench::run(part, &selected, limit, &document.sizes.clone(), &mut |row| {
-                document.hear(row);
-            });
+            bench::run(part, &selected, &options, &mut |row| document.hear(row));
         }
     }
     if document.parts.contains(&Part::Studio) {
@@ -76,7 +82,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         studio::run(StudioOptions {
             model: None,
             device: args.device.device,
-            precision: PrecisionChoice::Auto,
+            precision: args.precision.precision,
             measure,
         })?;
         let Some(found) = order.found() else {
@@ -99,6 +105,7 @@ struct Document<'a> {
     begun: Instant,
     device: String,
     adapter: Option<Adapter>,
+    precision: Precision,
     rows: Vec<Row>,
 }
 
@@ -115,6 +122,7 @@ impl<'a> Document<'a> {
             begun: Instant::now(),
             device: String::new(),
             adapter: None,
+            precision: Precision::F32,
             rows: Vec::new(),
         }
     }
@@ -149,6 +157,7 @@ impl<'a> Document<'a> {
                 "device": self.args.device.device.to_string(),
                 "row_seconds": self.args.seconds.unwrap_or(ROW_SECONDS),
                 "sizes": self.sizes,
+                "precision": self.precision.to_string(),
             },
             "finished": finished,
             "total_seconds": self.begun.elapsed().as_secs_f64(),
