@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 
-use crate::device::panic_text;
+use crate::fault::panic_text;
 
 /// What the runtime says of a buffer that it cannot have: one beyond the limits of the device, one that
 /// the driver has no memory for, and the buffer that was to be there afterwards.

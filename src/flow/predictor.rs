@@ -3,12 +3,11 @@
 use burn::tensor::{Device, Tensor};
 
 use super::entropy_target::temperature_for;
-use super::record::{LatentShape, Latents, Posterior};
-use super::settings::{Domain, SampleSettings};
+use super::record::Posterior;
+use super::settings::{Domain, SampleSettings, Spot, Temperature, Warmth};
 use super::solver::Field;
-use super::spot::Spot;
-use super::temperature::{Temperature, Warmth};
 use crate::kernels::TokenMask;
+use crate::latents::{LatentShape, Latents};
 use crate::model::head::{Features, HostBeliefs, Reading};
 use crate::model::mask::RunMask;
 use crate::model::{Model, Objective};
@@ -176,7 +175,8 @@ impl Predictor for Model {
                 let values = readback::floats(self.path_output(self.upload(x), t, settings));
                 return without_posterior(values, x.shape, t, settings);
             }
-            let features = self.features(self.upload(x), t, &settings.labels, settings.guidance);
+            let features =
+                self.features(self.upload(x), t, &settings.labels, settings.guidance_at(t));
             let belief = Belief { model: self, settings, shape: x.shape, constraints };
             let CodePrediction { posterior, mean, temperature, .. } =
                 belief.read(&features, t, &[]);
@@ -220,7 +220,8 @@ impl Predictor for Model {
     ) -> CodePrediction {
         let shape = Self::latent_shape(self, settings.labels.len());
         constraints.within_room(self, shape.batch, || {
-            let features = self.features_of_codes(codes, t, &settings.labels, settings.guidance);
+            let features =
+                self.features_of_codes(codes, t, &settings.labels, settings.guidance_at(t));
             // The last channel stands for [MSK], which no token ends on: it is not among the codebook's.
             Belief { model: self, settings, shape, constraints }.read(&features, t, draws)
         })
@@ -238,7 +239,7 @@ impl Predictor for Model {
 impl Model {
     /// The network's output at a state, with guidance, `[batch, code_size, tokens]`.
     fn path_output(&self, x: Tensor<4>, t: f32, settings: &SampleSettings) -> Tensor<3> {
-        self.output(x, t, &settings.labels, settings.guidance).mixed().swap_dims(1, 2)
+        self.output(x, t, &settings.labels, settings.guidance_at(t)).mixed().swap_dims(1, 2)
     }
 }
 

@@ -8,7 +8,9 @@ use burn::tensor::{Int, Tensor, TensorData};
 use burn_wgpu::CubeTensor;
 
 use super::codes::CodeOps;
-use crate::flow::Temperature;
+
+/// The smallest temperature that logits are ever divided by: 0 means the most likely code.
+pub const TEMPERATURE_FLOOR: f32 = 1e-6;
 
 /// What a posterior over codes amounts to, token by token.
 #[derive(Debug)]
@@ -217,7 +219,7 @@ pub fn packed_expectation(
         logits.into_dispatch(),
         unguided.into_dispatch(),
         codebook.into_dispatch(),
-        temperature.max(Temperature::FLOOR),
+        temperature.max(TEMPERATURE_FLOOR),
         scale,
         top,
         mask,
@@ -241,7 +243,7 @@ pub fn plain_expectation(
     top: usize,
     mask: Option<&TokenMask>,
 ) -> Expectation {
-    let tau = temperature.max(Temperature::FLOOR);
+    let tau = temperature.max(TEMPERATURE_FLOOR);
     let logits = match mask {
         Some(mask) => mask.applied(logits),
         None => logits,
@@ -260,12 +262,12 @@ pub fn plain_expectation(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{DeviceChoice, select};
     use crate::readback;
+    use burn::tensor::Device;
 
     #[test]
     fn a_mask_is_put_on_a_gpu_once_for_all_clones() {
-        let device = select(DeviceChoice::Gpu(None)).expect("the tests need an adapter").device;
+        let device = Device::wgpu_options().init().expect("the tests need an adapter");
         let mut mask = TokenMask::new(1, 3);
         mask.ban(0, 2);
         let mask = mask.packed();

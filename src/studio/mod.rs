@@ -1,68 +1,44 @@
 //! The studio: the window in which one watches pictures form, and asks what the model believed.
 //!
-//! Three parts, each testable without the others: [`engine`] is the compute thread and its typed
-//! messages, [`state`] what the window knows, and [`panes`] functions that show and change it.
-//! [`app`] puts them into a window.
+//! [`engine`] is the compute thread and its typed messages, [`session`] what the window knows of the
+//! run and its settings. Every feature has a folder of its own, with what it knows and the pane that
+//! shows and changes it; [`window`] puts the panes into a window. [`base`] is what all of them share.
 
-pub mod app;
-mod bar;
-#[cfg(test)]
-mod bench;
+pub mod base;
+pub mod canvas;
 pub mod codebook;
-pub mod colormap;
-pub mod dock;
-pub mod draft;
-pub mod edits;
+pub mod controls;
 pub mod engine;
 mod export;
-#[cfg(test)]
-mod fake;
-pub mod frames;
 pub mod gallery;
-pub mod history;
-pub mod importer;
-pub mod inpaint;
-pub mod jobs;
-pub mod measure;
-pub mod notices;
-mod pages;
-pub mod panes;
-pub mod pictures;
+pub mod log;
+pub mod model;
 pub mod playground;
-pub mod present;
-pub mod presets;
-#[cfg(test)]
-mod random;
-pub mod run;
+pub mod posterior;
 pub mod session;
-#[cfg(test)]
-mod snapshots;
-pub mod state;
 pub mod sweep;
 #[cfg(test)]
-mod tests;
-pub mod theme;
-mod threads;
+mod testing;
+pub mod timeline;
 pub mod training;
-mod vault;
-pub mod widgets;
-mod worker;
+pub mod window;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuError};
 use egui::{IconData, ViewportBuilder};
 use thiserror::Error;
 
-use self::app::StudioApp;
 use self::engine::{Engine, ModelSource};
-use self::measure::Measurement;
-use self::session::Session;
-use self::worker::ModelWorker;
-use crate::device::{self, DeviceChoice, Graphics, Opener};
+use crate::device::{self, DeviceChoice};
 use crate::doctor::Records;
+use crate::model::PrecisionChoice;
+use crate::studio::engine::model_worker::ModelWorker;
+use crate::studio::engine::opener::{self, Graphics, Opener};
+use crate::studio::window::app::StudioApp;
+use crate::studio::window::measure::{Measurement, Order};
+use crate::studio::window::saved::Session;
 
 /// What the window opens with.
 #[derive(Debug, Clone, Default)]
@@ -71,8 +47,10 @@ pub struct StudioOptions {
     pub model: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceChoice,
-    /// How long to measure frames, generating all the while; then the window closes.
-    pub measure: Option<Duration>,
+    /// What the networks compute with.
+    pub precision: PrecisionChoice,
+    /// A measurement of frames, generating all the while; then the window closes.
+    pub measure: Option<Order>,
 }
 
 /// A window that cannot be opened.
@@ -136,7 +114,7 @@ fn missing_display(said: String) -> String {
 /// # Errors
 /// The window cannot be opened. What goes wrong later is shown in the window.
 pub fn run(options: StudioOptions) -> Result<(), StudioError> {
-    threads::keep_panics_in_the_window();
+    base::worker::keep_panics_in_the_window();
     match open(&options, Graphics::Shared) {
         // Old machines, and virtual ones, may have OpenGL alone, which draws but does not compute.
         Err(StudioError::NoDriver) => open(&options, Graphics::DrawOnly),
@@ -155,7 +133,7 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
     let native = eframe::NativeOptions {
         viewport: begun.place.of(viewport, scale),
         wgpu_options: WgpuConfiguration {
-            wgpu_setup: device::wgpu_setup(graphics),
+            wgpu_setup: opener::wgpu_setup(graphics),
             ..WgpuConfiguration::default()
         },
         // What is kept is read and checked here. eframe would read its own file unchecked, so it gets
@@ -164,7 +142,7 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
         persistence_path: Some(PathBuf::new()),
         ..eframe::NativeOptions::default()
     };
-    let StudioOptions { model, device, measure } = options.clone();
+    let StudioOptions { model, device, precision, measure } = options.clone();
     let source = model.map_or(ModelSource::Embedded, ModelSource::File);
     let create = move |creation: &eframe::CreationContext<'_>| {
         let (window, ctx) = (creation.wgpu_render_state.clone(), creation.egui_ctx.clone());
@@ -172,7 +150,8 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
         let engine = Engine::spawn(
             move || {
                 let mut records = Records::of_user();
-                ModelWorker::examined(&mut opener, window.as_ref(), &mut records)
+                let worker = ModelWorker::examined(&mut opener, window.as_ref(), &mut records)?;
+                Ok(worker.in_precision(precision))
             },
             move || ctx.request_repaint(),
         )?;

@@ -15,7 +15,7 @@ use super::memory::Need;
 use super::optimiser::AdamW;
 use super::{Evaluation, Loss, TrainError, Trainee, is_cpu, program};
 use crate::data::{EpochOrder, ImageFolder};
-use crate::io::sheet;
+use crate::io::sheet::Sheet;
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use crate::model::card::TokenizerCard;
 use crate::model::layers::Initialiser;
@@ -148,33 +148,16 @@ impl Trainee for Training {
             .map(|(picture, _)| picture)
             .collect();
         let images = from_pictures(&pictures, &self.device.clone().autodiff());
-        let latents = net.encode(images.clone());
+        let TokenizerLoss { loss, latents, codes } = tokenizer_loss(net, images, &self.task);
+
         let [batch, size, height, width] = latents.dims();
-        let codes: Tensor<3, Int> = net.quantise(latents.clone().detach());
-        let chosen = net.look_up(codes.clone());
-
-        let codebook = (chosen.clone() - latents.clone().detach()).square().mean();
-        let commitment = (latents.clone() - chosen.clone().detach()).square().mean();
-        // The decoder sees codes; its gradient passes straight through to the latents.
-        let passed = latents.clone() + (chosen - latents.clone()).detach();
-        let difference = net.decode(passed) - images;
-        let l1 = difference.clone().abs().mean();
-        let l2 = difference.clone().square().mean();
-        let edges = edge_difference(difference);
-        let task = &self.task;
-        let total = l1.clone() * task.l1
-            + l2.clone() * task.l2
-            + edges.clone() * task.edges
-            + codebook * task.codebook
-            + commitment.clone() * task.commitment;
-
         let flat = latents.inner().permute([0, 2, 3, 1]).reshape([batch * height * width, size]);
         if part.start == 0 {
             self.latest.clear();
         }
         self.latest.push(flat);
-        let terms = vec![("l1", l1), ("l2", l2), ("edges", edges), ("commitment", commitment)];
-        Ok(Loss { total, terms, codes: Some(codes.inner().reshape([batch * height * width])) })
+        let codes = codes.inner().reshape([batch * height * width]);
+        Ok(Loss { codes: Some(codes), ..loss })
     }
 
     fn count(&mut self, codes: &[i64]) {
@@ -219,7 +202,7 @@ impl Trainee for Training {
         codes.dedup();
         let step = HOLDOUT / SHEET;
         let of = |from: &[RgbImage]| from.iter().step_by(step).cloned().collect::<Vec<_>>();
-        let sheet = sheet::arrange(&[of(&pictures), of(&made)].concat(), SHEET);
+        let sheet = Sheet::rows_of(SHEET).arrange(&[of(&pictures), of(&made)].concat());
         let figures = vec![
             ("holdout_psnr", psnr),
             ("holdout_codes_used", codes.len() as f64 / self.task.model.codes as f64),
@@ -243,6 +226,52 @@ impl Trainee for Training {
         writer.write(&path)?;
         Ok(path)
     }
+}
+
+/// The loss of a tokenizer, with what it was taken from.
+pub(crate) struct TokenizerLoss {
+    loss: Loss,
+    /// `[batch, code_size, height, width]`
+    latents: Tensor<4>,
+    /// The codes chosen for them, `[batch, height, width]`.
+    codes: Tensor<3, Int>,
+}
+
+impl TokenizerLoss {
+    /// What is minimised, `[1]`.
+    pub fn total(self) -> Tensor<1> {
+        self.loss.total
+    }
+}
+
+/// Reconstruction and commitment of pictures, weighed as the task says.
+///
+/// # Shapes
+/// - `images`: `[batch, channels, height, width]`, in `[-1, 1]`, on an autodiff device
+pub(crate) fn tokenizer_loss(
+    net: &Tokenizer,
+    images: Tensor<4>,
+    task: &TokenizerTask,
+) -> TokenizerLoss {
+    let latents = net.encode(images.clone());
+    let codes = net.quantise(latents.clone().detach());
+    let chosen = net.look_up(codes.clone());
+
+    let codebook = (chosen.clone() - latents.clone().detach()).square().mean();
+    let commitment = (latents.clone() - chosen.clone().detach()).square().mean();
+    // The decoder sees codes; its gradient passes straight through to the latents.
+    let passed = latents.clone() + (chosen - latents.clone()).detach();
+    let difference = net.decode(passed) - images;
+    let l1 = difference.clone().abs().mean();
+    let l2 = difference.clone().square().mean();
+    let edges = edge_difference(difference);
+    let total = l1.clone() * task.l1
+        + l2.clone() * task.l2
+        + edges.clone() * task.edges
+        + codebook * task.codebook
+        + commitment.clone() * task.commitment;
+    let terms = vec![("l1", l1), ("l2", l2), ("edges", edges), ("commitment", commitment)];
+    TokenizerLoss { loss: Loss { total, terms, codes: None }, latents, codes }
 }
 
 /// Mean absolute difference of the horizontal and vertical steps between neighbouring pixels.

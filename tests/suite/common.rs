@@ -30,6 +30,17 @@ pub fn with_limits(limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits) -> Device 
     opened(wgpu::InstanceDescriptor::new_without_display_handle(), limits)
 }
 
+/// A device that lets a shader bind no more than WebGPU does by default.
+pub fn narrow_device() -> Device {
+    let wgpu::Limits { max_storage_buffer_binding_size, max_buffer_size, .. } =
+        wgpu::Limits::default();
+    with_limits(|limits| wgpu::Limits {
+        max_storage_buffer_binding_size,
+        max_buffer_size,
+        ..limits
+    })
+}
+
 /// As [`with_limits`], where the driver refuses memory beyond so much of what it has, in percent.
 pub fn with_memory(percent: u8) -> Device {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();

@@ -80,7 +80,7 @@ fn of_many_codes(device: &Device) -> Model {
     let net = params::load(blank, str::to_owned, device, |_, shape| {
         number += 1;
         let values = Stream::new(7, number).normals(shape.iter().product());
-        Ok::<_, ()>(values.into_iter().map(|value| 0.2 * value).collect())
+        Ok::<_, ()>(values.into_iter().map(|value| 0.2 * value).collect::<Vec<f32>>())
     });
     let tokenizer = Tokenizer::new(&vq, &mut Initialiser::new(5, device));
     Model::assemble(card, net.unwrap(), tokenizer, device)
