@@ -29,8 +29,6 @@ pub use machine::{Adapter, Processor};
 pub use row::{Figures, Outcome, Row};
 pub use size::{Size, SizeError};
 
-/// Limits of a part in units of the limit of a row.
-const ROWS_OF_A_PART: u32 = 40;
 /// Limits of a row that a single run may take: a warm-up that takes longer is all that is measured, and
 /// a row that would take longer is not tried.
 const PATIENCE: u32 = 4;
@@ -81,23 +79,31 @@ impl FromStr for Part {
     }
 }
 
+/// How long measuring may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For the measured iterations of a row, after a warm-up of up to four times as long.
+    pub row: Duration,
+    /// After which no row of a part begins.
+    pub part: Duration,
+}
+
 /// Measures one part on a device, and gives each row as it ends. The studio measures itself, see
 /// [`crate::studio`]; here it has no rows.
 ///
-/// `limit` is the time for the measured iterations of a row, after a warm-up of up to four times as
-/// long; a part ends after 40 times as long.
+/// `limits` say how long a row and the part may take.
 /// `sizes` are the sizes of networks with random weights.
 ///
 /// All of it happens on the thread that calls, as the work of a session must.
 pub fn run(
     part: Part,
     selected: &Selected,
-    limit: Duration,
+    limits: Limits,
     sizes: &[Size],
     hear: &mut dyn FnMut(Row),
 ) {
-    let ends = Instant::now() + limit * ROWS_OF_A_PART;
-    let mut bench = Bench { part, selected, limit, ends, lost: false, hear };
+    let ends = Instant::now() + limits.part;
+    let mut bench = Bench { part, selected, limit: limits.row, ends, lost: false, hear };
     match part {
         Part::Kernels => kernels::measure(&mut bench),
         Part::Sampling => sampling::measure(&mut bench, sizes),
