@@ -6,7 +6,8 @@
 #
 # Options of run:
 #   --device D         gpu (default), gpu:N or cpu
-#   --seconds N        seconds of each training and of each benchmark (default 60; the whole ends within 8 minutes)
+#   --seconds N        seconds of each training, and a third more than of each benchmark (default 60; the whole ends
+#                      within 8 minutes)
 #   --slack N          seconds beyond these after which a part is ended (default 20)
 #   --size SIZES       networks with random weights (default S/2,B/2,L/2,XL/2)
 #   --python P         Python with PyTorch for the comparison (default python3)
@@ -173,6 +174,7 @@ write_json() {
 "doctor": $(document doctor),
 "kernels": $(document kernels),
 "sampling": $(document sampling),
+"sampling_f16": $(document sampling-f16),
 "training": $(document training),
 "tokenizer_training": $(metrics_of tokenizer),
 "flow_training": $(metrics_of flow),
@@ -193,7 +195,7 @@ $("$program" --version), $(uname -srm), $(date -u +%Y-%m-%d), $((SECONDS - begun
 |---|---|---|---|
 $table
 MARKDOWN
-    for name in nvidia-smi devices doctor kernels sampling training torch; do
+    for name in nvidia-smi devices doctor kernels sampling sampling-f16 training torch; do
         [ -s "$out/parts/$name.txt" ] || continue
         printf '\n## %s\n\n```\n%s\n```\n' "$name" "$(cat "$out/parts/$name.txt")"
     done
@@ -209,12 +211,12 @@ MARKDOWN
     done
 }
 
-bench_parts() {
-    local name
-    for name in "$@"; do
-        part "$name" $((seconds + slack)) "$program" bench "$name" --device "$device" --size "$sizes" \
-            --seconds "$row_seconds" --json "$out/parts/$name.json" || true
-    done
+# bench NAME PART [OPTIONS]: a part of the benchmarks, under a name of its own.
+bench() {
+    local name=$1 what=$2
+    shift 2
+    part "$name" $((bench_seconds + slack)) "$program" bench "$what" --device "$device" --size "$sizes" \
+        --seconds "$row_seconds" --json "$out/parts/$name.json" "$@" || true
 }
 
 # Pictures drawn by the embedded model, on the CPU so that no GPU is needed for them: two classes in folders.
@@ -233,8 +235,8 @@ compare_with_torch() {
         2>/dev/null; then
         note torch skipped 0 "$python has no torch with $torch_device"
     else
-        part torch $((seconds + slack)) "$python" -B "$here/torch_bench.py" "$out/parts/torch.json" --device "$torch_device" \
-            --seconds "$row_seconds" --total "$seconds" --size "$sizes" || true
+        part torch $((bench_seconds + slack)) "$python" -B "$here/torch_bench.py" "$out/parts/torch.json" --device "$torch_device" \
+            --seconds "$row_seconds" --total "$bench_seconds" --size "$sizes" || true
     fi
 }
 
@@ -271,7 +273,8 @@ run() {
     mkdir -p "$out/parts"
     out=$(cd "$out" && pwd)
     # A part ends itself after 40 times the seconds of a row.
-    row_seconds=$(awk "BEGIN { print $seconds / 40 }")
+    bench_seconds=$(((seconds * 3 + 3) / 4))
+    row_seconds=$(awk "BEGIN { print $bench_seconds / 40 }")
     begun=$SECONDS parts=() table=
     # Records, caches and settings stay within the folder.
     mkdir "$out/parts/own"
@@ -281,7 +284,10 @@ run() {
     "$program" devices --json >"$out/parts/devices.json" 2>/dev/null || true
     part devices 15 "$program" devices || true
     part doctor 60 "$program" doctor --device "$device" --json "$out/parts/doctor.json" || true
-    bench_parts kernels sampling
+    bench kernels kernels
+    bench sampling sampling
+    # Not every adapter has half precision, and then this part says so.
+    bench sampling-f16 sampling --precision f16
     if make_pictures; then
         run_file tokenizer
         run_file flow
@@ -296,7 +302,7 @@ run() {
     fi
     part sheet 40 "$program" sweep --class cat --x temperature=0.7,0.9,1.1 --y steps=4,12 --seed 5 \
         --device "$device" --out "$out/sheet.png" || true
-    bench_parts training
+    bench training training
     compare_with_torch
     write_json >"$out/report.json"
     write_markdown >"$out/report.md"

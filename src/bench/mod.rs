@@ -25,6 +25,7 @@ use self::row::Measured;
 use self::timing::{Clock, Timing};
 use crate::device::Selected;
 use crate::fault;
+use crate::model::Precision;
 pub use machine::{Adapter, Processor};
 pub use row::{Figures, Outcome, Row};
 pub use size::{Size, SizeError};
@@ -79,31 +80,28 @@ impl FromStr for Part {
     }
 }
 
-/// How long measuring may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// For the measured iterations of a row, after a warm-up of up to four times as long.
-    pub row: Duration,
-    /// After which no row of a part begins.
-    pub part: Duration,
+/// How to measure.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Time for the measured iterations of a row, after a warm-up of up to four times as long.
+    pub row_limit: Duration,
+    /// Time after which no row of a part begins.
+    pub part_limit: Duration,
+    /// Sizes of the networks with random weights.
+    pub sizes: Vec<Size>,
+    /// What networks sample in; they train in f32.
+    pub precision: Precision,
 }
 
 /// Measures one part on a device, and gives each row as it ends. The studio measures itself, see
 /// [`crate::studio`]; here it has no rows.
 ///
-/// `limits` say how long a row and the part may take.
-/// `sizes` are the sizes of networks with random weights.
-///
 /// All of it happens on the thread that calls, as the work of a session must.
-pub fn run(
-    part: Part,
-    selected: &Selected,
-    limits: Limits,
-    sizes: &[Size],
-    hear: &mut dyn FnMut(Row),
-) {
-    let ends = Instant::now() + limits.part;
-    let mut bench = Bench { part, selected, limit: limits.row, ends, lost: false, hear };
+pub fn run(part: Part, selected: &Selected, options: &Options, hear: &mut dyn FnMut(Row)) {
+    let Options { row_limit, part_limit, sizes, precision } = options;
+    let (limit, precision) = (*row_limit, *precision);
+    let ends = Instant::now() + *part_limit;
+    let mut bench = Bench { part, selected, precision, limit, ends, lost: false, hear };
     match part {
         Part::Kernels => kernels::measure(&mut bench),
         Part::Sampling => sampling::measure(&mut bench, sizes),
@@ -116,6 +114,7 @@ pub fn run(
 struct Bench<'a> {
     part: Part,
     selected: &'a Selected,
+    precision: Precision,
     limit: Duration,
     ends: Instant,
     /// The device is gone; nothing can be measured on it any more.

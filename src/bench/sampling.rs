@@ -6,14 +6,14 @@ use burn::tensor::{Device, Distribution, Tensor};
 
 use super::Bench;
 use super::flops;
-use super::random::{SMALL, randomised};
+use super::random::randomised;
 use super::row::Measured;
 use super::size::{Size, reference_tokenizer};
 use super::timing::{Clock, Timing, read};
 use crate::flow::{SampleSettings, Sampler, seeded_noise};
-use crate::model::head::{Head, LOGITS_BUDGET};
+use crate::model::head::LOGITS_BUDGET;
 use crate::model::layers::Initialiser;
-use crate::model::{Dit, DitConfig, Model, Tokenizer};
+use crate::model::{Dit, DitConfig, Model, Precision, Tokenizer};
 
 /// Pictures of a batch.
 const BATCH: usize = 4;
@@ -59,14 +59,14 @@ fn of_guided_step(timing: Timing, backbone: &DitConfig) -> Measured {
 }
 
 fn embedded(bench: &mut Bench<'_>) {
-    let device = bench.selected.device.clone();
+    let (device, precision) = (bench.selected.device.clone(), bench.precision);
     bench.row("embedded model, guided step of 4 pictures", |clock| {
-        let model = Model::embedded(&device).map_err(|error| error.to_string())?;
+        let model = Model::embedded_in(precision, &device).map_err(|error| error.to_string())?;
         let timing = clock.time(|seed| seed, |seed| step(&model, BATCH, GUIDED, *seed))?;
         Ok(of_guided_step(timing, &model.card.backbone))
     });
     bench.row("embedded model, decoding 4 pictures of 64x64", |clock| {
-        let model = Model::embedded(&device).map_err(|error| error.to_string())?;
+        let model = Model::embedded_in(precision, &device).map_err(|error| error.to_string())?;
         let make = |seed| seeded_noise(seed, model.latent_shape(BATCH));
         let timing = clock.time(make, |latents| {
             let pictures = model.decode(latents);
@@ -107,7 +107,8 @@ fn random<const D: usize>(shape: [usize; D], deviation: f64, device: &Device) ->
 fn of_size(bench: &mut Bench<'_>, size: Size, reached: Option<f64>) -> Option<f64> {
     let backbone = size.backbone();
     let flops = flops::backbone(&backbone);
-    let bytes = memory(&backbone);
+    let precision = bench.precision;
+    let bytes = memory(&backbone, precision);
     let names = [
         format!("{size}, one evaluation of 1 picture"),
         format!("{size}, guided step of {BATCH} pictures"),
@@ -119,7 +120,7 @@ fn of_size(bench: &mut Bench<'_>, size: Size, reached: Option<f64>) -> Option<f6
     let device = bench.selected.device.clone();
     let mut model = None;
     let single = bench.row(&names[0], |clock| {
-        let made = random_model(size, &device);
+        let made = Model::random(size.card(), 1, precision, &device);
         clock.tidy()?;
         let timing = time(clock, &made, 1, UNGUIDED)?;
         model = Some(made);
@@ -145,26 +146,14 @@ fn time(clock: &Clock<'_>, model: &Model, batch: usize, guidance: f32) -> Result
     clock.time(|seed| seed, |seed| step(model, batch, guidance, *seed))
 }
 
-/// A model of a size, with random weights; its head is made in the parts that it is used in.
-fn random_model(size: Size, device: &Device) -> Model {
-    let card = size.card();
-    let DitConfig { hidden_size, out_channels, patch_size, input_size, .. } = card.backbone;
-    let mut init = Initialiser::blank(device);
-    let (backbone, _) = Dit::new(&card.backbone, &mut init).take_head();
-    let deviation = (hidden_size as f64).powf(-0.5);
-    let parts = (0..patch_size * patch_size).map(|_| {
-        let weight = random([out_channels, hidden_size], deviation, device);
-        (weight, random([out_channels], SMALL, device))
-    });
-    let head = Head::from_parts(parts.collect(), input_size / patch_size, patch_size);
-    let tokenizer = randomised(Tokenizer::new(&card.tokenizer, &mut init), device);
-    Model::from_parts(card, randomised(backbone, device), head, tokenizer, device)
-}
-
 /// Bytes that sampling a batch takes, about: weights, logits and the widest activations.
-fn memory(backbone: &DitConfig) -> f64 {
+fn memory(backbone: &DitConfig, precision: Precision) -> f64 {
     let weights = Dit::new(backbone, &mut Initialiser::blank(&Device::flex())).num_params() as f64;
     let patches = (backbone.input_size / backbone.patch_size).pow(2) as f64;
     let activations = 2.0 * BATCH as f64 * patches * 12.0 * backbone.hidden_size as f64;
-    4.0 * (weights + activations) + 2.0 * LOGITS_BUDGET as f64
+    let bytes = match precision {
+        Precision::F32 => 4.0,
+        Precision::F16 => 2.0,
+    };
+    bytes * weights + 4.0 * activations + 2.0 * LOGITS_BUDGET as f64
 }

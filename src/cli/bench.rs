@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::DeviceArg;
-use crate::bench::{self, Adapter, Limits, Part, Processor, Row, Size};
+use super::{DeviceArg, PrecisionArg};
+use crate::bench::{self, Adapter, Part, Processor, Row, Size};
 use crate::device::{Selected, select};
 use crate::io::atomic;
 use crate::io::outputs::{self, Content};
+use crate::model::Precision;
 use crate::studio::window::measure::Order;
 use crate::studio::{self, StudioOptions};
 use crate::train::program;
@@ -34,6 +35,8 @@ pub struct BenchArgs {
     parts: Vec<Part>,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
     /// Seconds to measure each row for, after a warm-up (default: 3; of the studio's frames: 20)
     #[arg(long, value_name = "N", value_parser = seconds)]
     seconds: Option<f64>,
@@ -66,26 +69,35 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if on_device {
         let selected = args.device.open()?;
         document.on(&selected);
+        let precision = args.precision.precision.on(&selected, None)?;
+        document.precision = precision;
         let row = args.seconds.unwrap_or(ROW_SECONDS);
         let part = args.part_seconds.unwrap_or(row * ROWS_OF_A_PART);
-        let [row, part] = [row, part].map(Duration::from_secs_f64);
-        let limits = Limits { row, part };
+        let options = bench::Options {
+            row_limit: Duration::from_secs_f64(row),
+            part_limit: Duration::from_secs_f64(part),
+            sizes: document.sizes.clone(),
+            precision,
+        };
         for part in document.parts.clone() {
-            bench::run(part, &selected, limits, &document.sizes.clone(), &mut |row| {
-                document.hear(row);
-            });
+            bench::run(part, &selected, &options, &mut |row| document.hear(row));
         }
     }
     if document.parts.contains(&Part::Studio) {
         let lasts = Duration::from_secs_f64(args.seconds.unwrap_or(STUDIO_SECONDS));
         let order = Order::new(lasts);
         let measure = Some(order.clone());
-        studio::run(StudioOptions { model: None, device: args.device.device, measure })?;
+        studio::run(StudioOptions {
+            model: None,
+            device: args.device.choice()?,
+            precision: args.precision.precision,
+            measure,
+        })?;
         let Some(found) = order.found() else {
             bail!("the studio was closed before its frames were measured");
         };
         if !on_device {
-            document.on(&select(args.device.device)?);
+            document.on(&select(args.device.choice()?)?);
             document.device.clone_from(&found.device);
         }
         found.rows().into_iter().for_each(|row| document.hear(row));
@@ -101,6 +113,7 @@ struct Document<'a> {
     begun: Instant,
     device: String,
     adapter: Option<Adapter>,
+    precision: Precision,
     rows: Vec<Row>,
 }
 
@@ -117,6 +130,7 @@ impl<'a> Document<'a> {
             begun: Instant::now(),
             device: String::new(),
             adapter: None,
+            precision: Precision::F32,
             rows: Vec::new(),
         }
     }
@@ -151,6 +165,7 @@ impl<'a> Document<'a> {
                 "device": self.args.device.device.to_string(),
                 "row_seconds": self.args.seconds.unwrap_or(ROW_SECONDS),
                 "sizes": self.sizes,
+                "precision": self.precision.to_string(),
             },
             "finished": finished,
             "total_seconds": self.begun.elapsed().as_secs_f64(),

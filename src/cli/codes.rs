@@ -9,14 +9,14 @@ use clap::{Args, CommandFactory};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::{Cli, DeviceArg};
+use super::{Cli, DeviceArg, PrecisionArg};
 use crate::data::{ImageFolder, ShardWriter, Walk, read_square};
 use crate::flow::LatentShape;
 use crate::io::outputs::{self, Content};
 use crate::io::png;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::{Model, from_pictures, params};
-use crate::say;
+use crate::{readback, room, say};
 
 /// Pictures encoded or decoded at once.
 const BATCH: usize = 32;
@@ -43,6 +43,8 @@ pub struct EncodeArgs {
     shard_size: u32,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
 }
 
 #[derive(Debug, Args)]
@@ -56,6 +58,8 @@ pub struct DecodeArgs {
     out: PathBuf,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
 }
 
 /// What a file of codes says of itself.
@@ -73,7 +77,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     }
     args.shards.iter().try_for_each(|folder| outputs::check_folder(folder))?;
     let selected = args.device.open()?;
-    let model = Model::open(&args.model, &selected.device)?;
+    let model = super::open_model(Some(&args.model), &selected, args.precision, None)?;
     let out = match (&args.out, &args.shards) {
         (Some(out), _) => out,
         (None, Some(folder)) => return encode_shards(args, folder, &model),
@@ -101,9 +105,14 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
             }
         }
         if !pictures.is_empty() {
-            let images = from_pictures(&pictures, &selected.device);
-            let latents = model.tokenizer.encode(images);
-            codes.extend(model.tokenizer.quantise(latents).into_data_as::<i64>().iter::<i64>());
+            codes.extend(model.within_room(pictures.len(), || {
+                let parts = room::parts(pictures.len(), model.images_at_once(pictures.len()));
+                let codes = parts.map(|part| {
+                    let images = from_pictures(&pictures[part], &selected.device);
+                    readback::integers(model.tokenizer.quantise(model.tokenizer.encode(images)))
+                });
+                codes.collect::<Vec<_>>().concat()
+            }));
         }
     }
     ensure!(!names.is_empty(), "none of the {} pictures can be read", files.len());
@@ -185,7 +194,7 @@ fn pictures_at(path: &Path) -> Result<Vec<PathBuf>> {
 pub fn decode(args: &DecodeArgs) -> Result<()> {
     outputs::check_folder(&args.out)?;
     let selected = args.device.open()?;
-    let model = Model::open(&args.model, &selected.device)?;
+    let model = super::open_model(Some(&args.model), &selected, args.precision, None)?;
     let file = TensorFile::open(&args.codes)?;
     let (shape, codes) = file.integers("codes")?;
     let grid = model.card.backbone.input_size;

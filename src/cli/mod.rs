@@ -18,16 +18,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result};
-use burn::tensor::Device;
+use anyhow::{Context, Result, bail, ensure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::device::{DeviceChoice, Selected, guard, select};
+use crate::device::{AUTOTUNED, DeviceChoice, Selected, guard, select};
 use crate::doctor::{Records, Standing, heed};
+use crate::flow::StepRecord;
 use crate::io::atomic;
-use crate::model::{Model, ModelError};
+use crate::model::{Model, Precision, PrecisionChoice};
 use crate::studio::StudioOptions;
 use crate::studio::window::measure;
 use crate::{fault, say};
@@ -50,6 +50,10 @@ struct Cli {
     resume: bool,
     #[command(flatten)]
     device: DeviceArg,
+    /// What the networks of the studio compute with: f32, f16 (half precision, on a GPU that has it:
+    /// half the memory, other last digits) or auto (f32)
+    #[arg(long, value_name = "P", default_value_t = PrecisionChoice::Auto, conflicts_with = "train")]
+    precision: PrecisionChoice,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -57,12 +61,48 @@ struct DeviceArg {
     /// Where to compute: auto, gpu, gpu:N or cpu (`purrscope devices` lists them)
     #[arg(long, value_name = "D", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+    /// Whether a GPU may try several ways of doing each operation and take the fastest (on, off). It is
+    /// decided when the program is built; the other choice is refused, and how to build it is said
+    #[arg(long)]
+    autotune: Option<Autotune>,
+}
+
+/// What may be asked of autotuning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Autotune {
+    /// Tried, and the fastest taken
+    On,
+    /// One way for each operation
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+struct PrecisionArg {
+    /// What the networks compute with: f32, f16 (half precision, on a GPU that has it: half the memory,
+    /// other last digits) or auto (that of a restored picture, else f32)
+    #[arg(long, value_name = "P", default_value_t = PrecisionChoice::Auto)]
+    precision: PrecisionChoice,
 }
 
 /// The device of the command, to be asked whether it is lost when something goes wrong.
 static OPENED: OnceLock<Selected> = OnceLock::new();
 
 impl DeviceArg {
+    /// The device that is asked for, where what is asked of autotuning is what this program does.
+    fn choice(self) -> Result<DeviceChoice> {
+        match (self.autotune, AUTOTUNED) {
+            (Some(Autotune::On), false) => bail!(
+                "this program was built without autotuning, which cannot be added as it runs: \
+                 `cargo build --release --features autotune` builds one that has it"
+            ),
+            (Some(Autotune::Off), true) => bail!(
+                "this program was built with autotuning, which cannot be switched off as it runs: \
+                 `cargo build --release` builds one without it"
+            ),
+            _ => Ok(self.device),
+        }
+    }
+
     /// Opens the device and says on standard error which one it is. A GPU that is known to compute
     /// wrongly is not taken of the program's own accord.
     fn open(self) -> Result<Selected> {
@@ -83,9 +123,10 @@ impl DeviceArg {
         self,
         standing: impl FnOnce(&mut Records, &Selected) -> Result<Option<Standing>>,
     ) -> Result<Selected> {
-        let selected = select(self.device)?;
+        let choice = self.choice()?;
+        let selected = select(choice)?;
         let standing = standing(&mut Records::of_user(), &selected)?;
-        let (selected, notice) = heed(self.device, selected, standing)?;
+        let (selected, notice) = heed(choice, selected, standing)?;
         notice.into_iter().for_each(say::note);
         say::note(format_args!("device: {}", selected.description));
         // A command opens one device.
@@ -147,7 +188,7 @@ fn parse_and_run() -> Result<()> {
             // The command line is in order, a value is not: bad input like any other.
             let text = error.to_string();
             let line = text.lines().next().unwrap_or("a value is not valid");
-            anyhow::bail!("{}", line.trim_start_matches("error: "));
+            bail!("{}", line.trim_start_matches("error: "));
         }
         Err(error) => error.exit(),
     };
@@ -238,12 +279,13 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Bench(args)) => bench::run(&args),
         None => match cli.train {
             Some(file) => train::run(&file, cli.resume, cli.device),
-            None => studio(cli.model, cli.device),
+            None => studio(cli),
         },
     }
 }
 
-fn studio(model: Option<PathBuf>, device: DeviceArg) -> Result<()> {
+fn studio(cli: Cli) -> Result<()> {
+    let Cli { model, device, precision, .. } = cli;
     if let Some(path) = &model
         && !path.exists()
     {
@@ -255,15 +297,39 @@ fn studio(model: Option<PathBuf>, device: DeviceArg) -> Result<()> {
             )
             .exit();
     }
-    Ok(crate::studio::run(StudioOptions { model, device: device.device, measure: None })?)
+    let device = device.choice()?;
+    Ok(crate::studio::run(StudioOptions { model, device, precision, measure: None })?)
 }
 
-/// Opens a model file, or the embedded model.
-fn open_model(path: Option<&Path>, device: &Device) -> Result<Model, ModelError> {
-    match path {
-        Some(path) => Model::open(path, device),
-        None => Model::embedded(device),
-    }
+/// Opens a model file, or the embedded model, in the precision that was asked for or, where that was
+/// left open, the one that is `recorded`.
+fn open_model(
+    path: Option<&Path>,
+    selected: &Selected,
+    precision: PrecisionArg,
+    recorded: Option<Precision>,
+) -> Result<Model> {
+    let device = &selected.device;
+    let precision = precision.precision.on(selected, recorded)?;
+    Ok(match path {
+        Some(path) => Model::open_in(precision, path, device)?,
+        None => Model::embedded_in(precision, device)?,
+    })
+}
+
+/// Whether a step led anywhere: in half precision a number may be larger than it holds.
+fn check_finite(step: &StepRecord, model: &Model) -> Result<()> {
+    let numbers = &step.x_next.values;
+    let advice = match model.precision() {
+        Precision::F16 => ": this model's are too large for half precision; use --precision f32",
+        Precision::F32 => "",
+    };
+    ensure!(
+        numbers.iter().all(|value| value.is_finite()),
+        "step {} gave numbers that are not finite{advice}",
+        step.step + 1
+    );
+    Ok(())
 }
 
 /// Writes a file into a folder, beside files of other contents that have its name already.

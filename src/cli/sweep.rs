@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::DeviceArg;
 use super::settings::SettingsArgs;
+use super::{DeviceArg, PrecisionArg};
 use crate::flow::{SampleSettings, Sampler};
 use crate::io::outputs::{self, Content};
 use crate::io::{atomic, png};
@@ -41,6 +41,8 @@ pub struct SweepArgs {
     csv: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
 }
 
 /// Runs every cell, then writes the sheet and the numbers.
@@ -51,7 +53,7 @@ pub fn run(args: &SweepArgs) -> Result<()> {
         outputs::check(csv, Content::TABLE, &[&read[..], &[args.out.as_path()]].concat())?;
     }
     let selected = args.device.open()?;
-    let model = super::open_model(args.model.as_deref(), &selected.device)?;
+    let model = super::open_model(args.model.as_deref(), &selected, args.precision, None)?;
     let read = |axis: &AxisText| axis.read(&model.card.class_names);
     let (x, y) = (read(&args.x)?, args.y.as_ref().map(read).transpose()?);
     let by_class = [Some(&args.x), args.y.as_ref()]
@@ -63,6 +65,7 @@ pub fn run(args: &SweepArgs) -> Result<()> {
         _ => args.settings.settings(&model.card)?,
     };
     let mut study = Study::new(Plan::new(base, x, y, &model.card)?, &model.card, model.hash());
+    study.precision = model.precision();
     if study.waiting().is_none()
         && let Some(Cell::Refused(reason)) = study.cells.first()
     {
@@ -110,7 +113,10 @@ fn run_cell(model: &Model, settings: SampleSettings) -> Result<Outcome> {
     let count = settings.labels.len();
     let mut sampler = Sampler::new(model, settings, None)?;
     let mut tally = Tally::default();
-    sampler.by_ref().for_each(|step| tally.push(&step));
+    for step in sampler.by_ref() {
+        super::check_finite(&step, model)?;
+        tally.push(&step);
+    }
     let pictures = model.decode_codes(&sampler.codes(), count);
     Ok(tally.finish(pictures.into()))
 }

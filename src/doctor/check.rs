@@ -37,6 +37,10 @@ pub(super) enum Exactness {
     Network,
     /// As 16-bit floats do.
     Half,
+    /// As 16-bit floats do that went through a whole network.
+    HalfNetwork,
+    /// Within eight levels of 255.
+    HalfPixels,
     /// Within one level of 255.
     Pixels,
     /// Equal: indices, codes, copies.
@@ -51,6 +55,8 @@ impl Exactness {
             (Self::Sums, true) | (Self::Network, false) => 1e-4,
             (Self::Network, true) => 1e-3,
             (Self::Half, _) => 5e-3,
+            (Self::HalfNetwork, _) => 5e-2,
+            (Self::HalfPixels, _) => 8.01 / 255.0,
             (Self::Pixels, _) => 1.01 / 255.0,
             (Self::Exact, _) => 0.0,
         }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::settings::SampleSettings;
+use crate::io::tensors::Precision;
 
 /// The JSON in a picture's text chunk and in a trajectory's metadata, under the key `purrscope`.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +31,10 @@ pub struct RunRecord<'a> {
     /// File that the starting noise was read from; absent where the seed gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise: Option<String>,
+    /// The precision that the model computed in, since the last digits follow it; absent where that was
+    /// f32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
 }
 
 impl<'a> RunRecord<'a> {
@@ -45,6 +50,7 @@ impl<'a> RunRecord<'a> {
             image: None,
             t: None,
             noise: None,
+            precision: None,
         }
     }
 
@@ -89,6 +95,8 @@ pub struct Recorded {
     pub t: Option<f32>,
     /// File that the starting noise was read from; absent where the seed gave it.
     pub noise: Option<String>,
+    /// The precision that the model computed in; absent where that was f32.
+    pub precision: Option<Precision>,
 }
 
 impl Recorded {
@@ -183,12 +191,24 @@ mod tests {
             image: Some(0),
             t: Some(0.5),
             noise: Some("n.safetensors".to_owned()),
+            precision: Precision::F16.noted(),
             ..RunRecord::new("m", "ab", &settings)
         };
         let read = Recorded::from_json(&format!("\u{feff}{}", record.to_json().unwrap())).unwrap();
         assert_eq!(read.settings, settings);
         assert_eq!((read.image, read.t), (Some(0), Some(0.5)));
         assert_eq!(read.noise.as_deref(), Some("n.safetensors"));
+        assert_eq!(read.precision, Some(Precision::F16));
+    }
+
+    #[test]
+    fn a_record_of_f32_says_nothing_of_precision() {
+        let settings = SampleSettings { labels: vec![1], ..SampleSettings::default() };
+        let precision = Precision::F32.noted();
+        let record = RunRecord { precision, ..RunRecord::new("m", "ab", &settings) };
+        let json = record.to_json().unwrap();
+        assert!(!json.contains("precision"), "{json}");
+        assert_eq!(Recorded::from_json(&json).unwrap().precision, None);
     }
 
     #[test]
@@ -213,6 +233,7 @@ mod tests {
             ("guidance_interval", "half".into(), "0 <= A <= B <= 1"),
             ("eta", 1e9.into(), "eta must be"),
             ("solver", "magic".into(), "magic"),
+            ("precision", "f8".into(), "f8"),
             ("grid", "shifted:-1".into(), "above 0"),
             ("atol", 0.into(), "atol must be"),
             ("rtol", 2.into(), "rtol must be"),

@@ -3,14 +3,16 @@
 //!
 //! [`models/dit.py`]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/models/dit.py#L149-L331
 
+use std::sync::OnceLock;
+
 use burn::module::Module;
 use burn::tensor::activation::silu;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::attend::attend;
 use super::card::DitConfig;
 use super::layers::{Conv2d, Embedding, Initialiser, Linear};
+use super::precision::wide;
 use crate::kernels::{gelu_tanh, layer_norm_modulate};
 
 /// Deviation of the first values of the time MLP and the label table.
@@ -29,9 +31,8 @@ pub struct Dit {
     y_embedder: LabelEmbedder,
     blocks: Vec<Block>,
     final_layer: FinalLayer,
-    /// `[1, patches, hidden]`, fixed.
     #[module(skip)]
-    positions: TensorData,
+    positions: Positions,
     #[module(skip)]
     config: DitConfig,
 }
@@ -63,9 +64,17 @@ impl Dit {
                 linear: Some(Linear::zero(hidden, patch * patch * config.out_channels, init)),
                 modulation: Linear::zero(hidden, 2 * hidden, init),
             },
-            positions: sin_cos_positions(config.input_size / patch, hidden),
+            positions: Positions {
+                numbers: sin_cos_positions(config.input_size / patch, hidden),
+                placed: OnceLock::new(),
+            },
             config: config.clone(),
         }
+    }
+
+    /// Puts what is fixed on a device, before the first evaluation does.
+    pub fn place(&self, device: &Device) {
+        self.positions.on(device);
     }
 
     /// Sizes of this network.
@@ -99,7 +108,7 @@ impl Dit {
     pub fn forward(&self, x: Tensor<4>, t: &[f32], labels: Tensor<1, Int>) -> Tensor<3> {
         let features = self.features(x, t, labels);
         match &self.final_layer.linear {
-            Some(linear) => self.unpatchify(linear.forward(features)),
+            Some(linear) => self.unpatchify(wide(linear.forward(features))),
             None => unreachable!("a network whose head was taken off is asked for features only"),
         }
     }
@@ -111,16 +120,16 @@ impl Dit {
         (self, head)
     }
 
-    /// What the last linear layer is applied to; arguments as for [`Dit::forward`].
+    /// What the last linear layer is applied to, in f32; arguments as for [`Dit::forward`].
     ///
     /// # Shapes
     /// - output: `[batch, patches, hidden_size]`
     pub fn features(&self, x: Tensor<4>, t: &[f32], labels: Tensor<1, Int>) -> Tensor<3> {
-        let positions = Tensor::<3>::from_data(self.positions.clone(), &x.device());
+        let positions = self.positions.on(&x.device());
         let times = time_features(t, &x.device());
-        let mut tokens = self.x_embedder.proj.patches(x) + positions;
+        let mut tokens = wide(self.x_embedder.proj.patches(x)) + positions;
         let condition =
-            self.t_embedder.forward(times) + self.y_embedder.embedding_table.forward(labels);
+            self.t_embedder.forward(times) + wide(self.y_embedder.embedding_table.forward(labels));
         let condition = silu(condition);
         for block in &self.blocks {
             tokens = block.forward(tokens, &condition);
@@ -140,6 +149,21 @@ impl Dit {
     }
 }
 
+/// The fixed positions of the patches, `[1, patches, hidden]`, which are put on a device once.
+#[derive(Debug, Clone)]
+struct Positions {
+    numbers: TensorData,
+    placed: OnceLock<Tensor<3>>,
+}
+
+impl Positions {
+    fn on(&self, device: &Device) -> Tensor<3> {
+        let place = || Tensor::from_data(self.numbers.clone(), device);
+        let placed = self.placed.get_or_init(place);
+        if placed.device() == *device { placed.clone() } else { place() }
+    }
+}
+
 #[derive(Module, Debug)]
 struct PatchEmbedder {
     proj: Conv2d,
@@ -152,9 +176,9 @@ struct TimeEmbedder {
 }
 
 impl TimeEmbedder {
-    /// `[batch, 256]` to `[batch, hidden]`
+    /// `[batch, 256]` to `[batch, hidden]`, in f32: every block follows it.
     fn forward(&self, features: Tensor<2>) -> Tensor<2> {
-        self.mlp_out.forward(silu(self.mlp_in.forward(features)))
+        self.mlp_out.forward_wide(silu(self.mlp_in.forward_wide(features)))
     }
 }
 
@@ -203,20 +227,21 @@ impl Block {
     }
 
     /// # Shapes
-    /// - `x`, output: `[batch, patches, hidden]`
+    /// - `x`, output: `[batch, patches, hidden]`, in f32
     /// - `condition`: `[batch, hidden]`, after its SiLU
     fn forward(&self, x: Tensor<3>, condition: &Tensor<2>) -> Tensor<3> {
         let [shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp] =
             split_modulation(self.modulation.forward(condition.clone()));
         let attended = self.attn.forward(layer_norm_modulate(x.clone(), shift_attn, scale_attn));
-        let x = x + gate_attn * attended;
+        let x = x + gate_attn * wide(attended);
         let mixed = self.mlp.forward(layer_norm_modulate(x.clone(), shift_mlp, scale_mlp));
-        x + gate_mlp * mixed
+        x + gate_mlp * wide(mixed)
     }
 }
 
-/// `[batch, n * hidden]` to `n` vectors of `[batch, 1, hidden]`
+/// `[batch, n * hidden]` to `n` vectors of `[batch, 1, hidden]`, in f32
 fn split_modulation<const N: usize>(modulation: Tensor<2>) -> [Tensor<3>; N] {
+    let modulation = wide(modulation);
     let hidden = modulation.dims()[1] / N;
     std::array::from_fn(|i| {
         modulation
@@ -245,8 +270,7 @@ impl Attention {
             .reshape([batch, patches, 3, self.heads, head])
             .permute([2, 0, 3, 1, 4]);
         let part = |i: usize| qkv.clone().slice_dim(0, i..i + 1).squeeze_dim::<4>(0);
-        let mixed =
-            attention(part(0), part(1), part(2), None, None, AttentionModuleOptions::default());
+        let mixed = attend(part(0), part(1), part(2));
         self.proj.forward(mixed.swap_dims(1, 2).reshape([batch, patches, hidden]))
     }
 }
@@ -259,7 +283,7 @@ struct Mlp {
 
 impl Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(gelu_tanh(self.fc1.forward(x)))
+        self.fc2.forward(gelu_tanh(wide(self.fc1.forward(x))))
     }
 }
 
@@ -294,4 +318,22 @@ pub fn reference_name(path: &str) -> String {
     path.replace("modulation.", "adaLN_modulation.1.")
         .replace("t_embedder.mlp_in.", "t_embedder.mlp.0.")
         .replace("t_embedder.mlp_out.", "t_embedder.mlp.2.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_put_on_a_device_once() {
+        for device in [Device::flex(), Device::flex().autodiff()] {
+            let numbers = sin_cos_positions(2, 8);
+            let positions = Positions { numbers: numbers.clone(), placed: OnceLock::new() };
+            let found = positions.on(&device);
+            assert_eq!(found.device(), device);
+            assert_eq!(found.to_data(), numbers);
+            let placed = positions.placed.get().map(Tensor::device);
+            assert_eq!(placed, Some(device), "the next evaluation finds it there");
+        }
+    }
 }

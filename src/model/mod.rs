@@ -1,12 +1,18 @@
 //! A model: backbone, tokenizer and card, opened from one file.
 
+mod attend;
 pub mod card;
 pub mod dit;
+mod forward;
+mod half;
 pub mod head;
 pub mod import;
 pub mod layers;
 pub mod limits;
+pub mod mask;
 pub mod params;
+pub mod precision;
+pub mod random;
 pub mod tokenizer;
 
 use std::path::{Path, PathBuf};
@@ -16,19 +22,20 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
 use thiserror::Error;
 
-use crate::io::tensors::{
-    Contents, METADATA_KEY, Precision, TensorFile, TensorFileError, TensorWriter,
-};
+use crate::io::tensors::{Contents, METADATA_KEY, TensorFile, TensorFileError, TensorWriter};
 use crate::io::{digest, json};
 use crate::latents::{LatentShape, Latents};
+use crate::readback::Together;
+use crate::room::{self, Room};
 use card::TokenizerCard;
 pub use card::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 pub use dit::Dit;
-use head::{Features, Head, LOGITS_BUDGET};
+use head::{Head, LOGITS_BUDGET};
 use layers::Initialiser;
 use limits::check_card;
 pub use limits::{check_dit, check_tokenizer};
 use params::NamedTensor;
+pub use precision::{Precision, PrecisionChoice};
 pub use tokenizer::Tokenizer;
 
 /// The model that is part of the program.
@@ -43,6 +50,8 @@ const SWATCH_BATCH: usize = 64;
 
 /// Weight and bias of the head, in model files.
 const HEAD: [&str; 2] = ["backbone.final_layer.linear.weight", "backbone.final_layer.linear.bias"];
+/// The table of codes, in model files.
+const CODEBOOK: &str = "tokenizer.quantize.embedding.weight";
 
 /// A model that cannot be used.
 #[derive(Debug, Error)]
@@ -119,7 +128,9 @@ pub struct Model {
     pub tokenizer: Tokenizer,
     /// Bytes that the logits of a step may take at a time.
     pub logits_budget: usize,
+    room: Room,
     device: Device,
+    precision: Precision,
     /// `[codes, code_size]`, in the units of the flow.
     codebook: Tensor<2>,
     /// The same on the host, once it has been asked for.
@@ -128,31 +139,55 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a model file.
+    /// Opens a model file, to compute in f32.
     ///
     /// # Errors
     /// The file is not a whole model of this format.
     pub fn open(path: &Path, device: &Device) -> Result<Self, ModelError> {
-        Self::read(&TensorFile::open(path)?, device)
+        Self::open_in(Precision::F32, path, device)
     }
 
-    /// Opens the model that is part of the program.
+    /// As [`Model::open`], to compute in a precision that the device has
+    /// ([`PrecisionChoice::on`] tells). Weights that the file has in two bytes are never widened on
+    /// their way to a device that computes with two.
+    ///
+    /// # Errors
+    /// As [`Model::open`], or a weight that the precision does not hold.
+    pub fn open_in(precision: Precision, path: &Path, device: &Device) -> Result<Self, ModelError> {
+        Self::read(precision, &TensorFile::open(path)?, device)
+    }
+
+    /// Opens the model that is part of the program, to compute in f32.
     ///
     /// # Errors
     /// None in a program that was built whole.
     pub fn embedded(device: &Device) -> Result<Self, ModelError> {
-        Self::read(&TensorFile::from_static("embedded model", EMBEDDED)?, device)
+        Self::embedded_in(Precision::F32, device)
     }
 
-    fn read(file: &TensorFile, device: &Device) -> Result<Self, ModelError> {
+    /// As [`Model::embedded`], to compute in a precision that the device has.
+    ///
+    /// # Errors
+    /// As [`Model::embedded`].
+    pub fn embedded_in(precision: Precision, device: &Device) -> Result<Self, ModelError> {
+        Self::read(precision, &TensorFile::from_static("embedded model", EMBEDDED)?, device)
+    }
+
+    fn read(precision: Precision, file: &TensorFile, device: &Device) -> Result<Self, ModelError> {
         let card = read_card(file)?;
         check_against_file(&card, file)?;
-        let (backbone, _) = Dit::new(&card.backbone, &mut Initialiser::blank(device)).take_head();
-        let backbone = params::load(backbone, backbone_name, device, |name, shape| {
-            file.floats_of_shape(name, shape)
-        })?;
-        let head = read_head(file, &card.backbone, device)?;
-        let tokenizer = read_tokenizer(file, &card.tokenizer, device)?;
+        // Weights stay as long as the model does: each has memory of its very size.
+        let parts = device.memory_persistent_allocations((), |()| {
+            let blank = Dit::new(&card.backbone, &mut Initialiser::blank(device));
+            let (backbone, _) = blank.take_head();
+            let backbone = params::load(backbone, backbone_name, device, |name, shape| {
+                file.numbers_of_shape(name, shape, precision)
+            })?;
+            let head = read_head(file, &card.backbone, precision, device)?;
+            let tokenizer = read_tokenizer_in(precision, file, &card.tokenizer, device)?;
+            Ok::<_, ModelError>((backbone, head, tokenizer))
+        });
+        let (backbone, head, tokenizer) = parts?;
         let model = Self::from_parts(card, backbone, head, tokenizer, device);
         let _ = model.hash.set(digest::short(file.bytes()));
         Ok(model)
@@ -177,14 +212,19 @@ impl Model {
         tokenizer: Tokenizer,
         device: &Device,
     ) -> Self {
+        let precision = head.precision();
         let codebook = tokenizer.codebook() * card.latent_scale;
+        backbone.place(device);
         Self {
             card,
             backbone,
             head,
             tokenizer,
-            logits_budget: LOGITS_BUDGET,
+            logits_budget: room::largest_buffer(device)
+                .map_or(LOGITS_BUDGET, |most| most.min(LOGITS_BUDGET)),
+            room: Room::default(),
             device: device.clone(),
+            precision,
             codebook,
             host_codebook: OnceLock::new(),
             hash: OnceLock::new(),
@@ -210,6 +250,11 @@ impl Model {
     /// The first 16 hexadecimal digits of the SHA-256 of the file; empty for a model that has none.
     pub fn hash(&self) -> &str {
         self.hash.get().map_or("", String::as_str)
+    }
+
+    /// The precision that its networks compute in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The device that the model is on.
@@ -240,61 +285,6 @@ impl Model {
         self.card.labels(class)
     }
 
-    /// What the network gives for every token: logits, end or velocity, as the objective has it. For
-    /// logits see [`Head::beliefs`], which never has all of them in memory.
-    ///
-    /// # Shapes
-    /// - `x`: `[batch, code_size, height, width]`
-    /// - `labels`: one an image
-    /// - output: `[batch, height * width, out_channels]`
-    pub fn output(&self, x: Tensor<4>, t: f32, labels: &[usize], guidance: f32) -> Guided {
-        self.head.output(self.features(x, t, labels, guidance))
-    }
-
-    /// What the head makes the output of; arguments as for [`Model::output`].
-    pub fn features(&self, x: Tensor<4>, t: f32, labels: &[usize], guidance: f32) -> Features {
-        let no_label = vec![self.card.backbone.num_classes; labels.len()];
-        let features = |x: Tensor<4>, labels: &[usize]| {
-            let t = vec![t; labels.len()];
-            let labels: Vec<i64> = labels.iter().map(|label| *label as i64).collect();
-            let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &self.device);
-            self.backbone.features(x, &t, labels)
-        };
-        if guidance == 1.0 {
-            return Features { conditional: features(x, labels), unconditional: None };
-        }
-        if guidance == 0.0 {
-            return Features { conditional: features(x, &no_label), unconditional: None };
-        }
-        let both = Tensor::cat(vec![x.clone(), x], 0);
-        let both = features(both, &[labels, &no_label].concat());
-        let batch = labels.len();
-        Features {
-            conditional: both.clone().narrow(0, 0, batch),
-            unconditional: Some((both.narrow(0, batch, batch), guidance)),
-        }
-    }
-
-    /// As [`Model::features`], of codes, some of them masked (equal to the number of codes), for the
-    /// `dfm` objective. `codes`: `[batch, height, width]`.
-    pub fn features_of_codes(
-        &self,
-        codes: &[u32],
-        t: f32,
-        labels: &[usize],
-        guidance: f32,
-    ) -> Features {
-        let LatentShape { batch, height, width, .. } = self.latent_shape(labels.len());
-        let codes: Vec<i64> = codes.iter().map(|code| i64::from(*code)).collect();
-        let codes = TensorData::new(codes, [batch, height, width]);
-        let codes = Tensor::<3, Int>::from_data(codes, &self.device);
-        match self.backbone.embed_codes(codes) {
-            Some(x) => self.features(x, t, labels, guidance),
-            // Which networks embed codes is checked against the objective when a model is opened.
-            None => unreachable!("a dfm network embeds codes"),
-        }
-    }
-
     /// The rows of the codebook at `codes`, `[batch, height, width]`; 0 for a masked token.
     pub fn look_up(&self, codes: &[u32], batch: usize) -> Latents {
         let shape = self.latent_shape(batch);
@@ -317,15 +307,24 @@ impl Model {
         Tensor::from_data(data, &self.device)
     }
 
+    /// As [`Model::nearest_codes`], left on the device.
+    ///
+    /// # Shapes
+    /// - `latents`: `[batch, code_size, height, width]`
+    /// - output: `[batch, height, width]`
+    pub fn nearest_on_device(&self, latents: Tensor<4>) -> Tensor<3, Int> {
+        tokenizer::nearest_codes(latents, self.codebook.clone())
+    }
+
     /// The nearest code of every token, `[batch, height, width]`.
     pub fn nearest_codes(&self, latents: &Latents) -> Vec<u32> {
-        let codes = tokenizer::nearest_codes(self.upload(latents), self.codebook.clone());
-        codes.into_data_as::<i64>().iter::<i64>().map(|code| code as u32).collect()
+        Together::default().with(self.nearest_on_device(self.upload(latents))).read().codes()
     }
 
     /// Pictures of latents in the units of the flow, any point between codes included.
     pub fn decode(&self, latents: &Latents) -> Vec<RgbImage> {
-        self.decoded(latents).flat_map(to_pictures).collect()
+        let decode = || self.decoded(latents).flat_map(to_pictures).collect();
+        self.within_room(latents.shape.batch, decode)
     }
 
     /// The same on the device, as many at a time as the budget has room for.
@@ -348,12 +347,13 @@ impl Model {
         // The outermost level, before the channels of the one below it are brought down.
         let widest = vq.multipliers.iter().take(2).copied().max().unwrap_or(1);
         let bytes = pixels * vq.channels * widest * size_of::<f32>();
-        (self.logits_budget / bytes.max(1)).max(1)
+        (self.logits_at_once() / bytes.max(1)).max(1)
     }
 
     /// Pictures of codes, `[batch, height, width]`, each below the number of codes.
     pub fn decode_codes(&self, codes: &[u32], batch: usize) -> Vec<RgbImage> {
-        self.decoded_codes(codes, batch).flat_map(to_pictures).collect()
+        let decode = || self.decoded_codes(codes, batch).flat_map(to_pictures).collect();
+        self.within_room(batch, decode)
     }
 
     /// The same on the device, as [`Model::decoded`].
@@ -510,15 +510,20 @@ fn check_tokenizer_against_file(
 
 /// The backbone's head in a model file, a part at a time: the whole may be more than a device takes in
 /// one piece.
-fn read_head(file: &TensorFile, dit: &DitConfig, device: &Device) -> Result<Head, ModelError> {
+fn read_head(
+    file: &TensorFile,
+    dit: &DitConfig,
+    precision: Precision,
+    device: &Device,
+) -> Result<Head, ModelError> {
     let DitConfig { hidden_size, out_channels, patch_size, input_size, .. } = *dit;
     let rows = patch_size * patch_size * out_channels;
-    let weights = file.floats_of_shape(HEAD[0], &[rows, hidden_size])?;
-    let biases = file.floats_of_shape(HEAD[1], &[rows])?;
-    let weights = weights.chunks_exact(out_channels * hidden_size);
-    let parts = weights.zip(biases.chunks_exact(out_channels)).map(|(weight, bias)| {
-        let weight = TensorData::new(weight.to_vec(), [out_channels, hidden_size]);
-        (Tensor::from_data(weight, device), Tensor::from_floats(bias, device))
+    let weights = file.numbers_of_shape(HEAD[0], &[rows, hidden_size], precision)?;
+    let biases = file.numbers_of_shape(HEAD[1], &[rows], precision)?;
+    let weights = weights.pieces(out_channels * hidden_size);
+    let parts = weights.zip(biases.pieces(out_channels)).map(|(weight, bias)| {
+        let weight = params::upload(weight, [out_channels, hidden_size], device);
+        (weight, params::upload(bias, [out_channels], device))
     });
     Ok(Head::from_parts(parts.collect(), input_size / patch_size, patch_size))
 }
@@ -532,10 +537,25 @@ pub fn read_tokenizer(
     config: &TokenizerConfig,
     device: &Device,
 ) -> Result<Tokenizer, ModelError> {
+    read_tokenizer_in(Precision::F32, file, config, device)
+}
+
+/// As [`read_tokenizer`], to compute in a precision that the device has. Codes keep all their digits:
+/// they are what the flow ends on.
+fn read_tokenizer_in(
+    precision: Precision,
+    file: &TensorFile,
+    config: &TokenizerConfig,
+    device: &Device,
+) -> Result<Tokenizer, ModelError> {
     check_tokenizer_against_file(config, file)?;
     let tokenizer = Tokenizer::new(config, &mut Initialiser::blank(device));
     Ok(params::load(tokenizer, tokenizer_name, device, |name, shape| {
-        file.floats_of_shape(name, shape)
+        let precision = match precision {
+            Precision::F16 if name == CODEBOOK => file.precision_of(name)?,
+            _ => precision,
+        };
+        file.numbers_of_shape(name, shape, precision)
     })?)
 }
 
@@ -553,6 +573,12 @@ pub fn tokenizer_name(path: &str) -> String {
 pub fn to_pictures(images: Tensor<4>) -> Vec<RgbImage> {
     let [_, _, height, width] = images.dims();
     let values = params::host((images.permute([0, 2, 3, 1]) + 1.0) * 127.5);
+    if values.iter().any(|value| !value.is_finite()) {
+        tracing::warn!(
+            "the decoder gave values that are not finite, which are shown as black or white; where it \
+             computed in half precision, f32 may hold them (--precision f32)"
+        );
+    }
     values
         .chunks_exact(3 * height * width)
         .map(|pixels| {

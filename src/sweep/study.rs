@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::axis::{Axis, Parameter, Value};
 use crate::flow::settings::{SETTINGS, Setting};
 use crate::flow::{Domain, RunRecord, SampleSettings, StepRecord};
-use crate::model::ModelCard;
+use crate::model::{ModelCard, Precision};
 
 /// Two axes that make no sweep.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -239,6 +239,8 @@ pub struct Study {
     pub model: String,
     /// Digest of the model.
     pub hash: String,
+    /// The precision that the model computes in.
+    pub precision: Precision,
     /// Names of the model's classes.
     pub class_names: Vec<String>,
     /// Work of each cell, for the time left.
@@ -246,7 +248,8 @@ pub struct Study {
 }
 
 impl Study {
-    /// A study at its beginning. Cells whose settings cannot be used say so at once.
+    /// A study at its beginning, of a model that computes in f32. Cells whose settings cannot be used
+    /// say so at once.
     pub fn new(plan: Plan, card: &ModelCard, hash: &str) -> Self {
         let cell = |cell| match plan.settings(cell).validate(&plan.domain) {
             Ok(()) => Cell::Waiting,
@@ -258,6 +261,7 @@ impl Study {
             plan,
             model: card.name.clone(),
             hash: hash.to_owned(),
+            precision: Precision::F32,
             class_names: card.class_names.clone(),
         }
     }
@@ -346,7 +350,10 @@ impl Study {
 
     /// The settings and every number as JSON: those of a run, and under `sweep` the axes and cells.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        let record = RunRecord::new(&self.model, &self.hash, &self.plan.base);
+        let record = RunRecord {
+            precision: self.precision.noted(),
+            ..RunRecord::new(&self.model, &self.hash, &self.plan.base)
+        };
         let mut json = serde_json::to_value(&record)?;
         let axis = |axis: &Axis| -> Json {
             let values: Vec<String> = axis.values.iter().map(ToString::to_string).collect();

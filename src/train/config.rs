@@ -230,6 +230,10 @@ pub struct FlowTask {
     /// How the model file stores its numbers.
     #[serde(default)]
     pub precision: Precision,
+    /// Whether a step computes with copies of the large weights in half precision; the weights
+    /// themselves, optimiser and averages stay in f32. Needs a GPU with 16-bit floats.
+    #[serde(default)]
+    pub mixed_precision: bool,
     /// Steps of the solver, temperature and guidance of the sample sheets.
     #[serde(default)]
     pub samples: SheetSettings,

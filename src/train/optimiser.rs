@@ -48,9 +48,14 @@ impl AdamW {
 
     /// Norm of the whole gradient of a module's parameters.
     pub fn gradient_norm<M: Module>(module: &M, gradients: &Gradients) -> f64 {
+        Self::squared_norm(module, gradients).map_or(0.0, |squared| norm_of(&host(squared)))
+    }
+
+    /// The square of that norm, left on the device, `[1]`; nothing where no parameter has a gradient.
+    pub(super) fn squared_norm<M: Module>(module: &M, gradients: &Gradients) -> Option<Tensor<1>> {
         let mut norms = SquaredNorm { gradients, total: None };
         module.visit(&mut norms);
-        norms.total.map_or(0.0, |total| f64::from(total.into_scalar::<f32>()).sqrt())
+        norms.total
     }
 
     /// Moves the parameters against their gradients; parameters without one stay as they are.
@@ -61,20 +66,22 @@ impl AdamW {
         learning_rate: f64,
     ) -> (M, StepReport) {
         let gradient_norm = Self::gradient_norm(&module, &gradients);
-        let moved = self.step_by(module, gradients, gradient_norm, learning_rate);
+        let moved = self.step_by(module, gradients, 1.0, gradient_norm, learning_rate);
         (moved, StepReport { gradient_norm })
     }
 
-    /// As [`AdamW::step`], where the norm of the gradient is known.
+    /// As [`AdamW::step`], where the norm of the gradient is known, and `gradients` are `scaled` times
+    /// as large as that says.
     pub fn step_by<M: Module>(
         &mut self,
         module: M,
         gradients: Gradients,
+        scaled: f64,
         gradient_norm: f64,
         learning_rate: f64,
     ) -> M {
         self.updates += 1;
-        let scale = (self.config.clip / (gradient_norm + 1e-6)).min(1.0);
+        let scale = (self.config.clip / (gradient_norm + 1e-6)).min(1.0) / scaled;
         let mut update =
             Update { optimiser: self, path: Vec::new(), gradients, scale, learning_rate };
         module.map(&mut update)
@@ -138,6 +145,33 @@ impl AdamW {
     }
 }
 
+/// Adds what `more` has for the parameters of a module to their gradients in `sum`, parameters that only
+/// one of them has a gradient of included.
+pub(super) fn add_gradients<M: Module>(module: &M, sum: &mut Gradients, more: Gradients) {
+    struct Adder<'a> {
+        sum: &'a mut Gradients,
+        more: Gradients,
+    }
+    impl ModuleVisitor for Adder<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.val();
+            if let Some(more) = value.grad_remove(&mut self.more) {
+                let both = match value.grad(self.sum) {
+                    Some(gradient) => gradient + more,
+                    None => more,
+                };
+                value.grad_replace(self.sum, both);
+            }
+        }
+    }
+    module.visit(&mut Adder { sum, more });
+}
+
+/// A norm from its square, as it is read back.
+pub(super) fn norm_of(squared: &[f32]) -> f64 {
+    squared.first().map_or(0.0, |squared| f64::from(*squared).sqrt())
+}
+
 struct MomentsOf {
     path: Vec<String>,
     naming: Naming,
@@ -187,7 +221,7 @@ struct Update<'a> {
     optimiser: &'a mut AdamW,
     path: Vec<String>,
     gradients: Gradients,
-    /// Factor that clips the gradient.
+    /// Factor that clips the gradient and undoes its scale.
     scale: f64,
     learning_rate: f64,
 }

@@ -1,7 +1,6 @@
 //! The head in chunks: the same beliefs whatever the budget, and never a binding beyond WebGPU's.
 
-use burn::tensor::{Device, Tensor, TensorData};
-use burn_wgpu::WgpuSetup;
+use burn::tensor::{Tensor, TensorData};
 use purrscope::flow::{Predictor, SampleSettings, Spot, Temperature, seeded_noise};
 use purrscope::kernels::{plain_expectation, plain_guided};
 use purrscope::model::Model;
@@ -9,7 +8,7 @@ use purrscope::model::head::{Features, Head, LOGITS_BUDGET, Reading};
 use purrscope::model::params::host;
 use purrscope::rng::Stream;
 
-use crate::common::{check, cpu, gpu};
+use crate::common::{check, cpu, gpu, with_limits};
 
 fn settings(temperature: &str) -> SampleSettings {
     let spot = |row, column, code| Spot { image: 1, row, column, code };
@@ -57,7 +56,7 @@ fn chunks_are_the_whole_output_in_the_order_of_tokens() {
     let features = model.features(x, 0.6, &[3, 5], 1.7);
     let codes = model.card.tokenizer.codes;
     let reading = Reading { codebook: model.codebook(), top: 8, mask: None, budget: 7 * 8 * codes };
-    let found = model.head.beliefs(&features, reading)(0.8);
+    let found = model.head.beliefs(&features, reading).at(0.8);
     let whole = model.head.output(features.clone());
     let rows = |logits: Tensor<3>| logits.reshape([2 * 256, codes]);
     let (unguided, scale) = whole.unconditional.unwrap();
@@ -76,27 +75,6 @@ fn chunks_are_the_whole_output_in_the_order_of_tokens() {
     }
 }
 
-/// A device that grants no more than WebGPU does by default.
-fn narrow_device() -> Device {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let options = wgpu::RequestAdapterOptions::default();
-    let adapter = pollster::block_on(instance.request_adapter(&options)).unwrap();
-    let limits = wgpu::Limits::default();
-    let descriptor = wgpu::DeviceDescriptor {
-        required_limits: wgpu::Limits {
-            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
-            max_buffer_size: limits.max_buffer_size,
-            ..adapter.limits()
-        },
-        required_features: adapter.features() & wgpu::Features::SUBGROUP,
-        ..wgpu::DeviceDescriptor::default()
-    };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-    let backend = adapter.get_info().backend;
-    let setup = WgpuSetup { instance, adapter, device, queue, backend };
-    Device::wgpu_options().setup(setup).init().unwrap()
-}
-
 /// The head of DiT-XL/2 over 16,384 codes for a guided picture of 32x32 latents, where no shader may
 /// bind more than 128 MB. Its weights alone are 302 MB.
 #[test]
@@ -104,7 +82,7 @@ fn narrow_device() -> Device {
 fn the_head_of_the_largest_model_fits_webgpus_default_limits() {
     const HIDDEN: usize = 1152;
     const CODES: usize = 16_384;
-    let device = narrow_device();
+    let device = with_limits(|_| wgpu::Limits::default());
     let random = |stream: u64, shape: [usize; 2], scale: f32| {
         let values = Stream::new(9, stream).normals(shape[0] * shape[1]);
         let values: Vec<f32> = values.into_iter().map(|value| value * scale).collect();
@@ -116,7 +94,7 @@ fn the_head_of_the_largest_model_fits_webgpus_default_limits() {
     let features = Features { conditional: features(10), unconditional: Some((features(11), 1.5)) };
     let codebook = random(12, [CODES, 8], 1.0);
     let reading = Reading { codebook: &codebook, top: 8, mask: None, budget: LOGITS_BUDGET };
-    let found = head.beliefs(&features, reading)(0.9);
+    let found = head.beliefs(&features, reading).at(0.9);
     assert_eq!(found.entropy.len(), 1024);
     assert!(found.mean.iter().chain(&found.entropy).all(|value| value.is_finite()));
     assert!(found.entropy.iter().all(|entropy| (0.0..(CODES as f32).ln()).contains(entropy)));

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::panic_text;
 use crate::flow::{LatentShape, Latents, SampleSettings, State, StepRecord};
-use crate::model::ModelCard;
+use crate::model::{ModelCard, Precision};
 use crate::studio::engine::pictures::Pictures;
 
 /// Number of a run, rising within one session of the window.
@@ -63,6 +63,8 @@ pub struct ModelInfo {
     pub hash: String,
     /// The device that it computes on, and why that one.
     pub device: String,
+    /// The precision that it computes in.
+    pub precision: Precision,
     /// Where it was read from.
     pub source: ModelSource,
     /// Its codes in the units of the flow, `[codes, code_size]`.

@@ -104,7 +104,8 @@ impl Sweep {
 
     /// Begins a sweep in place of the last one; a base that is a branch goes on from `start`.
     pub fn begin(&mut self, plan: Plan, model: &ModelInfo, start: Option<Box<State>>) {
-        let study = Study::new(plan, &model.card, &model.hash);
+        let mut study = Study::new(plan, &model.card, &model.hash);
+        study.precision = model.precision;
         self.phase = if study.waiting().is_some() { Phase::Running } else { Phase::Idle };
         self.study = Some(study);
         self.start = start;
@@ -181,7 +182,7 @@ impl Sweep {
     /// Takes what is reported of its own runs; gives back what is not.
     pub fn absorb(&mut self, event: Event) -> Option<Event> {
         if let (Event::ModelReady(model), Some(study)) = (&event, &self.study)
-            && study.hash != model.hash
+            && (study.hash != model.hash || study.precision != model.precision)
         {
             // Its cells would be of two models.
             self.stop();
