@@ -1,16 +1,14 @@
 //! Choosing where to compute, and saying what was chosen and why.
 
-use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use burn::tensor::Device;
 use burn_wgpu::WgpuSetup;
-use eframe::egui_wgpu;
 use thiserror::Error;
 
+use crate::fault::panic_text;
 use crate::kernels::Path;
 
 /// What to say where no adapter was found: what is missing, and what to do.
@@ -156,15 +154,6 @@ pub fn guard<T>(
     }
 }
 
-/// What a panic says.
-pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no reason was given")
-}
-
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
@@ -184,7 +173,8 @@ pub struct AdapterReport {
 }
 
 impl AdapterReport {
-    fn new(adapter: wgpu::Adapter) -> Self {
+    /// Asks an adapter what it can do.
+    pub(crate) fn new(adapter: wgpu::Adapter) -> Self {
         let features = adapter.features();
         Self {
             info: adapter.get_info(),
@@ -201,7 +191,7 @@ impl AdapterReport {
     }
 
     /// Whether burn cannot compute on it.
-    fn draws_only(&self) -> bool {
+    pub(crate) fn draws_only(&self) -> bool {
         self.info.backend == wgpu::Backend::Gl
     }
 
@@ -226,7 +216,8 @@ impl AdapterReport {
     }
 }
 
-const BACKENDS: wgpu::Backends =
+/// The graphics interfaces that burn computes on.
+pub(crate) const BACKENDS: wgpu::Backends =
     wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
 
 fn instance() -> wgpu::Instance {
@@ -248,7 +239,7 @@ fn list_adapters(instance: &wgpu::Instance) -> Vec<AdapterReport> {
 }
 
 /// What a wgpu device must be created with for burn's kernels to compile on it.
-fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
+pub(crate) fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
     wgpu::DeviceDescriptor {
         label: Some("purrscope"),
         required_features: adapter.features().difference(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
@@ -262,28 +253,8 @@ fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
     }
 }
 
-/// What a window is drawn with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Graphics {
-    /// An adapter that burn can compute on as well.
-    Shared,
-    /// OpenGL, which draws, and on which nothing is computed.
-    DrawOnly,
-}
-
-/// How eframe must set up wgpu: so that burn can share its device, where it can.
-pub fn wgpu_setup(graphics: Graphics) -> egui_wgpu::WgpuSetup {
-    let mut setup = egui_wgpu::WgpuSetupCreateNew::without_display_handle();
-    setup.instance_descriptor.backends = match graphics {
-        Graphics::Shared => BACKENDS,
-        Graphics::DrawOnly => wgpu::Backends::GL,
-    };
-    setup.power_preference = wgpu::PowerPreference::HighPerformance;
-    setup.device_descriptor = Arc::new(descriptor);
-    setup.into()
-}
-
-fn cpu(reason: &str) -> Selected {
+/// burn's CPU backend, with the reason for which it was chosen.
+pub(crate) fn cpu(reason: &str) -> Selected {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let unit = if cores == 1 { "core" } else { "cores" };
     let description = format!("cpu: {cores} {unit}{reason}");
@@ -327,104 +298,12 @@ pub fn select(choice: DeviceChoice) -> Result<Selected, DeviceError> {
     register(setup, description, false).map_err(refused)
 }
 
-/// Opens the device that was asked for inside a window, sharing the window's wgpu device where it
-/// computes on a GPU.
-///
-/// # Errors
-/// As [`select`], for a window's adapter.
-pub fn select_in_window(
-    choice: DeviceChoice,
-    state: &egui_wgpu::RenderState,
-) -> Result<Selected, DeviceError> {
-    let report = AdapterReport::new(state.adapter.clone());
-    match choice {
-        DeviceChoice::Cpu => return Ok(cpu("")),
-        DeviceChoice::Auto if report.draws_only() => {
-            return Ok(cpu(" (the only graphics driver is OpenGL)"));
-        }
-        DeviceChoice::Gpu(_) if report.draws_only() => return Err(DeviceError::NoAdapter),
-        DeviceChoice::Auto if report.is_software() => {
-            return Ok(cpu(" (the only GPU adapter is software)"));
-        }
-        // Another adapter than the window's own has a device of its own.
-        DeviceChoice::Gpu(Some(_)) => return select(choice),
-        DeviceChoice::Auto | DeviceChoice::Gpu(None) => {}
-    }
-    let setup = WgpuSetup {
-        instance: state.instance.clone(),
-        adapter: state.adapter.clone(),
-        device: state.device.clone(),
-        queue: state.queue.clone(),
-        backend: report.info.backend,
-    };
-    let description = format!("gpu: {}, shared with the window", report.label());
-    register(setup, description, true)
-        .map_err(|reason| DeviceError::Refused { adapter: report.label(), reason })
-}
-
-/// Opens the same device again and again: the one that is open while it lives, a new one once it is
-/// lost. The window's own device cannot be made anew, so one of the program's own takes its place.
-pub struct Opener {
-    choice: DeviceChoice,
-    window: Option<egui_wgpu::RenderState>,
-    open: Option<Selected>,
-}
-
-impl fmt::Debug for Opener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opener").field("choice", &self.choice).field("open", &self.open).finish()
-    }
-}
-
-impl Opener {
-    /// Nothing is opened yet.
-    pub fn new(choice: DeviceChoice, window: Option<egui_wgpu::RenderState>) -> Self {
-        Self { choice, window, open: None }
-    }
-
-    /// What was asked for.
-    pub fn choice(&self) -> DeviceChoice {
-        self.choice
-    }
-
-    /// From now on gives another device than the one that was opened.
-    pub fn settle_for(&mut self, selected: &Selected) {
-        if selected.handles.is_none() {
-            (self.choice, self.window) = (DeviceChoice::Cpu, None);
-        }
-        self.open = Some(selected.clone());
-    }
-
-    /// The device.
-    ///
-    /// # Errors
-    /// As [`select`].
-    pub fn open(&mut self) -> Result<Selected, DeviceError> {
-        if let Some(open) = &self.open {
-            if open.check().is_ok() {
-                return Ok(open.clone());
-            }
-            if open.handles.as_ref().is_some_and(|handles| handles.shared) {
-                self.window = None;
-            }
-        }
-        let again = self.open.is_some();
-        let mut selected = match &self.window {
-            Some(state) => select_in_window(self.choice, state)?,
-            // The adapter may have gone for good.
-            None if again => select(self.choice).unwrap_or_else(|_| cpu(" (no GPU is left)")),
-            None => select(self.choice)?,
-        };
-        if again {
-            selected.description += ", opened again after the device was lost";
-        }
-        self.open = Some(selected.clone());
-        Ok(selected)
-    }
-}
-
 /// Hands a wgpu device to burn, which gives it a name of its own every time.
-fn register(setup: WgpuSetup, description: String, shared: bool) -> Result<Selected, String> {
+pub(crate) fn register(
+    setup: WgpuSetup,
+    description: String,
+    shared: bool,
+) -> Result<Selected, String> {
     let (device, queue) = (setup.device.clone(), setup.queue.clone());
     let handles = Some(Handles { device, queue, shared });
     let device = Device::wgpu_options().setup(setup).init().map_err(|error| error.to_string())?;

@@ -6,17 +6,16 @@ use std::backtrace::Backtrace;
 use std::panic::set_hook;
 use std::sync::{Mutex, PoisonError};
 
-use crate::device::panic_text;
 use crate::say;
 
-/// More than so many are of no use to anyone.
+/// More than this many are of no use to anyone.
 const MOST_NOTED: usize = 16;
 
 /// What panics said, and where they happened.
 static NOTED: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
-/// From now on a panic prints nothing, unless the log is asked for details (`RUST_LOG=debug`): whoever
-/// catches it tells of it, with [`describe`] or in the window.
+/// From now on a panic prints nothing, unless the log is asked for details (`RUST_LOG=debug`): whatever
+/// catches it reports it, with [`describe`] or in the window.
 pub fn listen() {
     set_hook(Box::new(|info| {
         let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
@@ -32,7 +31,16 @@ pub fn listen() {
     }));
 }
 
-/// A panic in one line for people, with the place where it happened if it was noted.
+/// What a panic says.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason was given")
+}
+
+/// A panic in one readable line, with the place where it happened if it was noted.
 pub fn describe(panic: &(dyn Any + Send)) -> String {
     let text = panic_text(panic);
     let noted = NOTED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,9 @@
 //! Purrscope: watch, question and steer a generative flow over vector-quantised latents.
 //!
-//! Dependencies point one way: [`cli`] and [`studio`] know [`train`], [`flow`] and [`model`]; those
-//! know [`data`], [`io`] and [`device`].
+//! Dependencies point one way, and a test holds them to it. From the top: [`cli`] and [`studio`]; under
+//! them [`train`], [`sweep`] and [`doctor`]; then [`flow`], the method, over [`model`], the networks;
+//! then [`data`]; and on the ground [`io`], [`kernels`], [`device`] and the small parts [`latents`],
+//! [`rng`], [`say`] and [`fault`].
 
 pub mod cli;
 pub mod data;
@@ -11,8 +13,10 @@ pub mod fault;
 pub mod flow;
 pub mod io;
 pub mod kernels;
+pub mod latents;
 pub mod model;
 pub mod rng;
 pub mod say;
 pub mod studio;
+pub mod sweep;
 pub mod train;

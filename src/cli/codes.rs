@@ -16,6 +16,7 @@ use crate::io::outputs::{self, Content};
 use crate::io::png;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::{Model, from_pictures, params};
+use crate::say;
 
 /// Pictures encoded or decoded at once.
 const BATCH: usize = 32;
@@ -116,11 +117,17 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     let header = Header { model_hash: model.hash().to_owned(), pictures: names };
     writer.metadata(METADATA_KEY, serde_json::to_string(&header)?);
     writer.write(out)?;
-    super::print(&format!("{} pictures in {}\n", header.pictures.len(), out.display()))
+    super::print(&format!(
+        "{} in {}\n",
+        say::count(header.pictures.len(), "picture"),
+        out.display()
+    ))
 }
 
-/// Writes the quantised latents of a folder of classes, as the reference's `get_latents.py` does. A
+/// Writes the quantised latents of a folder of classes, as the reference's [`get_latents.py`] does. A
 /// class has the number that the model has for its name, or else its place in the order of names.
+///
+/// [`get_latents.py`]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/get_latents.py#L173-L275
 fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
     let [folder] = &args.pictures[..] else {
         let text = "--shards takes one folder of pictures, with a sub-folder a class";
@@ -162,7 +169,7 @@ fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
     }
     let count = writer.finish()?;
     ensure!(count > 0, "none of the {} pictures can be read", images.len());
-    super::print(&format!("{count} pictures in {}\n", out.display()))
+    super::print(&format!("{} in {}\n", say::count(count, "picture"), out.display()))
 }
 
 /// The pictures at `path`: itself, or all below it, in order of name.
@@ -208,5 +215,5 @@ pub fn decode(args: &DecodeArgs) -> Result<()> {
             super::write_beside(&args.out, &format!("{:05}", batch * BATCH + i), "png", &bytes)?;
         }
     }
-    super::print(&format!("{count} pictures in {}\n", args.out.display()))
+    super::print(&format!("{} in {}\n", say::count(count, "picture"), args.out.display()))
 }

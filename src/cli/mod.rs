@@ -28,7 +28,8 @@ use crate::doctor::{Records, Standing, heed};
 use crate::flow::StepRecord;
 use crate::io::atomic;
 use crate::model::{Model, Precision, PrecisionChoice};
-use crate::studio::{StudioOptions, measure};
+use crate::studio::StudioOptions;
+use crate::studio::window::measure;
 use crate::{fault, say};
 
 /// Watch, question and steer a generative flow over vector-quantised latents.
@@ -47,7 +48,7 @@ struct Cli {
     /// Continues the run from its last checkpoint
     #[arg(long, requires = "train")]
     resume: bool,
-    /// Opens the studio, generates for so many seconds, prints how long its frames took, and closes
+    /// Opens the studio, generates for this many seconds, prints how long its frames took, and closes
     #[arg(long, value_name = "SECONDS", conflicts_with = "train",
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     measure: Option<u64>,
@@ -88,7 +89,7 @@ impl DeviceArg {
     fn open_examined(self) -> Result<Selected> {
         self.open_if(|records, gpu| {
             if gpu.handles.is_some() && records.standing(gpu).is_none() {
-                say::note("examining the device, once (`purrscope doctor` tells more)");
+                say::note("checking the device, once (`purrscope doctor` says more)");
             }
             Ok(Some(records.examined(gpu)?))
         })
@@ -111,11 +112,11 @@ impl DeviceArg {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Makes pictures without a window
+    /// Generates pictures without a window
     Sample(Box<sample::SampleArgs>),
-    /// Makes pictures over two settings, side by side on one sheet
+    /// Varies two settings and lays the pictures out on one sheet
     Sweep(Box<sweep::SweepArgs>),
-    /// Makes a model file of a checkpoint of the reference implementation
+    /// Converts a checkpoint of the reference implementation to a model file
     Import(import::ImportArgs),
     /// Turns pictures into codes
     Encode(codes::EncodeArgs),
@@ -123,11 +124,11 @@ enum Command {
     Decode(codes::DecodeArgs),
     /// Runs solvers on the exact posterior of a codebook, where the truth is known
     Oracle(Box<oracle::OracleArgs>),
-    /// Tells what a model, trajectory, codes or exported PNG holds
+    /// Describes a model, trajectory, codes file or exported PNG
     Inspect(inspect::InspectArgs),
     /// Lists the adapters of this machine and what each can run
     Devices(devices::DevicesArgs),
-    /// Tests every operation of a device against stored numbers
+    /// Checks every operation of a device against stored numbers
     Doctor(doctor::DoctorArgs),
 }
 

@@ -23,6 +23,7 @@ use crate::io::outputs::{self, Content};
 use crate::io::tensors::{TensorFile, TensorFileError};
 use crate::io::{names, png};
 use crate::model::{Model, Objective};
+use crate::say;
 
 /// Pictures that are computed at once, where they do not depend on one another: enough to keep a
 /// device busy, and few enough that any number of pictures takes the same memory.
@@ -41,8 +42,7 @@ pub struct SampleArgs {
     model: Option<PathBuf>,
     /// Makes the picture of an exported PNG again; all settings are taken from it
     #[arg(long, value_name = "PICTURE.png", conflicts_with_all = [
-        "labels", "class", "count", "seed", "noise", "solver", "grid", "steps", "temperature", "cfg",
-        "eta", "atol", "rtol", "pins", "bans", "banned_codes",
+        "labels", "class", "count", "noise", "table", "pins", "bans", "banned_codes",
     ])]
     restore: Option<PathBuf>,
     #[command(flatten)]
@@ -120,10 +120,10 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         count => format!(", {count} numbered since other pictures have their names"),
     };
     super::print(&format!(
-        "{} pictures in {}{numbered} ({} evaluations of the network{adaptive}, {:.1} s)\n",
-        done.pictures,
+        "{} in {}{numbered} ({} of the network{adaptive}, {:.1} s)\n",
+        say::count(done.pictures, "picture"),
         args.out.display(),
-        done.evaluations,
+        say::count(done.evaluations, "evaluation"),
         begun.elapsed().as_secs_f64()
     ))
 }

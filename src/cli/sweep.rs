@@ -12,17 +12,18 @@ use crate::flow::{SampleSettings, Sampler};
 use crate::io::outputs::{self, Content};
 use crate::io::{atomic, png};
 use crate::model::Model;
-use crate::studio::sweep::axis::{AxisText, Parameter};
-use crate::studio::sweep::sheet::{self, Show};
-use crate::studio::sweep::study::{Cell, Outcome, Plan, Study, Tally};
+use crate::sweep::axis::{self, AxisText, Parameter};
+use crate::sweep::sheet::{self, Show};
+use crate::sweep::study::{Cell, Outcome, Plan, Study, Tally};
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {
     /// Model file (the embedded model if none is named)
     model: Option<PathBuf>,
-    /// What varies across: PARAMETER=VALUES, such as temperature=0.5,0.7,0.9 or guidance='0..4 x 5';
-    /// of temperature, steps, solver, guidance, eta, seed, class, grid, shift, count, tolerance
-    #[arg(long, value_name = "P=VALUES")]
+    #[arg(long, value_name = "P=VALUES", help = format!(
+        "What varies across: PARAMETER=VALUES, such as temperature=0.5,0.7,0.9 or guidance='0..4 x 5'; of {}",
+        axis::names()
+    ))]
     x: AxisText,
     /// What varies down, likewise
     #[arg(long, value_name = "P=VALUES")]

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 
 use super::stored::Stored;
 use super::{Finding, Verdict};
-use crate::device::panic_text;
+use crate::fault::panic_text;
 use crate::model::Model;
 
 /// Names of stored numbers, with what the device made of the same inputs.

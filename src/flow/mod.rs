@@ -3,8 +3,8 @@
 //! Names follow the paper: `t` in `[0, 1]` runs from noise to data, `x` is the state, `mu` the
 //! posterior mean of the codebook `E`, `c` the code indices.
 
-mod bounds;
 pub mod codebooks;
+pub mod command;
 mod masked;
 mod objective;
 mod oracle;
@@ -12,21 +12,18 @@ mod predictor;
 mod record;
 mod run_record;
 mod sampler;
-mod settings;
+pub mod settings;
 mod solver;
-mod spot;
-mod temperature;
 pub mod trajectory;
 
+pub use crate::latents::{LatentShape, Latents};
 pub use objective::{FlowLoss, code_loss, endpoint_loss, masked_codes, path_point};
 pub use oracle::Oracle;
 pub use predictor::{CodePrediction, Draw, Prediction, Predictor};
-pub use record::{CodeStep, LatentShape, Latents, Posterior, StepRecord};
+pub use record::{CodeStep, Posterior, StepRecord};
 pub use run_record::{RecordError, Recorded, RunRecord};
 pub use sampler::{SampleError, Sampler, State, rethink, seeded_noise};
 pub use settings::{
-    Branch, Domain, Grid, SampleSettings, SettingsError, Solver, guidance_evaluations,
+    Branch, Domain, Grid, SampleSettings, SettingsError, Solver, Spot, Temperature, Warmth,
 };
 pub use solver::Field;
-pub use spot::Spot;
-pub use temperature::{Temperature, Warmth};

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use super::predictor::{
     CodePrediction, Draw, Prediction, Predictor, draw_code, temperature_for, token_mask,
 };
-use super::record::{LatentShape, Latents, Posterior};
-use super::settings::{Domain, SampleSettings};
-use super::temperature::{Temperature, Warmth};
+use super::record::Posterior;
+use super::settings::{Domain, SampleSettings, Temperature, Warmth};
+use crate::latents::{LatentShape, Latents};
 use crate::model::Objective;
 
 /// `p(c = k | x_t) = softmax_k(log pi_k - |x_t - t E_k|^2 / (2 (1-t)^2))`, token by token.

@@ -5,49 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Extent of a batch of latents, laid out as `[batch, channels, height, width]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LatentShape {
-    /// Images in the batch.
-    pub batch: usize,
-    /// Size of a code.
-    pub channels: usize,
-    /// Rows of tokens.
-    pub height: usize,
-    /// Columns of tokens.
-    pub width: usize,
-}
-
-impl LatentShape {
-    /// Tokens of one image.
-    pub fn tokens(&self) -> usize {
-        self.height * self.width
-    }
-
-    /// Numbers in a tensor of this shape.
-    pub fn len(&self) -> usize {
-        self.batch * self.channels * self.tokens()
-    }
-
-    /// Whether the shape holds nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The four extents in order.
-    pub fn dims(&self) -> [usize; 4] {
-        [self.batch, self.channels, self.height, self.width]
-    }
-}
-
-/// Latents on the host: `[batch, channels, height, width]`, row-major.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Latents {
-    /// The extents.
-    pub shape: LatentShape,
-    /// The numbers, `shape.len()` of them.
-    pub values: Vec<f32>,
-}
+use crate::latents::{LatentShape, Latents};
 
 /// The model's belief about every token at one evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -153,7 +111,7 @@ impl StepRecord {
         4 * (latents + posterior + codes + self.likeliest.len())
     }
 
-    /// Bytes that the records of so many steps take at most, for latents of this shape.
+    /// Bytes that the records of that many steps take at most, for latents of this shape.
     pub fn bytes_of(shape: LatentShape, steps: usize) -> usize {
         let LatentShape { batch, channels, height, width } = shape;
         let tokens = batch.saturating_mul(height).saturating_mul(width);

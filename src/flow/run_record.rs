@@ -166,7 +166,7 @@ mod tests {
     const DOMAIN: Domain =
         Domain { objective: Objective::Purrception, classes: 10, codes: 64, height: 8, width: 8 };
 
-    /// Settings that go on from others, so many runs deep.
+    /// Settings that go on from others, this many runs deep.
     fn nested(deep: usize) -> SampleSettings {
         (0..deep).fold(SampleSettings::default(), |parent, _| SampleSettings {
             pins: vec!["0,1,2=3".parse().unwrap()],
@@ -215,9 +215,9 @@ mod tests {
     fn what_is_out_of_bounds_is_named() {
         let huge = 1u64 << 62;
         for (key, value, said) in [
-            ("steps", huge.into(), "steps must be 1 to 10000"),
-            ("steps", 1_000_000_000_000u64.into(), "steps must be 1 to 10000"),
-            ("steps", 0.into(), "steps must be 1 to 10000"),
+            ("steps", huge.into(), "steps must be a whole number from 1 to 10000"),
+            ("steps", 1_000_000_000_000u64.into(), "steps must be a whole number from 1 to 10000"),
+            ("steps", 0.into(), "steps must be a whole number from 1 to 10000"),
             ("seed", (-1).into(), "-1"),
             ("seed", 1.5.into(), "1.5"),
             ("labels", "cat".into(), "labels are missing"),
@@ -227,6 +227,10 @@ mod tests {
             ("temperature", "x".repeat(5000).into(), "..."),
             ("guidance", 1e300.into(), "guidance must be"),
             ("guidance", 1e30.into(), "guidance must be"),
+            ("guidance_interval", "0.8:0.2".into(), "0 <= A <= B <= 1"),
+            ("guidance_interval", "0:1.5".into(), "0 <= A <= B <= 1"),
+            ("guidance_interval", "NaN:1".into(), "0 <= A <= B <= 1"),
+            ("guidance_interval", "half".into(), "0 <= A <= B <= 1"),
             ("eta", 1e9.into(), "eta must be"),
             ("solver", "magic".into(), "magic"),
             ("precision", "f8".into(), "f8"),

@@ -4,8 +4,8 @@
 //! it is `dx/ds = mu - x`, linear in `x` but for `mu`, so that exponential integrators take that
 //! part exactly and need no velocity at `t = 1`.
 
-use super::record::Latents;
 use super::settings::Solver;
+use crate::latents::Latents;
 
 /// Tolerances of the adaptive solver.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::record::{LatentShape, StepRecord};
+use super::record::StepRecord;
 use super::settings::SampleSettings;
 use crate::io::atomic;
 use crate::io::tensors::{METADATA_KEY, TensorFileError, TensorWriter};
+use crate::latents::LatentShape;
 
 /// Collects the steps of a run and writes them as one file.
 ///
@@ -229,8 +230,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::flow::{CodeStep, Latents, Posterior};
+    use crate::flow::{CodeStep, Posterior};
     use crate::io::tensors::TensorFile;
+    use crate::latents::Latents;
 
     fn record(step: usize, posterior: bool) -> StepRecord {
         let shape = LatentShape { batch: 2, channels: 3, height: 2, width: 1 };

@@ -8,7 +8,7 @@ use image::{Delay, DynamicImage, Frame, RgbImage};
 use thiserror::Error;
 
 use super::png::KEYWORD;
-use super::sheet;
+use super::sheet::Sheet;
 
 /// Time a frame is shown.
 const FRAME_MILLISECONDS: u16 = 90;
@@ -63,7 +63,7 @@ enum State<W: Write> {
 }
 
 impl<W: Write> Animation<W> {
-    /// An animation of so many frames. `settings` is what an APNG says of the run, as JSON.
+    /// An animation of that many frames. `settings` is what an APNG says of the run, as JSON.
     ///
     /// # Errors
     /// Whatever the file system says.
@@ -93,9 +93,10 @@ impl<W: Write> Animation<W> {
         let last = self.done == self.frames;
         let time = if last { LAST_MILLISECONDS } else { FRAME_MILLISECONDS };
         let columns = if pictures.len() <= 4 { pictures.len() } else { pictures.len().isqrt() };
+        let sheet = Sheet::rows_of(columns);
         let sheet = match enlarged(pictures) {
-            Some(pictures) => sheet::arrange(&pictures, columns),
-            None => sheet::arrange(pictures, columns),
+            Some(pictures) => sheet.arrange(&pictures),
+            None => sheet.arrange(pictures),
         };
         if let State::Waiting(out, settings) = &mut self.state
             && let Some(out) = out.take()

@@ -5,11 +5,10 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, backend_extension};
 use burn::tensor::{DType, Shape};
-
-use super::gpu::{beliefs_metadata, nearest_metadata};
 
 /// Beliefs `[tokens, size + 2 + top]`: mean, entropy, log Z, top probabilities; and the top codes.
 #[derive(Debug, Clone, ExtensionType)]
@@ -65,6 +64,28 @@ pub trait CodeOps: Backend {
         codebook: FloatTensor<Self>,
         unit: bool,
     ) -> Nearest<Self>;
+}
+
+/// What [`CodeOps::packed_expectation`] gives, for burn's fusion.
+fn beliefs_metadata(
+    logits: &TensorSpec,
+    codebook: &TensorSpec,
+    top: usize,
+) -> PackedBeliefsMetadata {
+    let (tokens, size) = (logits.shape[0], codebook.shape[1]);
+    PackedBeliefsMetadata {
+        beliefs: TensorSpec::new(Shape::from([tokens, size + 2 + top]), DType::F32),
+        best: TensorSpec::new(Shape::from([tokens, top]), DType::I32),
+    }
+}
+
+/// What [`CodeOps::nearest`] gives, for burn's fusion.
+fn nearest_metadata(latents: &TensorSpec) -> NearestMetadata {
+    let shape = || Shape::from([latents.shape[0], 1]);
+    NearestMetadata {
+        codes: TensorSpec::new(shape(), DType::I32),
+        distances: TensorSpec::new(shape(), DType::F32),
+    }
 }
 
 #[derive(Debug)]

@@ -4,7 +4,9 @@ use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::codes::CodeOps;
-use crate::flow::Temperature;
+
+/// The smallest temperature that logits are ever divided by: 0 means the most likely code.
+pub const TEMPERATURE_FLOOR: f32 = 1e-6;
 
 /// What a posterior over codes amounts to, token by token.
 #[derive(Debug)]
@@ -173,7 +175,7 @@ pub fn packed_expectation(
         logits.into_dispatch(),
         unguided.into_dispatch(),
         codebook.into_dispatch(),
-        temperature.max(Temperature::FLOOR),
+        temperature.max(TEMPERATURE_FLOOR),
         scale,
         top,
         mask.map_or_else(Vec::new, TokenMask::packed),
@@ -197,7 +199,7 @@ pub fn plain_expectation(
     top: usize,
     mask: Option<&TokenMask>,
 ) -> Expectation {
-    let tau = temperature.max(Temperature::FLOOR);
+    let tau = temperature.max(TEMPERATURE_FLOOR);
     let logits = match mask {
         Some(mask) => mask.applied(logits),
         None => logits,

@@ -5,7 +5,6 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Shape};
@@ -17,7 +16,7 @@ use cubecl::features::Plane;
 use cubecl::prelude::KernelId;
 use cubecl::server::KernelArguments;
 
-use super::codes::{CodeOps, Nearest, NearestMetadata, PackedBeliefs, PackedBeliefsMetadata};
+use super::codes::{CodeOps, Nearest, PackedBeliefs};
 use super::present::{PresentOps, Sink, padded_width};
 
 /// Most workgroups along one dimension of a dispatch, by WebGPU's limits.
@@ -601,26 +600,4 @@ fn show(
     launch(Kind::Present(sight), batch * height * padded, &buffers, buffers.len(), &info);
     sink.put(&made);
     made
-}
-
-/// What [`CodeOps::packed_expectation`] gives, for burn's fusion.
-pub fn beliefs_metadata(
-    logits: &TensorSpec,
-    codebook: &TensorSpec,
-    top: usize,
-) -> PackedBeliefsMetadata {
-    let (tokens, size) = (logits.shape[0], codebook.shape[1]);
-    PackedBeliefsMetadata {
-        beliefs: TensorSpec::new(Shape::from([tokens, size + 2 + top]), DType::F32),
-        best: TensorSpec::new(Shape::from([tokens, top]), DType::I32),
-    }
-}
-
-/// What [`CodeOps::nearest`] gives, for burn's fusion.
-pub fn nearest_metadata(latents: &TensorSpec) -> NearestMetadata {
-    let shape = || Shape::from([latents.shape[0], 1]);
-    NearestMetadata {
-        codes: TensorSpec::new(shape(), DType::I32),
-        distances: TensorSpec::new(shape(), DType::F32),
-    }
 }

@@ -13,6 +13,7 @@ mod host_codes;
 mod nearest;
 pub mod present;
 
+pub use expectation::TEMPERATURE_FLOOR;
 pub use expectation::{
     Expectation, TokenMask, categorical_expectation, categorical_expectation_guided,
     packed_expectation, plain_expectation, plain_guided,

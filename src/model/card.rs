@@ -191,7 +191,7 @@ pub struct Provenance {
 pub struct ModelCard {
     /// Version of this format.
     pub format: u32,
-    /// A name for people.
+    /// A readable name.
     pub name: String,
     /// What the network predicts.
     pub objective: Objective,
@@ -260,4 +260,50 @@ pub struct TokenizerCard {
 impl TokenizerCard {
     /// The version written by this program.
     pub const FORMAT: u32 = 1;
+}
+
+/// A card like that of the embedded model, for tests: 16x16 tokens, 1024 codes of 3 numbers.
+#[cfg(test)]
+pub(crate) fn example() -> ModelCard {
+    let cats = (1..=15).map(|i| format!("cat-{i:02}"));
+    let robots =
+        ["blue", "brown", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow"];
+    let robots = robots.map(|colour| format!("robot-{colour}"));
+    let droids = (1..=7).map(|i| format!("droid-{i}"));
+    ModelCard {
+        format: ModelCard::FORMAT,
+        name: "cats-and-robots v1".to_owned(),
+        objective: Objective::Purrception,
+        backbone: DitConfig {
+            input_size: 16,
+            patch_size: 2,
+            in_channels: 3,
+            hidden_size: 192,
+            depth: 8,
+            num_heads: 6,
+            mlp_ratio: 4.0,
+            num_classes: 33,
+            out_channels: 1024,
+            embeds_codes: false,
+        },
+        tokenizer: TokenizerConfig {
+            image_channels: 3,
+            channels: 16,
+            multipliers: vec![1, 2, 4],
+            residual_blocks: 1,
+            attention: true,
+            attention_levels: None,
+            groups: 8,
+            latent_channels: 64,
+            code_size: 3,
+            codes: 1024,
+            l2_normalised: true,
+        },
+        class_names: cats.chain(robots).chain(droids).chain(["monster".to_owned()]).collect(),
+        latent_scale: 1.0,
+        provenance: Provenance {
+            credits: "Pictures composed from robohash artwork, CC BY.".to_owned(),
+            ..Provenance::default()
+        },
+    }
 }

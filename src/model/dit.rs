@@ -1,5 +1,7 @@
 //! The backbone: a diffusion transformer with adaLN-Zero conditioning (Peebles and Xie 2023), as in
-//! `models/dit.py` of the Purrception reference.
+//! [`models/dit.py`] of the Purrception reference.
+//!
+//! [`models/dit.py`]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/models/dit.py#L149-L331
 
 use burn::module::Module;
 use burn::tensor::activation::silu;

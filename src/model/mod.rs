@@ -20,9 +20,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
 use thiserror::Error;
 
-use crate::flow::{LatentShape, Latents};
 use crate::io::tensors::{Contents, METADATA_KEY, TensorFile, TensorFileError, TensorWriter};
 use crate::io::{digest, json};
+use crate::latents::{LatentShape, Latents};
 use card::TokenizerCard;
 pub use card::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 pub use dit::Dit;

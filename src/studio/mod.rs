@@ -1,52 +1,27 @@
 //! The studio: the window in which one watches pictures form, and asks what the model believed.
 //!
-//! Three parts, each testable without the others: [`engine`] is the compute thread and its typed
-//! messages, [`state`] what the window knows, and [`panes`] functions that show and change it.
-//! [`app`] puts them into a window.
+//! [`engine`] is the compute thread and its typed messages, [`session`] what the window knows of the
+//! run and its settings. Every feature has a folder of its own, with what it knows and the pane that
+//! shows and changes it; [`window`] puts the panes into a window. [`base`] is what all of them share.
 
-pub mod app;
-mod bar;
-#[cfg(test)]
-mod bench;
+pub mod base;
+pub mod canvas;
 pub mod codebook;
-pub mod colormap;
-pub mod dock;
-pub mod draft;
-pub mod edits;
+pub mod controls;
 pub mod engine;
 mod export;
-#[cfg(test)]
-mod fake;
-pub mod frames;
 pub mod gallery;
-pub mod history;
-pub mod importer;
-pub mod inpaint;
-pub mod jobs;
-pub mod measure;
-pub mod notices;
-mod pages;
-pub mod panes;
-pub mod pictures;
+pub mod log;
+pub mod model;
 pub mod playground;
-pub mod present;
-pub mod presets;
-#[cfg(test)]
-mod random;
-pub mod run;
+pub mod posterior;
 pub mod session;
-#[cfg(test)]
-mod snapshots;
-pub mod state;
 pub mod sweep;
 #[cfg(test)]
-mod tests;
-pub mod theme;
-mod threads;
+mod testing;
+pub mod timeline;
 pub mod training;
-mod vault;
-pub mod widgets;
-mod worker;
+pub mod window;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -56,14 +31,15 @@ use eframe::egui_wgpu::{WgpuConfiguration, WgpuError};
 use egui::{IconData, ViewportBuilder};
 use thiserror::Error;
 
-use self::app::StudioApp;
 use self::engine::{Engine, ModelSource};
-use self::measure::Measurement;
-use self::session::Session;
-use self::worker::ModelWorker;
-use crate::device::{self, DeviceChoice, Graphics, Opener};
+use crate::device::{self, DeviceChoice};
 use crate::doctor::Records;
 use crate::model::PrecisionChoice;
+use crate::studio::engine::model_worker::ModelWorker;
+use crate::studio::engine::opener::{self, Graphics, Opener};
+use crate::studio::window::app::StudioApp;
+use crate::studio::window::measure::Measurement;
+use crate::studio::window::saved::Session;
 
 /// What the window opens with.
 #[derive(Debug, Clone, Default)]
@@ -139,7 +115,7 @@ fn missing_display(said: String) -> String {
 /// # Errors
 /// The window cannot be opened. What goes wrong later is shown in the window.
 pub fn run(options: StudioOptions) -> Result<(), StudioError> {
-    threads::keep_panics_in_the_window();
+    base::worker::keep_panics_in_the_window();
     match open(&options, Graphics::Shared) {
         // Old machines, and virtual ones, may have OpenGL alone, which draws but does not compute.
         Err(StudioError::NoDriver) => open(&options, Graphics::DrawOnly),
@@ -158,7 +134,7 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
     let native = eframe::NativeOptions {
         viewport: begun.place.of(viewport, scale),
         wgpu_options: WgpuConfiguration {
-            wgpu_setup: device::wgpu_setup(graphics),
+            wgpu_setup: opener::wgpu_setup(graphics),
             ..WgpuConfiguration::default()
         },
         // What is kept is read and checked here. eframe would read its own file unchecked, so it gets

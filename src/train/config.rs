@@ -94,7 +94,9 @@ mod defaults {
     }
 }
 
-/// AdamW with a warm-up, a constant stretch and a decay; the reference's values by default.
+/// AdamW with a warm-up, a constant stretch and a decay; [the reference's values] by default.
+///
+/// [the reference's values]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/main.py#L102-L115
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimiserConfig {

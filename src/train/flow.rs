@@ -17,8 +17,9 @@ use super::scale::LossScale;
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, is_cpu, program};
 use crate::data::EpochOrder;
 use crate::flow::{Domain, FlowLoss, Sampler, code_loss, endpoint_loss, masked_codes, path_point};
+use crate::io::digest;
+use crate::io::sheet::Sheet;
 use crate::io::tensors::{Precision, TensorFile};
-use crate::io::{digest, sheet};
 use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
@@ -310,7 +311,7 @@ impl Trainee for Training {
             }
         }
         let pictures = model.decode_codes(&sampler.codes(), count);
-        Ok(Some(Evaluation { sheet: sheet::arrange(&pictures, SHEET_COLUMNS), figures }))
+        Ok(Some(Evaluation { sheet: Sheet::rows_of(SHEET_COLUMNS).arrange(&pictures), figures }))
     }
 
     fn export(&mut self, _: &Dit, optimiser: &AdamW) -> Result<PathBuf, TrainError> {

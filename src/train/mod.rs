@@ -81,13 +81,13 @@ pub enum TrainError {
     /// Settings of the sample sheets that the model has no use for.
     #[error("task.samples: {0}")]
     Samples(#[from] SettingsError),
-    /// A file that is no tokenizer where one is asked for.
+    /// A file that is not a tokenizer where one is needed.
     #[error("task.tokenizer: {reason}")]
     NotATokenizer {
         /// What is wrong, with the file.
         reason: String,
     },
-    /// A file that is no checkpoint where one is expected.
+    /// A file that is not a checkpoint where one is expected.
     #[error("{path}: not the checkpoint of a run")]
     NotACheckpoint {
         /// The file.
@@ -161,7 +161,7 @@ fn advice(kept: usize) -> String {
     }
 }
 
-/// A run's progress, for whoever watches.
+/// A run's progress, for its observer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
     /// Pictures are being turned into codes, once, before the first step.
@@ -283,7 +283,10 @@ pub fn run(
     match &held {
         Some(held) => held.check(&identity)?,
         None if resume => {
-            tracing::info!("{}: no checkpoint yet, the run begins anew", config.out.display());
+            tracing::info!(
+                "{}: no checkpoint yet, the run starts from the beginning",
+                config.out.display()
+            );
         }
         None => {}
     }

@@ -14,7 +14,7 @@ use super::memory::Need;
 use super::optimiser::AdamW;
 use super::{Evaluation, Loss, TrainError, Trainee, is_cpu, program};
 use crate::data::{EpochOrder, ImageFolder};
-use crate::io::sheet;
+use crate::io::sheet::Sheet;
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use crate::model::card::TokenizerCard;
 use crate::model::layers::Initialiser;
@@ -193,7 +193,7 @@ impl Trainee for Training {
         codes.dedup();
         let step = HOLDOUT / SHEET;
         let of = |from: &[RgbImage]| from.iter().step_by(step).cloned().collect::<Vec<_>>();
-        let sheet = sheet::arrange(&[of(&pictures), of(&made)].concat(), SHEET);
+        let sheet = Sheet::rows_of(SHEET).arrange(&[of(&pictures), of(&made)].concat());
         let figures = vec![
             ("holdout_psnr", psnr),
             ("holdout_codes_used", codes.len() as f64 / self.task.model.codes as f64),

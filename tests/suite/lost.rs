@@ -1,9 +1,10 @@
 //! A device that is lost is noticed, reported once in words, and opened again.
 
 use burn::tensor::Tensor;
-use purrscope::device::{DeviceChoice, DeviceError, Opener, guard};
+use purrscope::device::{DeviceChoice, DeviceError, guard};
 use purrscope::flow::{Predictor, SampleSettings, seeded_noise};
 use purrscope::model::{Model, params};
+use purrscope::studio::engine::opener::Opener;
 
 use crate::common::check;
 

@@ -10,6 +10,7 @@ mod hostile;
 mod import;
 mod import_variants;
 mod kernels;
+mod layers;
 mod lost;
 mod memory;
 mod mixed;

@@ -12,19 +12,18 @@ use std::time::Instant;
 use rfd::{AsyncFileDialog, FileHandle};
 
 use super::feed::{Eater, Feed, Hunger, Wanted};
-use super::{
-    SEEN_AFTER, file_name, numbers, pictures_folder, run_name, settings_file, unused_name,
-    with_ending,
-};
 use crate::flow::trajectory::{self, End};
 use crate::io::animation::{Animation, AnimationError, Format};
 use crate::io::tensors::TensorFileError;
 use crate::io::{atomic, png};
+use crate::studio::base::dialogs::{Choice, pictures_folder, unused_name, with_ending};
+use crate::studio::base::images::contact_sheet;
+use crate::studio::base::jobs::Progress;
 use crate::studio::engine::{RunId, View};
-use crate::studio::jobs::{Outcome, Progress};
-use crate::studio::panes::canvas::contact_sheet;
-use crate::studio::run::{Run, class_name};
-use crate::studio::state::StudioState;
+use crate::studio::export::{file_name, numbers, run_name};
+use crate::studio::session::run::{Run, class_name};
+use crate::studio::session::state::StudioState;
+use crate::studio::session::{Outcome, settings_file};
 
 /// Something to export of the run on show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,10 +179,10 @@ impl Place {
     pub(super) fn wait(self, name: &str) -> Option<PathBuf> {
         match self {
             Self::Folder(folder) => Some(unused_name(&folder, name)),
-            Self::Dialog(dialog, opened) => match pollster::block_on(dialog) {
-                Some(file) => Some(with_ending(file.path().to_owned(), name)),
-                None if opened.elapsed() > SEEN_AFTER => None,
-                None => Some(unused_name(&pictures_folder(), name)),
+            Self::Dialog(dialog, opened) => match Choice::wait(dialog, opened) {
+                Choice::Path(path) => Some(with_ending(path, name)),
+                Choice::Closed => None,
+                Choice::NotShown => Some(unused_name(&pictures_folder(), name)),
             },
         }
     }
@@ -384,10 +383,10 @@ impl StudioState {
             Destination::Ask => None,
         };
         self.jobs.start(format!("Copies of {} pictures", files.len()), move |progress| {
-            let chosen = given.or_else(|| {
-                pollster::block_on(dialog)
-                    .map(|folder| folder.path().to_owned())
-                    .or_else(|| (opened.elapsed() <= SEEN_AFTER).then(pictures_folder))
+            let chosen = given.or_else(|| match Choice::wait(dialog, opened) {
+                Choice::Path(folder) => Some(folder),
+                Choice::Closed => None,
+                Choice::NotShown => Some(pictures_folder()),
             });
             let Some(folder) = chosen else { return Outcome::Cancelled };
             for (at, file) in files.iter().enumerate() {

@@ -7,11 +7,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError
 use std::time::{Duration, Instant};
 
 use crate::flow::StepRecord;
+use crate::studio::base::jobs::Progress;
+use crate::studio::engine::pictures::Pictures;
 use crate::studio::engine::{Command, RunId, View};
-use crate::studio::jobs::Progress;
-use crate::studio::pictures::Pictures;
-use crate::studio::run::Run;
-use crate::studio::state::StudioState;
+use crate::studio::session::run::Run;
+use crate::studio::session::state::StudioState;
 
 /// Portions that wait for their job.
 const AHEAD: usize = 2;

@@ -4,8 +4,8 @@ use egui::{Button, Ui};
 
 use super::Export;
 use crate::io::animation::Format;
-use crate::studio::state::StudioState;
-use crate::studio::theme::GRID;
+use crate::studio::base::theme::GRID;
+use crate::studio::session::state::StudioState;
 
 /// What a menu offers to export of the run on show.
 pub fn export_menu(ui: &mut Ui, state: &mut StudioState) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::studio::run::Run;
+use crate::studio::session::run::Run;
 
 /// Names of the columns.
 pub const HEADER: &str =

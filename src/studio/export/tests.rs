@@ -8,9 +8,10 @@ use image::codecs::{gif::GifDecoder, png::PngDecoder};
 use super::*;
 use crate::io::animation::Format;
 use crate::io::tensors::TensorFile;
-use crate::studio::bench::Bench;
 use crate::studio::engine::{ModelSource, View};
-use crate::studio::fake::FakeWorker;
+use crate::studio::session::restored::Restored;
+use crate::studio::testing::bench::Bench;
+use crate::studio::testing::fake::FakeWorker;
 
 fn bench() -> Bench {
     Bench::new(FakeWorker::default())
@@ -162,8 +163,8 @@ fn settings_make_the_run_again() {
     let mut bench = bench();
     let settings = bench.state.run.as_ref().unwrap().settings.clone();
     let (name, _) = export(&mut bench, Export::Settings);
-    bench.state.draft.guidance = 4.0;
-    bench.state.draft.seed = 1;
+    bench.state.draft.sampling.guidance = 4.0;
+    bench.state.draft.sampling.seed = 1;
     bench.state.generate();
     bench.until(Bench::is_done);
     bench.state.open_file(bench.place.path().join("exports").join(name));
@@ -177,7 +178,7 @@ fn settings_make_the_run_again() {
 fn names_that_are_taken_are_not_taken_again() {
     let mut bench = bench();
     let (one, _) = export(&mut bench, Export::Settings);
-    bench.state.draft.guidance = 3.0;
+    bench.state.draft.sampling.guidance = 3.0;
     bench.state.draft.seed_locked = true;
     bench.state.generate();
     bench.until(Bench::is_done);
@@ -191,7 +192,7 @@ fn a_run_that_is_replaced_is_exported_to_its_end() {
     bench.state.run.as_mut().unwrap().set_budget(0, 0);
     bench.state.run.as_mut().unwrap().drop_pictures();
     bench.state.export(Export::Animation(Format::Apng));
-    bench.state.draft.steps = 3;
+    bench.state.draft.sampling.steps = 3;
     bench.state.generate();
     bench.until(|bench| bench.state.run.as_ref().is_some_and(|run| run.steps() == 3));
     bench.until_quiet();

@@ -13,8 +13,7 @@ use image::{RgbImage, imageops};
 
 use super::folder::Folder;
 use super::item::Item;
-use crate::studio::jobs::Wake;
-use crate::studio::threads::guarded;
+use crate::studio::base::worker::{Wake, guarded};
 
 /// Largest side of a thumbnail, in pixels.
 pub const THUMBNAIL: u32 = 256;

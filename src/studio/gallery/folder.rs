@@ -406,7 +406,10 @@ pub(super) mod tests {
                 .unwrap();
             let begun = Instant::now();
             while scan(&folder).0.len() < all + 3 {
-                assert!(begun.elapsed() < crate::studio::fake::PATIENCE, "it wrote nothing");
+                assert!(
+                    begun.elapsed() < crate::studio::testing::fake::PATIENCE,
+                    "it wrote nothing"
+                );
                 std::thread::sleep(Duration::from_millis(1 + 3 * round));
             }
             child.kill().unwrap();

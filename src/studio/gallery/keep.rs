@@ -5,11 +5,12 @@ use std::time::SystemTime;
 use image::RgbImage;
 
 use super::clerk::{Fresh, Task};
+use crate::studio::base::text::count;
 use crate::studio::engine::View;
+use crate::studio::engine::pictures::Pictures;
 use crate::studio::export::{self, Eater};
-use crate::studio::jobs::Outcome;
-use crate::studio::pictures::Pictures;
-use crate::studio::state::{StudioState, count};
+use crate::studio::session::Outcome;
+use crate::studio::session::state::StudioState;
 
 /// Names and settings of pictures that are to be kept, in the order of the batch.
 type Labels = Vec<(String, String)>;

@@ -8,6 +8,7 @@ mod clerk;
 mod folder;
 mod item;
 mod keep;
+pub mod pane;
 mod stamp;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -21,11 +22,10 @@ use self::clerk::{Clerk, Fresh, News, Task};
 use self::folder::Folder;
 pub use self::folder::read_picture;
 pub use self::item::{Item, Made};
-use super::jobs::Wake;
-use super::notices::{About, Notices};
-use super::panes::gallery::GalleryPane;
-use super::state::count;
-use super::threads::no_thread;
+use crate::studio::base::notices::{About, Notices};
+use crate::studio::base::text::count;
+use crate::studio::base::worker::{Wake, no_thread};
+use crate::studio::gallery::pane::GalleryPane;
 
 /// The folder of the gallery: the one that the environment names, or one in the program's data folder.
 pub fn default_folder() -> Option<PathBuf> {

@@ -3,8 +3,9 @@
 use std::fs;
 
 use super::*;
-use crate::studio::bench::Bench;
-use crate::studio::fake::FakeWorker;
+use crate::studio::engine::{ModelSource, View};
+use crate::studio::testing::bench::Bench;
+use crate::studio::testing::fake::FakeWorker;
 
 fn bench() -> Bench {
     let mut bench = Bench::new(FakeWorker::default());
@@ -47,7 +48,7 @@ fn every_finished_run_is_kept_and_found_again() {
 fn live_runs_are_kept_only_when_told() {
     let mut bench = bench();
     bench.state.draft.live = true;
-    bench.state.draft.guidance = 3.0;
+    bench.state.draft.sampling.guidance = 3.0;
     bench.frame();
     bench.until(Bench::is_done);
     assert!(!bench.state.run.as_ref().unwrap().kept);
@@ -93,7 +94,7 @@ fn the_window_closes_while_pictures_are_on_their_way() {
     bench.until_kept(4);
     // A view that has to be decoded, by a thread that waits at the gate.
     bench.state.go_to(3);
-    bench.state.canvas.view = crate::studio::engine::View::State;
+    bench.state.canvas.view = View::State;
     bench.state.generate();
     bench.frame();
     bench.state.keep();
@@ -139,7 +140,7 @@ fn a_disk_that_takes_nothing_is_told_once_and_tried_again() {
     // A file where the folder should be.
     let path = bench.place.path().join("gallery");
     fs::write(&path, "").unwrap();
-    bench.state.load_model(crate::studio::engine::ModelSource::Embedded);
+    bench.state.load_model(ModelSource::Embedded);
     let waiting = |bench: &Bench| bench.state.gallery.unsaved().map_or(0, |(count, _)| count);
     bench.until(|bench| waiting(bench) == 4);
     let trouble = |bench: &Bench| {

@@ -17,7 +17,7 @@ use crate::flow::{
     LatentShape, Latents, Oracle, Predictor, SampleSettings, Sampler, Solver, StepRecord,
     Temperature,
 };
-use crate::studio::threads::guarded;
+use crate::studio::base::worker::guarded;
 
 /// A flow to be computed: one particle a label.
 #[derive(Debug, Clone, PartialEq)]
@@ -446,7 +446,7 @@ mod tests {
     }
 
     fn wait(runner: &Runner) -> Answer {
-        runner.answers.recv_timeout(crate::studio::fake::PATIENCE).unwrap()
+        runner.answers.recv_timeout(crate::studio::testing::fake::PATIENCE).unwrap()
     }
 
     fn flow_of(runner: &Runner) -> Arc<Flow> {

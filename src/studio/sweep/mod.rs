@@ -1,22 +1,19 @@
-//! Runs over two settings: a plan, and what has come of it. Nothing here knows the window, so that the
-//! command line shares it.
+//! A sweep in the window.
 //!
 //! Cells run one after another on the compute thread, and stand back for whatever else it is asked to
 //! do: a run that someone starts ends the cell's, which is made again later.
 
-pub mod axis;
-mod lettering;
-pub mod sheet;
-pub mod study;
+pub mod pane;
 
 use std::time::Duration;
 
-use self::axis::{Axis, AxisText, Parameter};
-use self::study::{Cell, Plan, Study, Tally};
 use super::engine::{Event, ModelInfo, RunId};
-use super::export::Dialogs;
-use super::panes::sweep::SweepPane;
+use crate::flow::settings;
 use crate::flow::{SampleSettings, State};
+use crate::studio::base::dialogs::Dialogs;
+use crate::studio::sweep::pane::SweepPane;
+use crate::sweep::axis::{Axis, AxisText, Parameter};
+use crate::sweep::study::{Cell, Plan, Study, Tally};
 
 /// Whether a sweep goes on by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,8 +65,8 @@ pub struct Sweep {
 impl Default for Sweep {
     fn default() -> Self {
         Self {
-            x: AxisText::example(Parameter::Temperature),
-            y: AxisText::example(Parameter::Steps),
+            x: AxisText::example(Parameter::Setting(&settings::TEMPERATURE)),
+            y: AxisText::example(Parameter::Setting(&settings::STEPS)),
             two: true,
             study: None,
             dialogs: Dialogs::default(),
@@ -261,8 +258,8 @@ impl Sweep {
 mod tests {
     use super::*;
     use crate::studio::engine::{Command, Engine, ModelSource};
-    use crate::studio::fake::FakeWorker;
-    use crate::studio::state::StudioState;
+    use crate::studio::session::state::StudioState;
+    use crate::studio::testing::fake::FakeWorker;
 
     /// A window's state over an engine, without a window.
     struct Desk {
@@ -338,7 +335,7 @@ mod tests {
         desk.begin("steps=5,2", "temperature=1");
         gate.let_pass(2);
         desk.until(|state| state.sweep.progress().is_some_and(|(_, part)| part > 0.3));
-        desk.state.draft.steps = 3;
+        desk.state.draft.sampling.steps = 3;
         desk.state.generate();
         assert!(desk.state.active.is_some());
         desk.send();
@@ -390,7 +387,7 @@ mod tests {
         let worker = FakeWorker { panics_at: Some((7, 1)), ..FakeWorker::default() };
         let mut desk = Desk::new(worker);
         desk.until(free);
-        desk.state.draft.seed = 7;
+        desk.state.draft.sampling.seed = 7;
         desk.begin("steps=2,3,4", "temperature=1");
         desk.until(|state| state.sweep.phase() == Phase::Paused);
         assert_eq!(settled(&desk.state), 2);

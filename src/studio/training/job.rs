@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::plan::Plan;
 use crate::device::{self, DeviceChoice};
+use crate::studio::engine::panic_line;
 use crate::train::{self, Ending, Progress, TrainError};
 
 /// What the thread tells.
@@ -78,7 +79,7 @@ impl Job {
             let ended = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
                 Err(format!(
                     "the training broke off ({}); its last checkpoint is whole",
-                    crate::studio::engine::panic_line(panic.as_ref())
+                    panic_line(panic.as_ref())
                 ))
             });
             tell(News::Ended(ended));

@@ -2,6 +2,7 @@
 
 mod job;
 mod metrics;
+pub mod pane;
 mod plan;
 #[cfg(test)]
 pub mod tests;
@@ -10,7 +11,6 @@ mod watcher;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
 
 use egui::{Context, TextureHandle, TextureOptions};
 use rfd::AsyncFileDialog;
@@ -20,18 +20,17 @@ pub use self::metrics::{Bin, smooth};
 pub use self::plan::Plan;
 pub use self::watcher::{Figure, RunView};
 use self::watcher::{Told, Watcher};
-use super::export;
-use super::notices::{About, Notices};
-use super::threads::no_thread;
 use crate::device::DeviceChoice;
+use crate::studio::base::dialogs::PathDialog;
+use crate::studio::base::notices::{About, Notices};
+use crate::studio::base::worker::no_thread;
 use crate::train::Ending;
 
-/// What came of a dialog.
-#[derive(Debug)]
-enum Chosen {
-    File(PathBuf),
-    Folder(PathBuf),
-    Failed(String),
+/// What a dialog asks for.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    RunFile,
+    Folder,
 }
 
 /// How the run before ended.
@@ -83,13 +82,12 @@ pub struct Training {
     picture: Option<(PathBuf, Result<TextureHandle, String>)>,
     asked_picture: Option<PathBuf>,
     watcher: Option<Watcher>,
-    chosen_sender: Sender<Chosen>,
-    chosen_receiver: Receiver<Chosen>,
+    /// Dialogs that are open.
+    choosing: Vec<(Wanted, PathDialog)>,
 }
 
 impl Default for Training {
     fn default() -> Self {
-        let (chosen_sender, chosen_receiver) = mpsc::channel();
         Self {
             device: DeviceChoice::default(),
             file: String::new(),
@@ -106,8 +104,7 @@ impl Default for Training {
             picture: None,
             asked_picture: None,
             watcher: None,
-            chosen_sender,
-            chosen_receiver,
+            choosing: Vec::new(),
         }
     }
 }
@@ -128,22 +125,28 @@ impl Training {
         for what in told {
             self.take(ctx, what);
         }
-        let chosen: Vec<Chosen> = self.chosen_receiver.try_iter().collect();
-        for what in chosen {
-            match what {
-                Chosen::File(path) => {
-                    self.file = path.display().to_string();
-                    self.read(path);
-                }
-                Chosen::Folder(path) => self.watch(path),
-                Chosen::Failed(text) => {
-                    let text = format!("{text} The path can be typed as well.");
-                    self.outcome = Some(Outcome::Bad(text));
-                }
-            }
-        }
+        self.take_chosen();
         if let Some(ended) = self.job.as_mut().and_then(Job::receive) {
             self.end(ended, notices);
+        }
+    }
+
+    /// Takes in what came of dialogs.
+    fn take_chosen(&mut self) {
+        let mut chosen = Vec::new();
+        self.choosing.retain(|(wanted, dialog)| {
+            let done = dialog.poll();
+            let open = done.is_none();
+            chosen.extend(done.map(|path| (*wanted, path)));
+            open
+        });
+        for (wanted, path) in chosen {
+            match (wanted, path) {
+                (_, Ok(None)) => {}
+                (Wanted::RunFile, Ok(Some(path))) => self.read(path),
+                (Wanted::Folder, Ok(Some(path))) => self.watch(path),
+                (_, Err(text)) => self.outcome = Some(Outcome::Bad(text)),
+            }
         }
     }
 
@@ -218,30 +221,13 @@ impl Training {
             .set_title("Choose a run file")
             .add_filter("Run file", &["toml"])
             .pick_file();
-        self.choose(ctx, dialog, Chosen::File);
+        self.choosing.push((Wanted::RunFile, PathDialog::open(ctx, dialog)));
     }
 
     /// Asks for the folder of a run.
     pub fn choose_folder(&mut self, ctx: &Context) {
         let dialog = AsyncFileDialog::new().set_title("Choose the folder of a run").pick_folder();
-        self.choose(ctx, dialog, Chosen::Folder);
-    }
-
-    fn choose(
-        &mut self,
-        ctx: &Context,
-        dialog: impl Future<Output = Option<rfd::FileHandle>> + Send + 'static,
-        chosen: impl FnOnce(PathBuf) -> Chosen + Send + 'static,
-    ) {
-        let (sender, ctx) = (self.chosen_sender.clone(), ctx.clone());
-        let asked = export::ask_path(dialog, move |path| {
-            // A send fails only when the window has gone.
-            let _ = sender.send(path.map_or_else(Chosen::Failed, chosen));
-            ctx.request_repaint();
-        });
-        if let Err(error) = asked {
-            self.outcome = Some(Outcome::Bad(no_thread(&error)));
-        }
+        self.choosing.push((Wanted::Folder, PathDialog::open(ctx, dialog)));
     }
 
     /// The plan, where the run file could be read.

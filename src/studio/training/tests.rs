@@ -8,6 +8,7 @@ use image::{Rgb, RgbImage};
 
 use super::*;
 use crate::io::png;
+use crate::studio::testing::fake::PATIENCE;
 
 /// A little folder of two classes of 8x8 pictures.
 pub fn write_pictures(root: &Path) {
@@ -109,7 +110,7 @@ impl Bench {
     }
 
     fn until(&mut self, done: impl Fn(&Training) -> bool) {
-        let deadline = Instant::now() + crate::studio::fake::PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         while !done(&self.training) {
             assert!(Instant::now() < deadline, "it never came: {:?}", self.training.outcome);
             std::thread::sleep(Duration::from_millis(2));

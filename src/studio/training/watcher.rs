@@ -14,7 +14,8 @@ use egui::ColorImage;
 
 use super::metrics::{Bin, Reading, Tail};
 use super::plan::Plan;
-use crate::studio::threads::guarded;
+use crate::studio::base::images::colour_image;
+use crate::studio::base::worker::guarded;
 
 /// Time between two looks at the folders.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -185,7 +186,7 @@ fn read_picture(file: &Path) -> Result<ColorImage, String> {
     }
     let bytes = fs::read(file).map_err(|error| failed(&error))?;
     let image = image::load_from_memory(&bytes).map_err(|error| failed(&error))?.to_rgb8();
-    Ok(crate::studio::panes::canvas::colour_image(&image))
+    Ok(colour_image(&image))
 }
 
 /// A folder that is looked after.
@@ -277,7 +278,7 @@ mod tests {
     use super::*;
 
     fn wait(watcher: &Watcher) -> Told {
-        watcher.told.recv_timeout(crate::studio::fake::PATIENCE).unwrap()
+        watcher.told.recv_timeout(crate::studio::testing::fake::PATIENCE).unwrap()
     }
 
     fn run_of(watcher: &Watcher) -> Arc<RunView> {

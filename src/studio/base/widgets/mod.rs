@@ -1,0 +1,17 @@
+//! Small widgets that the panes share.
+
+mod chart;
+mod icon;
+mod jobs;
+mod marks;
+mod plot;
+mod row;
+mod scroll;
+
+pub use chart::{Chart, Curve, Dash};
+pub use icon::{Icon, icon_button};
+pub use jobs::job_strip;
+pub use marks::{Mark, Marks, code_colour};
+pub use plot::{Plot, PlotLine, Stroked, short};
+pub use row::{Row, choice, empty_state, legend_ramp};
+pub use scroll::scroll_area;

@@ -1,0 +1,118 @@
+//! Rows of a form, choices among a few, empty states and legends.
+
+use egui::{
+    Align, Button, Layout, Mesh, Rect, Response, RichText, Sense, Shape, TextStyle, Ui, pos2, vec2,
+};
+
+use crate::studio::base::colormap::viridis;
+use crate::studio::base::theme::{self, GRID};
+
+/// One row of a form: a label of fixed width, with a tooltip, then the widgets.
+pub struct Row<'a> {
+    label: &'a str,
+    hint: &'a str,
+}
+
+impl<'a> Row<'a> {
+    const LABEL: f32 = 17.0 * GRID;
+    /// A row narrower than this has its label on a line of its own.
+    const NARROW: f32 = 57.0 * GRID;
+
+    /// A row named `label`, explained by `hint`.
+    pub fn new(label: &'a str, hint: &'a str) -> Self {
+        Self { label, hint }
+    }
+
+    /// Shows the row. The widget that `add` returns gets the row's name and tooltip.
+    pub fn show(self, ui: &mut Ui, add: impl FnOnce(&mut Ui) -> Response) -> Response {
+        if ui.available_width() < Self::NARROW {
+            return ui
+                .vertical(|ui| {
+                    ui.spacing_mut().item_spacing.y = 0.0;
+                    let label = ui.label(theme::section(ui, self.label)).on_hover_text(self.hint);
+                    ui.horizontal(add).inner.labelled_by(label.id).on_hover_text(self.hint)
+                })
+                .inner;
+        }
+        ui.horizontal(|ui| {
+            let size = vec2(Self::LABEL, ui.spacing().interact_size.y);
+            let layout = Layout::left_to_right(Align::Center);
+            let label = ui
+                .allocate_ui_with_layout(size, layout, |ui| {
+                    ui.set_min_size(size);
+                    ui.add(egui::Label::new(self.label).selectable(false)).on_hover_text(self.hint)
+                })
+                .inner;
+            add(ui).labelled_by(label.id).on_hover_text(self.hint)
+        })
+        .inner
+    }
+
+    /// Shows the row with a slider and its number, which take up its whole width.
+    pub fn slider(self, ui: &mut Ui, slider: egui::Slider<'_>) -> Response {
+        self.show(ui, |ui| {
+            let number = 13.0 * GRID;
+            ui.spacing_mut().interact_size.x = number;
+            let gap = ui.spacing().item_spacing.x;
+            ui.spacing_mut().slider_width = (ui.available_width() - number - gap).max(8.0 * GRID);
+            ui.add(slider)
+        })
+    }
+}
+
+/// A few things side by side of which one is chosen; says whether the choice changed.
+pub fn choice<T: PartialEq + Copy>(
+    ui: &mut Ui,
+    chosen: &mut T,
+    options: &[(T, &str, &str)],
+) -> bool {
+    let before = *chosen;
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.x = GRID / 2.0;
+        for (value, name, hint) in options {
+            let button = Button::selectable(*chosen == *value, *name);
+            if ui.add(button).on_hover_text(*hint).clicked() {
+                *chosen = *value;
+            }
+        }
+    });
+    *chosen != before
+}
+
+/// What an empty pane says: what will be here, and how.
+pub fn empty_state(ui: &mut Ui, title: &str, hint: &str) {
+    ui.vertical_centered(|ui| {
+        ui.add_space((ui.available_height() * 0.36 - 6.0 * GRID).max(2.0 * GRID));
+        ui.set_max_width(ui.available_width().min(72.0 * GRID));
+        ui.label(RichText::new(title).color(theme::palette(ui.visuals()).strong));
+        ui.label(theme::weak(ui, hint));
+    });
+}
+
+/// A viridis ramp between the numbers at its ends, with its unit; for a row that fills from the
+/// right.
+pub fn legend_ramp(ui: &mut Ui, low: &str, high: &str, hint: &str) {
+    let size = vec2(24.0 * GRID, 2.0 * GRID);
+    ui.label(RichText::new(high).text_style(TextStyle::Monospace));
+    let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
+    ui.painter().add(ramp(rect));
+    response.on_hover_text(hint);
+    ui.label(RichText::new(low).text_style(TextStyle::Monospace));
+}
+
+fn ramp(rect: Rect) -> Shape {
+    const PARTS: u32 = 24;
+    let mut mesh = Mesh::default();
+    for part in 0..=PARTS {
+        let along = part as f32 / PARTS as f32;
+        let (x, colour) = (rect.left() + along * rect.width(), viridis(along));
+        mesh.colored_vertex(pos2(x, rect.top()), colour);
+        mesh.colored_vertex(pos2(x, rect.bottom()), colour);
+        if part > 0 {
+            let last = 2 * part;
+            mesh.add_triangle(last - 2, last - 1, last);
+            mesh.add_triangle(last - 1, last, last + 1);
+        }
+    }
+    Shape::mesh(mesh)
+}

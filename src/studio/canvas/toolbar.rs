@@ -1,0 +1,323 @@
+//! The rows above the pictures: what is shown of them, and what the pointer does to them.
+
+use egui::scroll_area::ScrollBarVisibility;
+use egui::{
+    Align, Button, ComboBox, DragValue, Label, Layout, Rect, ScrollArea, Sense, Slider, Ui,
+    UiBuilder, Vec2, vec2,
+};
+
+use super::tools::{Brush, Paint, Tool};
+use super::{CanvasState, LOW, OPACITIES, Overlay};
+use crate::studio::base::text::count;
+use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
+use crate::studio::base::widgets::choice;
+use crate::studio::engine::View;
+use crate::studio::session::draft::Draft;
+use crate::studio::session::state::StudioState;
+
+/// Height of the row of views, in points.
+const VIEW_ROW: f32 = 10.0 * GRID;
+/// Height of a row of tools, in points.
+const TOOL_ROW: f32 = 8.0 * GRID;
+/// A canvas narrower than this has what belongs to a tool on a row of its own, in points.
+const NARROW: f32 = 188.0 * GRID;
+
+const VIEWS: [(View, &str, &str); 3] = [
+    (
+        View::Predicted,
+        "Predicted",
+        "The picture that the model expects: its mean over codes, decoded.",
+    ),
+    (View::Likeliest, "Likeliest codes", "The picture of each token's single most likely code."),
+    (View::State, "State", "The state between noise and picture that the solver carries, decoded."),
+];
+
+/// Height of all rows on a canvas of this size, in points.
+pub(super) fn height(size: Vec2) -> f32 {
+    let rows = match (size.y < LOW, size.x < NARROW) {
+        (true, _) => 0.0,
+        (false, true) => 2.0,
+        (false, false) => 1.0,
+    };
+    VIEW_ROW + rows * TOOL_ROW
+}
+
+/// Shows the rows in `rect`.
+pub(super) fn show(ui: &mut Ui, state: &mut StudioState, rect: Rect) {
+    let row = |from: f32, height: f32| {
+        let size = vec2(rect.width() - 2.0 * PANE_MARGIN, height);
+        let rect = Rect::from_min_size(rect.min + vec2(PANE_MARGIN, from), size);
+        UiBuilder::new().max_rect(rect).layout(Layout::left_to_right(Align::Center))
+    };
+    ui.scope_builder(row(0.0, VIEW_ROW), |ui| views(ui, &mut state.canvas));
+    if rect.height() < VIEW_ROW + TOOL_ROW {
+        return;
+    }
+    ui.scope_builder(row(VIEW_ROW - GRID, TOOL_ROW), |ui| {
+        tighten(ui);
+        tools(ui, state);
+        if rect.width() >= NARROW {
+            ui.separator();
+            options(ui, state);
+        }
+    });
+    if rect.width() < NARROW {
+        let below = row(VIEW_ROW - GRID + TOOL_ROW, TOOL_ROW);
+        ui.scope_builder(below, |ui| {
+            tighten(ui);
+            // The longest of them is wider than the narrowest canvas.
+            let row =
+                ScrollArea::horizontal().scroll_bar_visibility(ScrollBarVisibility::AlwaysHidden);
+            row.show(ui, |ui| options(ui, state));
+        });
+    }
+}
+
+/// Makes room for many short words beside one another.
+fn tighten(ui: &mut Ui) {
+    ui.spacing_mut().item_spacing.x = GRID;
+    ui.spacing_mut().button_padding.x = 2.0 * GRID;
+}
+
+fn views(ui: &mut Ui, canvas: &mut CanvasState) {
+    // What a narrow canvas has no room for is left out, the least needed first.
+    let room = ui.available_width();
+    if room > 108.0 * GRID {
+        choice(ui, &mut canvas.view, &VIEWS);
+        ui.separator();
+    } else {
+        let name = VIEWS.iter().find(|view| view.0 == canvas.view).map_or("", |view| view.1);
+        let combo = ComboBox::from_id_salt("view").selected_text(name).width(28.0 * GRID);
+        let combo = combo.show_ui(ui, |ui| {
+            for (view, name, hint) in VIEWS {
+                ui.selectable_value(&mut canvas.view, view, name).on_hover_text(hint);
+            }
+        });
+        combo.response.on_hover_text("What is drawn of the step.").accessible_name("What is drawn");
+    }
+    let combo = ComboBox::from_id_salt("overlay")
+        .selected_text(canvas.overlay.name())
+        .width(32.0 * GRID)
+        .show_ui(ui, |ui| {
+            for overlay in Overlay::ALL {
+                ui.selectable_value(&mut canvas.overlay, overlay, overlay.name())
+                    .on_hover_text(overlay.hint());
+            }
+        });
+    combo.response.on_hover_text(canvas.overlay.hint()).accessible_name("Overlay");
+    if room > 126.0 * GRID {
+        ui.add_enabled_ui(canvas.overlay != Overlay::None, |ui| {
+            ui.spacing_mut().slider_width = 16.0 * GRID;
+            ui.add(Slider::new(&mut canvas.opacity, OPACITIES).show_value(false))
+                .on_hover_text("How much the overlay covers.")
+                .accessible_name("Overlay opacity");
+        });
+    }
+    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+        if ui
+            .add_enabled(canvas.camera.is_some(), Button::new("Fit"))
+            .on_hover_text(
+                "Show everything (or double-click the canvas). The wheel zooms, dragging moves.",
+            )
+            .clicked()
+        {
+            canvas.camera = None;
+        }
+        if room > 158.0 * GRID {
+            ui.checkbox(&mut canvas.sharp, "Sharp pixels")
+                .on_hover_text("Keep hard pixels where a picture is enlarged beyond 2x.");
+        }
+    });
+}
+
+fn tools(ui: &mut Ui, state: &mut StudioState) {
+    let can_edit = state.can_edit();
+    let canvas = &mut state.canvas;
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.x = GRID / 2.0;
+        for (tool, _) in Tool::ALL {
+            let button = Button::selectable(canvas.tool == tool, tool.name());
+            let button = ui
+                .add_enabled(tool == Tool::Look || can_edit, button)
+                .on_hover_text(tool.hint())
+                .on_disabled_hover_text(
+                    "This model has no belief about codes that could be edited.",
+                )
+                .accessible_name(format!("{} tool", tool.name()));
+            if button.clicked() {
+                canvas.tool = tool;
+            }
+        }
+    });
+    ui.add_enabled_ui(canvas.tool.paints(), |ui| {
+        let side = canvas.brush.side(canvas.tool);
+        let name = |size: usize| format!("{size} x {size}");
+        let combo = ComboBox::from_id_salt("brush size")
+            .selected_text(name(*side))
+            .width(14.0 * GRID)
+            .show_ui(ui, |ui| {
+                for size in Brush::SIZES {
+                    ui.selectable_value(side, size, name(size));
+                }
+            });
+        combo.response.on_hover_text("Side of the brush, in tokens.").accessible_name("Brush size");
+    });
+}
+
+/// What belongs to the tool in hand.
+fn options(ui: &mut Ui, state: &mut StudioState) {
+    match state.canvas.tool {
+        Tool::Look | Tool::Erase => summary(ui, state),
+        Tool::Pin => paint(ui, state),
+        Tool::Region => region(ui, state),
+    }
+}
+
+/// What is pinned and banned, and a way to forget it.
+fn summary(ui: &mut Ui, state: &mut StudioState) {
+    let edits = &state.draft.edits;
+    if edits.is_empty() {
+        let text = match state.canvas.tool {
+            Tool::Look => "Nothing is pinned or banned",
+            _ => "Nothing is pinned",
+        };
+        ui.add(Label::new(theme::weak(ui, text)).truncate());
+        return;
+    }
+    let bans = edits.bans().len() + edits.banned_codes().len();
+    let mut parts = Vec::new();
+    if !edits.pins().is_empty() {
+        parts.push(count(edits.pins().len(), "pin"));
+    }
+    if bans > 0 {
+        parts.push(count(bans, "ban"));
+    }
+    if ui
+        .button("Clear edits")
+        .on_hover_text("Forget every pin and every ban; undo brings them back.")
+        .accessible_name("Clear all edits")
+        .clicked()
+    {
+        state.draft.edits.clear();
+    }
+    ui.add(Label::new(theme::weak(ui, parts.join(", "))).truncate())
+        .on_hover_text("What the next run holds to a code, and what it must not become.");
+}
+
+/// What the pin brush pins tokens to.
+fn paint(ui: &mut Ui, state: &mut StudioState) {
+    let kinds = [
+        (Paint::Present, "Its own code", "Hold each token to the code that it has on show."),
+        (Paint::Code, "One code", "Hold every token that is painted to this code."),
+    ];
+    choice(ui, &mut state.canvas.brush.paint, &kinds);
+    if state.canvas.brush.paint == Paint::Present {
+        return;
+    }
+    let last = state.model.as_ref().map_or(0, |model| model.card.tokenizer.codes).max(1) - 1;
+    let code = &mut state.canvas.brush.code;
+    *code = (*code).min(last as u32);
+    ui.add(DragValue::new(code).range(0..=last).speed(0.2).prefix("#"))
+        .on_hover_text("Number of the code; one can also be chosen in the codebook.")
+        .accessible_name("Code of the brush");
+    let code = *code;
+    state.want_swatches(std::iter::once(code));
+    let (rect, response) = ui.allocate_exact_size(Vec2::splat(6.0 * GRID), Sense::hover());
+    match state.swatches.texture(ui.ctx(), code) {
+        Some(texture) => {
+            egui::Image::new((texture, rect.size())).corner_radius(2.0).paint_at(ui, rect);
+        }
+        None => {
+            ui.painter().rect_filled(rect, 2.0, ui.visuals().extreme_bg_color);
+        }
+    }
+    response.on_hover_text("What the decoder makes of a field of this code.");
+}
+
+/// The region that is made anew, and making it.
+fn region(ui: &mut Ui, state: &mut StudioState) {
+    let inpaint = &mut state.inpaint;
+    let Some(subject) = inpaint.subject() else {
+        if ui
+            .button("Open picture")
+            .on_hover_text("Choose any picture, or drop one here: the model's encoder reads it.")
+            .clicked()
+        {
+            inpaint.wants_file = true;
+        }
+        let text = match inpaint.encoding() {
+            Some(name) => format!("Reading {name}"),
+            None => "Paint on a picture what is to be made anew".to_owned(),
+        };
+        ui.add(Label::new(theme::weak(ui, text)).truncate());
+        return;
+    };
+    let name = subject.name.clone();
+    let shrink = &mut state.canvas.brush.takes_away;
+    if ui
+        .add(Button::selectable(*shrink, "Shrink").frame_when_inactive(true))
+        .on_hover_text("Painting takes tokens out of the region instead of adding them.")
+        .clicked()
+    {
+        *shrink = !*shrink;
+    }
+    if ui.button("Invert").on_hover_text("Swap the region with the rest of the picture.").clicked()
+    {
+        inpaint.region.invert();
+    }
+    if ui
+        .button("Clear")
+        .on_hover_text("Choose nothing.")
+        .accessible_name("Clear the region")
+        .clicked()
+    {
+        inpaint.region.clear();
+    }
+    let chosen = inpaint.region.count();
+    ui.add(
+        DragValue::new(&mut inpaint.seeds)
+            .range(1..=Draft::MAX_COUNT)
+            .speed(0.05)
+            .custom_formatter(|value, _| count(value as usize, "seed"))
+            .custom_parser(|text| text.split_whitespace().next()?.parse().ok()),
+    )
+    .on_hover_text("How many pictures with different noise are made at once.")
+    .accessible_name("Seeds");
+    let results = inpaint.has_results();
+    if results {
+        ui.toggle_value(&mut inpaint.original, "Original")
+            .on_hover_text("Show the picture as it was before.");
+    }
+    let colours = palette(ui.visuals());
+    let text = egui::RichText::new("Regenerate").color(match chosen {
+        0 => colours.weak,
+        _ => colours.on_accent,
+    });
+    let mut button = Button::new(text);
+    if chosen > 0 {
+        button = button.fill(colours.accent);
+    }
+    let again = ui
+        .add_enabled(chosen > 0, button)
+        .on_hover_text(format!(
+            "Make {} of {name} anew. The rest is held to the codes that it has.",
+            count(chosen, "token"),
+        ))
+        .on_disabled_hover_text("Paint on the picture what is to be made anew.")
+        .accessible_name("Regenerate region")
+        .clicked();
+    let done = ui
+        .button("Done")
+        .on_hover_text("Keep what is on show, let go of the rest, and set the controls back.")
+        .accessible_name("Done with the region")
+        .clicked();
+    if ui.available_width() > 16.0 * GRID {
+        let text = format!("{chosen} of {} tokens", inpaint.region.tokens());
+        ui.add(Label::new(theme::weak(ui, text)).truncate());
+    }
+    if again {
+        state.regenerate_region();
+    } else if done {
+        state.end_inpaint();
+    }
+}

@@ -1,0 +1,302 @@
+//! What the pointer does on a picture: look at tokens, pin them, let them go, choose a region.
+
+use std::sync::Arc;
+
+use egui::{Context, Key, Modifiers, PointerButton, Response, Ui, Vec2};
+
+use super::camera::Placement;
+use crate::studio::session::state::StudioState;
+use crate::studio::session::token::Token;
+
+/// What the pointer does on a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tool {
+    /// Chooses the token to look at.
+    #[default]
+    Look,
+    /// Pins tokens to a code.
+    Pin,
+    /// Lets pinned tokens go.
+    Erase,
+    /// Chooses the tokens to make anew.
+    Region,
+}
+
+impl Tool {
+    /// Every tool, with its key.
+    pub const ALL: [(Self, Key); 4] =
+        [(Self::Look, Key::V), (Self::Pin, Key::B), (Self::Erase, Key::E), (Self::Region, Key::R)];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Look => "Look",
+            Self::Pin => "Pin",
+            Self::Erase => "Erase",
+            Self::Region => "Region",
+        }
+    }
+
+    /// What it does, in a sentence.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::Look => "Choose the token to look at; dragging moves the canvas (V).",
+            Self::Pin => {
+                "Paint tokens that are to hold a code in the next run; right or middle drag moves (B)."
+            }
+            Self::Erase => "Let pinned tokens go (E).",
+            Self::Region => {
+                "Paint what is to be made anew while the rest of the picture stays (R)."
+            }
+        }
+    }
+
+    /// Whether it paints, so that dragging does not move the canvas.
+    pub fn paints(self) -> bool {
+        self != Self::Look
+    }
+}
+
+/// What the pin brush pins a token to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Paint {
+    /// The code that it has on show.
+    #[default]
+    Present,
+    /// The code of the brush.
+    Code,
+}
+
+/// The brush of the tools that paint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brush {
+    /// Its side, in tokens, for pins.
+    pub size: usize,
+    /// Its side, in tokens, for the region.
+    pub region_size: usize,
+    /// What it pins to.
+    pub paint: Paint,
+    /// The code of [`Paint::Code`].
+    pub code: u32,
+    /// Whether the region loses what is painted.
+    pub takes_away: bool,
+}
+
+impl Default for Brush {
+    fn default() -> Self {
+        Self { size: 1, region_size: 3, paint: Paint::default(), code: 0, takes_away: false }
+    }
+}
+
+impl Brush {
+    /// The sizes on offer, in tokens.
+    pub const SIZES: [usize; 4] = [1, 2, 3, 5];
+
+    /// Its side in the hand of `tool`, in tokens.
+    pub fn side(&mut self, tool: Tool) -> &mut usize {
+        if tool == Tool::Region { &mut self.region_size } else { &mut self.size }
+    }
+
+    /// The `(row, column)`s under the brush of `size` tokens with its middle at `at`, in tokens from the upper left
+    /// corner of a grid of `height` by `width`: the square that lies nearest.
+    pub fn footprint(
+        size: usize,
+        at: Vec2,
+        height: usize,
+        width: usize,
+    ) -> impl Iterator<Item = (usize, usize)> {
+        let span = move |middle: f32, count: usize| {
+            let first = (middle - size as f32 / 2.0).round() as isize;
+            let last = first + size as isize;
+            first.clamp(0, count as isize) as usize..last.clamp(0, count as isize) as usize
+        };
+        let columns = span(at.x, width);
+        span(at.y, height).flat_map(move |row| columns.clone().map(move |column| (row, column)))
+    }
+}
+
+/// Places from `from`, which is left out, to `to`, at most half a token apart.
+fn between(from: Vec2, to: Vec2) -> impl Iterator<Item = Vec2> {
+    let parts = ((to - from).length() * 2.0).ceil().clamp(1.0, 4096.0);
+    (1..=parts as usize).map(move |part| from + (to - from) * (part as f32 / parts))
+}
+
+/// A stroke of the brush, while the button is held.
+#[derive(Debug)]
+pub(super) struct Stroke {
+    image: usize,
+    /// Where it was last, in tokens.
+    last: Vec2,
+    /// The codes when it began, `[batch, height, width]`.
+    codes: Arc<[u32]>,
+}
+
+/// Takes the keys of the tools. With the space bar held over the canvas, dragging moves it whatever
+/// the tool, so that the bar then does not play.
+pub fn shortcuts(ctx: &Context, state: &mut StudioState) {
+    for (tool, key) in Tool::ALL {
+        if ctx.input_mut(|input| input.consume_key(Modifiers::NONE, key))
+            && (tool == Tool::Look || state.can_edit())
+        {
+            state.canvas.tool = tool;
+        }
+    }
+    if state.canvas.tool.paints() && state.canvas.over {
+        ctx.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Space));
+    }
+}
+
+/// How far the canvas is dragged, in points: by any button while looking; else by the right or the
+/// middle one, or with the space bar held.
+pub(super) fn drag(ui: &Ui, tool: Tool, responses: &[Response]) -> Vec2 {
+    let Some(dragged) = responses.iter().find(|response| response.dragged()) else {
+        return Vec2::ZERO;
+    };
+    let moves = !tool.paints()
+        || dragged.dragged_by(PointerButton::Middle)
+        || dragged.dragged_by(PointerButton::Secondary)
+        || ui.input(|input| input.key_down(Key::Space));
+    if moves { dragged.drag_delta() } else { Vec2::ZERO }
+}
+
+/// Paints with the tool in hand, from where the stroke was to where the pointer is. `subject` says that
+/// the picture on show is the one that is made anew, not a run.
+pub(super) fn paint(
+    ui: &Ui,
+    state: &mut StudioState,
+    responses: &[Response],
+    placement: &Placement,
+    subject: bool,
+) {
+    let (down, moves) =
+        ui.input(|input| (input.pointer.primary_down(), input.key_down(Key::Space)));
+    let held = responses.iter().any(Response::is_pointer_button_down_on) && down && !moves;
+    if !state.canvas.tool.paints() || !held {
+        state.canvas.stroke = None;
+        return;
+    }
+    let Some(pointer) = ui.input(|input| input.pointer.interact_pos()) else { return };
+    let under = placement.under(pointer);
+    let begins = match (&state.canvas.stroke, under) {
+        (None, _) => true,
+        // A stroke that comes to another picture goes on there.
+        (Some(stroke), Some((image, _))) => stroke.image != image,
+        (Some(_), None) => false,
+    };
+    if begins {
+        let Some((image, at)) = under else { return };
+        let codes = match state.canvas.stroke.take() {
+            Some(stroke) => stroke.codes,
+            None => state.shown_codes().unwrap_or_default().into(),
+        };
+        if !begin(state, image, subject) {
+            return;
+        }
+        state.canvas.stroke = Some(Stroke { image, last: at, codes });
+        stamp(state, placement, at);
+    } else if let Some(stroke) = &mut state.canvas.stroke {
+        let at = placement.on(stroke.image, pointer);
+        let from = std::mem::replace(&mut stroke.last, at);
+        if from != at {
+            between(from, at).for_each(|at| stamp(state, placement, at));
+        }
+    }
+}
+
+/// Prepares a stroke on a picture; says whether there can be one.
+fn begin(state: &mut StudioState, image: usize, subject: bool) -> bool {
+    if state.canvas.tool == Tool::Region {
+        let run = state.run.as_ref().map(|run| run.id);
+        if !subject && run.is_some_and(|run| !state.inpaint.lies_on(run, image)) {
+            state.inpaint_shown(image);
+        }
+        return state.inpaint.subject().is_some();
+    }
+    !subject && state.can_edit()
+}
+
+/// Does once, at one place of the stroke, what the tool does.
+fn stamp(state: &mut StudioState, placement: &Placement, at: Vec2) {
+    let Some(Stroke { image, codes, .. }) = &state.canvas.stroke else { return };
+    let (image, shape, mut brush) = (*image, placement.shape, state.canvas.brush);
+    let shrink = brush.takes_away;
+    let size = *brush.side(state.canvas.tool);
+    for (row, column) in Brush::footprint(size, at, shape.height, shape.width) {
+        let token = Token { image, row, column };
+        match state.canvas.tool {
+            Tool::Look => {}
+            Tool::Erase => state.draft.edits.unpin(token),
+            Tool::Region => state.inpaint.region.set(row, column, !shrink),
+            Tool::Pin => {
+                let present = token.index(shape).and_then(|at| codes.get(at)).copied();
+                let code = match brush.paint {
+                    Paint::Present => present,
+                    Paint::Code => Some(brush.code),
+                };
+                if let Some(code) = code {
+                    state.draft.edits.pin(token, code);
+                }
+            }
+        }
+    }
+}
+
+/// The tokens that a brush of `size` tokens would paint with the pointer at `at`, in tokens, as one rectangle of
+/// `(row, column)` from the first to the last.
+pub(super) fn preview(
+    size: usize,
+    at: Vec2,
+    placement: &Placement,
+) -> Option<((usize, usize), (usize, usize))> {
+    let mut under = Brush::footprint(size, at, placement.shape.height, placement.shape.width);
+    let first = under.next()?;
+    Some((first, under.last().unwrap_or(first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use egui::vec2;
+
+    use super::*;
+
+    /// The middle of a token, in tokens.
+    fn middle(row: usize, column: usize) -> Vec2 {
+        vec2(column as f32 + 0.5, row as f32 + 0.5)
+    }
+
+    fn tokens(size: usize, at: Vec2) -> Vec<(usize, usize)> {
+        Brush::footprint(size, at, 4, 6).collect()
+    }
+
+    #[test]
+    fn the_brush_lies_about_the_pointer() {
+        assert_eq!(tokens(1, middle(2, 3)), [(2, 3)]);
+        assert_eq!(tokens(1, vec2(3.99, 2.01)), [(2, 3)]);
+        let three = tokens(3, middle(2, 3));
+        assert_eq!((three.len(), three[0], three[8]), (9, (1, 2), (3, 4)));
+        // Of even size it lies towards the nearer edge of the token.
+        assert_eq!(tokens(2, vec2(3.2, 2.2)), [(1, 2), (1, 3), (2, 2), (2, 3)]);
+        assert_eq!(tokens(2, vec2(3.8, 2.8)), [(2, 3), (2, 4), (3, 3), (3, 4)]);
+    }
+
+    #[test]
+    fn what_hangs_over_the_edge_is_cut_off() {
+        assert_eq!(tokens(3, middle(0, 0)), [(0, 0), (0, 1), (1, 0), (1, 1)]);
+        assert_eq!(tokens(5, middle(3, 5)).len(), 9);
+        assert!(tokens(3, vec2(-9.0, 1.0)).is_empty());
+        assert!(tokens(3, vec2(1.0, 90.0)).is_empty());
+    }
+
+    #[test]
+    fn a_quick_stroke_leaves_no_gap() {
+        let places: Vec<_> = between(middle(0, 0), middle(3, 5)).collect();
+        assert_eq!(places.last(), Some(&middle(3, 5)));
+        let mut all: Vec<_> = places.iter().flat_map(|at| tokens(1, *at)).collect();
+        all.dedup();
+        let apart = |pair: &[(usize, usize)]| {
+            pair[0].0.abs_diff(pair[1].0).max(pair[0].1.abs_diff(pair[1].1))
+        };
+        assert!(all.windows(2).all(|pair| apart(pair) <= 1), "{all:?}");
+        assert_eq!(between(middle(1, 1), middle(1, 1)).count(), 1);
+    }
+}

@@ -1,0 +1,213 @@
+//! Making a model file of a reference checkpoint, away from the interface thread.
+
+use std::path::{Path, PathBuf};
+
+use egui::Context;
+use rfd::AsyncFileDialog;
+
+use crate::model::import::{Sources, Weights, import};
+use crate::studio::base::dialogs::PathDialog;
+use crate::studio::base::notices::About;
+use crate::studio::session::{Found, Jobs, Outcome};
+
+/// A file that an import needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The checkpoint, `.pth`.
+    Checkpoint,
+    /// The `hparams.json` that lies beside it.
+    Hparams,
+    /// The tokenizer, `.pt`, `.ckpt` or `.safetensors`.
+    Tokenizer,
+}
+
+impl Part {
+    /// Every part, in the order in which they are asked for.
+    pub const ALL: [Self; 3] = [Self::Checkpoint, Self::Hparams, Self::Tokenizer];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "Checkpoint",
+            Self::Hparams => "Sizes",
+            Self::Tokenizer => "Tokenizer",
+        }
+    }
+
+    /// What it is, in a sentence.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "The .pth file that the reference implementation saved.",
+            Self::Hparams => "The hparams.json that lies beside the checkpoint.",
+            Self::Tokenizer => {
+                "LlamaGen's .pt, latent diffusion's .ckpt, or .safetensors of either."
+            }
+        }
+    }
+}
+
+/// What an import is made of, and how it goes.
+#[derive(Debug)]
+pub struct Importer {
+    /// Paths as they are typed, in the order of [`Part::ALL`].
+    pub paths: [String; 3],
+    /// Whether the averaged weights are taken rather than the last ones.
+    pub averaged: bool,
+    /// What went wrong last, for people.
+    pub trouble: Option<String>,
+    busy: bool,
+    /// Dialogs that are open.
+    choosing: Vec<(Part, PathDialog)>,
+}
+
+impl Default for Importer {
+    fn default() -> Self {
+        let paths = Default::default();
+        Self { paths, averaged: true, trouble: None, busy: false, choosing: Vec::new() }
+    }
+}
+
+impl Importer {
+    /// Takes a checkpoint that was dropped or chosen; what lies beside it is taken as well.
+    pub fn offer(&mut self, checkpoint: &Path) {
+        self.paths[0] = checkpoint.display().to_string();
+        let stem = checkpoint.with_extension("hparams.json");
+        let beside = [checkpoint.with_file_name("hparams.json"), stem];
+        if let Some(found) = beside.iter().find(|path| path.is_file()) {
+            self.paths[1] = found.display().to_string();
+        }
+        self.trouble = None;
+    }
+
+    /// Whether everything is named and nothing is under way.
+    pub fn is_ready(&self) -> bool {
+        !self.busy && self.paths.iter().all(|path| !path.trim().is_empty())
+    }
+
+    /// Whether an import is under way.
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Where the model file goes: beside the checkpoint, under its name.
+    pub fn out(&self) -> PathBuf {
+        Path::new(self.paths[0].trim()).with_extension("safetensors")
+    }
+
+    /// Asks for a file.
+    pub fn choose(&mut self, ctx: &Context, part: Part) {
+        let dialog = AsyncFileDialog::new().set_title(part.hint()).pick_file();
+        self.choosing.push((part, PathDialog::open(ctx, dialog)));
+    }
+
+    /// Begins the import, which goes on whether its pane is shown or not.
+    pub fn start(&mut self, jobs: &mut Jobs) {
+        let out = self.out();
+        let [checkpoint, hparams, tokenizer] =
+            self.paths.each_ref().map(|path| PathBuf::from(path.trim()));
+        let weights = if self.averaged { Weights::Ema } else { Weights::Live };
+        (self.busy, self.trouble) = (true, None);
+        let name = out.file_name().unwrap_or(out.as_os_str()).to_string_lossy().into_owned();
+        jobs.start_about(About::Importing, format!("Making {name}"), move |_| {
+            let sources = Sources {
+                checkpoint: &checkpoint,
+                hparams: &hparams,
+                tokenizer: &tokenizer,
+                weights,
+                unit_codes: None,
+                class_names: None,
+            };
+            match import(&sources, &out) {
+                Ok(_) => Outcome::Found(Found::Imported(out)),
+                Err(error) => Outcome::Failed(format!("The import was given up: {error}.")),
+            }
+        });
+    }
+
+    /// Takes in what came of dialogs.
+    pub fn receive(&mut self) {
+        let mut chosen = Vec::new();
+        self.choosing.retain(|(part, dialog)| {
+            let done = dialog.poll();
+            let open = done.is_none();
+            chosen.extend(done.map(|path| (*part, path)));
+            open
+        });
+        for (part, path) in chosen {
+            match (part, path) {
+                (_, Ok(None)) => {}
+                (Part::Checkpoint, Ok(Some(path))) => self.offer(&path),
+                (part, Ok(Some(path))) => self.paths[part as usize] = path.display().to_string(),
+                (_, Err(text)) => self.trouble = Some(text),
+            }
+        }
+    }
+
+    /// Takes note of the end of an import, whatever it was.
+    pub fn end(&mut self, outcome: &Outcome) {
+        self.busy = false;
+        self.trouble = match outcome {
+            Outcome::Failed(text) => Some(text.clone()),
+            _ => None,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::studio::base::notices::Level;
+    use crate::studio::session::state::StudioState;
+    use crate::studio::testing::fake::PATIENCE;
+
+    /// Follows the state, without any pane, until no import is under way.
+    fn wait(state: &mut StudioState) {
+        let deadline = Instant::now() + PATIENCE;
+        while state.importer.is_busy() {
+            assert!(Instant::now() < deadline, "the import does not end");
+            thread::sleep(Duration::from_millis(5));
+            state.follow_others();
+        }
+    }
+
+    #[test]
+    fn an_import_ends_with_a_notice_whatever_is_shown() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["purrception.pth", "purrception.hparams.json", "tokenizer_vqf8.ckpt"] {
+            std::fs::copy(golden.join(name), folder.path().join(name)).unwrap();
+        }
+        let mut state = StudioState::default();
+        let importer = &mut state.importer;
+        importer.offer(&folder.path().join("purrception.pth"));
+        assert!(importer.paths[1].ends_with("purrception.hparams.json"), "{:?}", importer.paths);
+        assert!(!importer.is_ready());
+        importer.paths[2] = folder.path().join("not there.ckpt").display().to_string();
+        importer.start(&mut state.jobs);
+        assert!(!state.importer.is_ready(), "it is busy");
+        wait(&mut state);
+        let banner = state.notices.banner.take().unwrap();
+        assert_eq!((banner.level, banner.about), (Level::Error, About::Importing));
+        assert!(banner.text.contains("not there.ckpt"), "{}", banner.text);
+        assert!(state.importer.trouble.as_ref().unwrap().contains("not there.ckpt"));
+        assert!(state.importer.is_ready());
+        // The files that it needs, all in their places.
+        state.importer.paths[2] = folder.path().join("tokenizer_vqf8.ckpt").display().to_string();
+        state.importer.start(&mut state.jobs);
+        wait(&mut state);
+        assert!(state.importer.trouble.is_none() || state.notices.banner.is_some());
+    }
+
+    #[test]
+    fn an_import_that_breaks_off_is_not_waited_for() {
+        let mut state = StudioState::default();
+        state.importer.busy = true;
+        state.jobs.start_about(About::Importing, "Making a.safetensors", |_| panic!("told to"));
+        wait(&mut state);
+        let text = &state.notices.banner.as_ref().unwrap().text;
+        assert!(text.contains("a.safetensors") && text.contains("told to"), "{text}");
+    }
+}

@@ -1,0 +1,203 @@
+//! The picture as it would be if one token were another code.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use egui::{
+    Rect, Sense, Stroke, StrokeKind, TextureHandle, TextureOptions, Ui, Vec2, WidgetInfo, vec2,
+};
+use image::RgbImage;
+
+use crate::studio::base::images::colour_image;
+use crate::studio::base::notices::About;
+use crate::studio::base::theme::{self, GRID, palette};
+use crate::studio::engine::pictures::Pictures;
+use crate::studio::session::state::StudioState;
+use crate::studio::session::token::Token;
+
+const HINT: &str = "The codes on show, decoded: as they are, and with this token replaced. A decoder looks \
+                    at neighbours too, so more than the outlined token may change.";
+
+/// Which picture: its codes, the token, and the code that it would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    codes: u64,
+    token: (usize, usize),
+    code: u32,
+}
+
+/// Pictures with one token replaced, as they were asked for.
+#[derive(Default)]
+pub struct Previews {
+    /// The newest last.
+    known: VecDeque<(Key, Pair)>,
+    pending: Option<(Key, u64)>,
+    /// The last one that did not come back.
+    refused: Option<Key>,
+}
+
+/// A picture as it is and as it would be.
+struct Pair {
+    textures: [TextureHandle; 2],
+    /// Pixels that differ, in `[0, 1]` of all.
+    changed: f32,
+    /// Mean difference of a channel where pixels differ, of 255.
+    by: f32,
+}
+
+impl Pair {
+    fn new(ctx: &egui::Context, pictures: &Pictures) -> Option<Self> {
+        let [as_it_is, otherwise] = pictures.host()? else { return None };
+        let (changed, by) = difference(as_it_is, otherwise);
+        let texture = |name: &str, picture: &RgbImage| {
+            ctx.load_texture(name, colour_image(picture), TextureOptions::LINEAR)
+        };
+        let textures = [texture("as it is", as_it_is), texture("otherwise", otherwise)];
+        Some(Self { textures, changed, by })
+    }
+}
+
+/// The part of the pixels that differ, and by how much their channels do in the mean, of 255.
+fn difference(a: &RgbImage, b: &RgbImage) -> (f32, f32) {
+    let pixels = a.pixels().zip(b.pixels());
+    let gaps: Vec<u32> = pixels
+        .map(|(a, b)| a.0.iter().zip(b.0).map(|(a, b)| u32::from(a.abs_diff(b))).sum())
+        .filter(|gap| *gap > 0)
+        .collect();
+    let all = (a.width() * a.height()).max(1) as f32;
+    let by = gaps.iter().sum::<u32>() as f32 / (3 * gaps.len().max(1)) as f32;
+    (gaps.len() as f32 / all, by)
+}
+
+impl Previews {
+    const KEPT: usize = 64;
+
+    pub(super) fn drop_question(&mut self) {
+        self.pending = None;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    fn find(&self, key: Key) -> Option<&Pair> {
+        self.known.iter().find(|(known, _)| *known == key).map(|(_, pair)| pair)
+    }
+}
+
+/// Asks for the pair that is to be shown, one at a time; `eager` also while a run is computed.
+fn follow(
+    ctx: &egui::Context,
+    state: &mut StudioState,
+    token: Token,
+    code: u32,
+    eager: bool,
+) -> Option<Key> {
+    let tokens = state.run.as_ref()?.shape.tokens();
+    let at = token.index(state.run.as_ref()?.shape)? % tokens;
+    let codes = state.shown_codes()?;
+    let codes = codes.get(token.image * tokens..(token.image + 1) * tokens)?;
+    let mut hasher = DefaultHasher::new();
+    codes.hash(&mut hasher);
+    let key = Key { codes: hasher.finish(), token: (token.row, token.column), code };
+    if let Some((pending, ticket)) = state.posterior.previews.pending {
+        let Some(pictures) = state.take_decoded(ticket) else { return Some(key) };
+        let previews = &mut state.posterior.previews;
+        previews.pending = None;
+        match Pair::new(ctx, &pictures) {
+            Some(pair) => {
+                previews.known.push_back((pending, pair));
+                if previews.known.len() > Previews::KEPT {
+                    previews.known.pop_front();
+                }
+            }
+            None => {
+                // Asked again at once it would go the same way, frame after frame.
+                previews.refused = Some(pending);
+                let text = "The picture with another code could not be read back from the GPU. \
+                            Press Generate to go on; if that does not help, start with --device cpu.";
+                state.notices.error_about(About::Computing, text);
+            }
+        }
+    }
+    let idle = state.active.is_none() && !state.playback.playing;
+    // A grid that is still masked in places cannot be decoded.
+    let known = state.model.as_ref()?.card.tokenizer.codes;
+    let whole = codes.iter().all(|code| (*code as usize) < known);
+    if state.posterior.previews.find(key).is_none()
+        && state.posterior.previews.refused != Some(key)
+        && (idle || eager)
+        && whole
+        && state.decodes_run()
+    {
+        let mut pair = codes.to_vec();
+        pair.extend(codes);
+        pair[tokens + at] = code;
+        let ticket = state.ask_decode(pair, 2);
+        state.posterior.previews.pending = Some((key, ticket));
+    }
+    Some(key)
+}
+
+/// Shows the picture of `token` as it is, and as it would be with `code`.
+pub(super) fn show(ui: &mut Ui, state: &mut StudioState, token: Token, code: u32, eager: bool) {
+    let Some(key) = follow(ui.ctx(), state, token, code, eager) else { return };
+    let Some(shape) = state.run.as_ref().map(|run| run.shape) else { return };
+    let name = format!("If the token were code {code}");
+    ui.label(theme::section(ui, &name)).on_hover_text(HINT);
+    let gap = 2.0 * GRID;
+    let side = ((ui.available_width() - gap) / 2.0).clamp(16.0 * GRID, 40.0 * GRID).floor();
+    let pair = state.posterior.previews.find(key);
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = gap;
+        for index in 0..2 {
+            let (rect, response) = ui.allocate_exact_size(Vec2::splat(side), Sense::hover());
+            let label = match index {
+                0 => "The picture as it is".to_owned(),
+                _ => format!("The picture with code {code}"),
+            };
+            match pair {
+                Some(pair) => {
+                    let id = pair.textures[index].id();
+                    egui::Image::new((id, rect.size())).corner_radius(2.0).paint_at(ui, rect);
+                    response.widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, &label));
+                }
+                None => {
+                    ui.painter().rect_filled(rect, 2.0, ui.visuals().extreme_bg_color);
+                }
+            }
+            let size = rect.size() / vec2(shape.width as f32, shape.height as f32);
+            let corner = rect.min + vec2(token.column as f32, token.row as f32) * size;
+            let cell = Rect::from_min_size(corner, size).expand(1.0);
+            let dark = Stroke::new(3.0, egui::Color32::from_black_alpha(200));
+            ui.painter().rect_stroke(cell, 1.0, dark, StrokeKind::Middle);
+            let bright = Stroke::new(1.0, palette(ui.visuals()).mark);
+            ui.painter().rect_stroke(cell, 1.0, bright, StrokeKind::Middle);
+            response.on_hover_text(format!("{label}. {HINT}"));
+        }
+    });
+    let text = match pair {
+        Some(Pair { changed: 0.0, .. }) => "the same picture".to_owned(),
+        Some(Pair { changed, by, .. }) => {
+            format!("{:.1} % of the pixels change, by {by:.0} of 255", changed * 100.0)
+        }
+        None => "decoding".to_owned(),
+    };
+    ui.add(egui::Label::new(theme::weak(ui, text)).truncate());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_difference_is_counted_over_what_differs() {
+        let a = RgbImage::from_pixel(4, 2, image::Rgb([10, 20, 30]));
+        let mut b = a.clone();
+        assert_eq!(difference(&a, &b), (0.0, 0.0));
+        b.put_pixel(1, 1, image::Rgb([16, 20, 27]));
+        b.put_pixel(0, 0, image::Rgb([10, 23, 30]));
+        assert_eq!(difference(&a, &b), (0.25, 2.0));
+    }
+}

@@ -1,0 +1,374 @@
+//! Runs of training: started, watched, compared, stopped and resumed.
+
+mod figures;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use egui::{
+    Align, Button, Color32, Label, Layout, ProgressBar, RichText, Sense, Stroke, TextEdit, Ui, vec2,
+};
+
+use crate::studio::base::text::count;
+use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
+use crate::studio::base::widgets::{Stroked, code_colour, scroll_area, short};
+use crate::studio::engine::ModelSource;
+use crate::studio::session::state::StudioState;
+use crate::studio::training::{Outcome, Plan, RunView, Training};
+use crate::train::Progress;
+
+/// Width of the column of the run, in points.
+const COLUMN: f32 = 84.0 * GRID;
+/// A pane narrower than this has everything in one column.
+const NARROW: f32 = 190.0 * GRID;
+
+/// Shows the pane.
+pub fn show(ui: &mut Ui, state: &mut StudioState) {
+    let StudioState { training, notices, .. } = state;
+    training.follow(ui.ctx(), notices);
+    let mut wanted = None;
+    if ui.available_width() >= NARROW {
+        ui.horizontal_top(|ui| {
+            ui.spacing_mut().item_spacing.x = 3.0 * GRID;
+            let height = ui.available_height();
+            let column = Layout::top_down(Align::Min);
+            ui.allocate_ui_with_layout(vec2(COLUMN, height), column, |ui| {
+                scroll_area().id_salt("run").show(ui, |ui| {
+                    ui.set_width(COLUMN - PANE_MARGIN);
+                    wanted = run_column(ui, training);
+                });
+            });
+            ui.vertical(|ui| {
+                scroll_area().id_salt("figures").show(ui, |ui| figures::show(ui, training));
+            });
+        });
+    } else {
+        scroll_area().show(ui, |ui| {
+            wanted = run_column(ui, training);
+            ui.add_space(3.0 * GRID);
+            figures::show(ui, training);
+        });
+    }
+    if let Some(model) = wanted {
+        state.load_model(ModelSource::File(model));
+    }
+}
+
+/// The run file, the run in progress and the runs on show; gives a model that is to be opened.
+fn run_column(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
+    ui.label(theme::section(ui, "Run file"));
+    file_row(ui, training);
+    match &training.plan {
+        Some(Ok(plan)) => words(ui, plan),
+        Some(Err(text)) => {
+            let text = RichText::new(text).color(palette(ui.visuals()).error);
+            ui.add(Label::new(text).wrap());
+        }
+        None => {
+            let hint = "A TOML file that says what to train on what, as for `purrscope --train`.";
+            ui.add(Label::new(theme::weak(ui, hint)).wrap());
+        }
+    }
+    ui.add_space(GRID);
+    buttons(ui, training);
+    progress(ui, training);
+    match &training.outcome {
+        Some(Outcome::Good(text)) => {
+            ui.add(Label::new(text).wrap());
+        }
+        Some(Outcome::Bad(text)) => {
+            let text = RichText::new(text).color(palette(ui.visuals()).error);
+            ui.add(Label::new(text).wrap());
+        }
+        None => {}
+    }
+    runs(ui, training)
+}
+
+fn file_row(ui: &mut Ui, training: &mut Training) {
+    ui.horizontal(|ui| {
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.add_enabled_ui(!training.recent.is_empty(), |ui| {
+                ui.menu_button("Recent", |ui| {
+                    for path in training.recent.clone() {
+                        if ui.button(path.display().to_string()).clicked() {
+                            training.read(path);
+                            ui.close();
+                        }
+                    }
+                })
+                .response
+                .on_hover_text("Run files that were read before");
+            });
+            if ui
+                .button("Browse")
+                .on_hover_text("Choose a run file")
+                .accessible_name("Browse for a run file")
+                .clicked()
+            {
+                training.choose_file(ui.ctx());
+            }
+            let field = TextEdit::singleline(&mut training.file)
+                .hint_text("run.toml")
+                .desired_width(f32::INFINITY)
+                .margin(egui::Margin::symmetric(8, 4));
+            let mut typed = ui.add(field).accessible_name("Run file");
+            if !training.file.is_empty() {
+                typed = typed.on_hover_text(&training.file);
+            }
+            if typed.changed() {
+                training.plan = None;
+            }
+            if typed.lost_focus() && training.plan.is_none() {
+                training.read_typed();
+            }
+        });
+    });
+}
+
+fn words(ui: &mut Ui, plan: &Plan) {
+    ui.spacing_mut().item_spacing.y = GRID;
+    for (name, value, hint) in plan.words() {
+        ui.horizontal_top(|ui| {
+            let size = vec2(22.0 * GRID, 4.5 * GRID);
+            ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Min), |ui| {
+                ui.set_min_size(size);
+                ui.label(theme::weak(ui, name)).on_hover_text(hint);
+            });
+            ui.add(Label::new(value).wrap()).on_hover_text(hint);
+        });
+    }
+    if let Some(text) = &plan.warning {
+        let text = RichText::new(text).color(palette(ui.visuals()).error);
+        ui.add(Label::new(text).wrap());
+    }
+    ui.spacing_mut().item_spacing.y = 2.0 * GRID;
+}
+
+fn buttons(ui: &mut Ui, training: &mut Training) {
+    let colours = palette(ui.visuals());
+    let (plan, running) = (training.ready(), training.job.is_some());
+    let held = plan.as_ref().is_some_and(|plan| plan.held);
+    let free = plan.is_some() && !running;
+    let button = |name: &str, leads: bool| match leads {
+        true => Button::new(RichText::new(name).color(colours.on_accent)).fill(colours.accent),
+        false => Button::new(name),
+    };
+    ui.horizontal(|ui| {
+        let start = ui
+            .add_enabled(free && !held, button("Start", free && !held))
+            .on_hover_text("Train from the beginning")
+            .on_disabled_hover_text(match (held, running) {
+                (_, true) => "A run is in progress.",
+                (true, _) => {
+                    "A run is already there: resume it, or give another `out` in the run file."
+                }
+                _ => "Choose a run file first.",
+            })
+            .accessible_name("Start training");
+        if start.clicked() {
+            training.start(ui.ctx(), false);
+        }
+        let resume = ui
+            .add_enabled(free && held, button("Resume", free && held))
+            .on_hover_text("Go on from the last checkpoint")
+            .on_disabled_hover_text("There is no checkpoint to go on from.")
+            .accessible_name("Resume training");
+        if resume.clicked() {
+            training.start(ui.ctx(), true);
+        }
+        let stopping = training.job.as_ref().is_some_and(|job| job.is_stopping());
+        let stop = ui
+            .add_enabled(
+                running && !stopping,
+                Button::new(if stopping { "Stopping" } else { "Stop" }),
+            )
+            .on_hover_text("Save a checkpoint after the step in hand, and end")
+            .accessible_name("Stop training");
+        if stop.clicked()
+            && let Some(job) = &training.job
+        {
+            job.stop();
+        }
+    });
+}
+
+/// How far the run in progress is.
+fn progress(ui: &mut Ui, training: &Training) {
+    let Some(job) = &training.job else { return };
+    let fill = palette(ui.visuals()).accent;
+    let bar = ProgressBar::new(job.part()).desired_height(1.5 * GRID).fill(fill).corner_radius(3);
+    ui.add(bar).accessible_name("Training progress");
+    let text = match &job.progress {
+        Some(Progress::Step { step, steps, loss, images_per_second }) => {
+            let left =
+                job.left().map_or_else(String::new, |left| format!(", {} left", about(left)));
+            format!(
+                "Step {step} of {steps}, loss {}, {images_per_second:.1} images/s{left}",
+                short(*loss as f32)
+            )
+        }
+        Some(Progress::Encoding { done, pictures }) => {
+            format!("Turning pictures into codes, once: {done} of {pictures}")
+        }
+        None => "Beginning".to_owned(),
+    };
+    ui.add(Label::new(theme::number(ui, text)).wrap());
+    let device = job.device.as_deref().unwrap_or("a device that is being opened");
+    let text = format!(
+        "On {device}. If the studio is closed meanwhile, Resume goes on from the last checkpoint."
+    );
+    ui.add(Label::new(theme::weak(ui, text)).wrap());
+}
+
+/// A duration in words, as exactly as anyone needs.
+fn about(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..100 => format!("{seconds} s"),
+        100..6000 => format!("{} min", seconds.div_ceil(60)),
+        6000..172_800 => format!("{:.1} h", seconds as f64 / 3600.0),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// How the curves of a run are drawn.
+fn look(ui: &Ui, at: usize) -> (Color32, Stroked) {
+    let colours = palette(ui.visuals());
+    let colour = match at {
+        0 => colours.accent,
+        1 => colours.second,
+        // Green and purple of the codes.
+        2 => code_colour(ui.visuals(), 2),
+        _ => code_colour(ui.visuals(), 6),
+    };
+    (colour, Stroked::ALL[at % Stroked::ALL.len()])
+}
+
+/// The shortest end of a path that no other path of the list has.
+fn short_name(paths: &[PathBuf], at: usize) -> String {
+    let end = |path: &Path, parts: usize| -> PathBuf {
+        let all: Vec<_> = path.components().collect();
+        all[all.len().saturating_sub(parts)..].iter().collect()
+    };
+    let Some(path) = paths.get(at) else { return String::new() };
+    let others = || paths.iter().enumerate().filter(|(other, _)| *other != at);
+    (1..=path.components().count())
+        .map(|parts| (parts, end(path, parts)))
+        .find(|(parts, name)| others().all(|(_, other)| end(other, *parts) != *name))
+        .map_or_else(|| path.display().to_string(), |(_, name)| name.display().to_string())
+}
+
+/// The runs on show; gives a model that is to be opened.
+fn runs(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
+    ui.add_space(3.0 * GRID);
+    ui.label(theme::section(ui, "Runs on show")).on_hover_text(
+        "Their curves lie over one another, at most four; one is looked at closely.",
+    );
+    let mut gone = None;
+    for at in 0..training.folders.len() {
+        let name = short_name(&training.folders, at);
+        let folder = training.folders[at].clone();
+        let run = training.run(&folder);
+        ui.horizontal(|ui| {
+            let (rect, _) = ui.allocate_exact_size(vec2(6.0 * GRID, 4.0 * GRID), Sense::hover());
+            let (colour, stroked) = look(ui, at);
+            let ends = vec![rect.left_center(), rect.right_center()];
+            stroked.paint(ui.painter(), ends, Stroke::new(2.0, colour));
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let hide = ui.button("Hide").on_hover_text("Show this run no more; its files stay");
+                if hide.accessible_name(format!("Hide {name}")).clicked() {
+                    gone = Some(at);
+                }
+                let steps = run.as_ref().map_or(0, |run| run.steps);
+                let text = count(steps, "step");
+                ui.label(theme::section(ui, &text));
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                    let chosen = training.chosen == at;
+                    let button = Button::selectable(chosen, &name).truncate();
+                    let hint = folder.display().to_string();
+                    if ui.add(button).on_hover_text(hint).clicked() {
+                        training.choose_run(at);
+                    }
+                });
+            });
+        });
+        if let Some(text) = run.and_then(|run| run.trouble.clone()) {
+            ui.add(Label::new(theme::weak(ui, text)).wrap());
+        }
+    }
+    if let Some(at) = gone {
+        training.forget(at);
+    }
+    folder_row(ui, training);
+    open_model(ui, training)
+}
+
+fn folder_row(ui: &mut Ui, training: &mut Training) {
+    ui.horizontal(|ui| {
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if ui
+                .button("Browse")
+                .on_hover_text("Choose the folder of a run")
+                .accessible_name("Browse for a run's folder")
+                .clicked()
+            {
+                training.choose_folder(ui.ctx());
+            }
+            let typed = !training.folder.trim().is_empty();
+            let add = ui.add_enabled(typed, Button::new("Show"));
+            let add =
+                add.on_hover_text("Show this run's curves too").accessible_name("Show the folder");
+            let field = TextEdit::singleline(&mut training.folder)
+                .hint_text("a run's folder")
+                .desired_width(f32::INFINITY)
+                .margin(egui::Margin::symmetric(8, 4));
+            let field = ui.add(field).accessible_name("Folder of a run");
+            let entered =
+                field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+            if typed && (add.clicked() || entered) {
+                let folder = std::mem::take(&mut training.folder);
+                training.watch(PathBuf::from(folder.trim()));
+            }
+        });
+    });
+}
+
+fn open_model(ui: &mut Ui, training: &Training) -> Option<PathBuf> {
+    let run = training.chosen_run()?;
+    let RunView { model, tokenizer, .. } = &*run;
+    let why_not = match tokenizer {
+        true => "A tokenizer is no model by itself: train a flow on it.",
+        false => "The first checkpoint writes the model.",
+    };
+    let button = Button::new("Open newest model in the canvas");
+    let clicked = ui
+        .add_enabled(model.is_some(), button)
+        .on_hover_text("Load the model of the last checkpoint, with averaged weights, and make pictures with it")
+        .on_disabled_hover_text(why_not)
+        .clicked();
+    model.as_ref().filter(|_| clicked).map(|(path, _)| path.clone())
+}
+
+#[cfg(test)]
+mod naming {
+    use super::*;
+
+    #[test]
+    fn names_are_as_short_as_they_can_be() {
+        let paths: Vec<PathBuf> = ["/a/x/flow", "/a/y/flow", "/a/y/dfm"].map(PathBuf::from).into();
+        let names: Vec<_> = (0..3).map(|at| short_name(&paths, at)).collect();
+        assert_eq!(names, ["x/flow", "y/flow", "dfm"]);
+        assert_eq!(short_name(&paths, 3), "");
+    }
+
+    #[test]
+    fn durations_are_about_right() {
+        for (seconds, text) in [(42, "42 s"), (130, "3 min"), (7200, "2.0 h"), (200_000, "2 days")]
+        {
+            assert_eq!(about(Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The bar: menus, the model, and what starts and stops a run.
+
+use std::path::PathBuf;
+
+use egui::{
+    Align, Button, Key, KeyboardShortcut, Layout, Modifiers, Rect, RichText, Role, Sense, Theme,
+    Ui, WidgetInfo, vec2,
+};
+
+use super::app::StudioApp;
+use super::pages::Page;
+use super::panes::Pane;
+use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
+use crate::studio::base::widgets::job_strip;
+use crate::studio::engine::ModelSource;
+use crate::studio::export;
+use crate::studio::session::draft::Draft;
+
+/// Height of the bar, in points.
+pub const HEIGHT: f32 = 12.0 * GRID;
+
+/// A bar narrower than this has no room for the device.
+const NARROW: f32 = 300.0 * GRID;
+/// A bar narrower than this has all menus in one, and does without the name of the program.
+const TIGHT: f32 = 160.0 * GRID;
+/// A bar narrower than this does without the keys on its buttons.
+const BARE: f32 = 100.0 * GRID;
+
+/// The height that the longest menu is sure to have room in, in points.
+const LONGEST: f32 = 150.0 * GRID;
+
+/// Scales of the interface on offer.
+const SCALES: [f32; 7] = [0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0];
+
+/// Shows the bar in the whole of `ui`.
+pub fn show(ui: &mut Ui, app: &mut StudioApp) {
+    let rect = ui.max_rect();
+    let tight = rect.width() < TIGHT;
+    ui.horizontal_centered(|ui| {
+        let accent = palette(ui.visuals()).accent;
+        if !tight {
+            ui.label(RichText::new("Purrscope").text_style(egui::TextStyle::Heading).color(accent));
+            ui.add_space(GRID);
+        }
+        ui.scope(|ui| {
+            ui.spacing_mut().item_spacing.x = 0.0;
+            ui.visuals_mut().widgets.inactive.weak_bg_fill = egui::Color32::TRANSPARENT;
+            ui.spacing_mut().button_padding.x = 2.0 * GRID;
+            match tight {
+                true => menu(ui, "Menu", |ui| menus(ui, app)),
+                false => menus(ui, app),
+            }
+        });
+        ui.add_space(2.0 * GRID);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            run_buttons(ui, app, rect.width() >= BARE);
+            ui.add_space(2.0 * GRID);
+            job_strip(ui, &app.state.jobs);
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| model_name(ui, app, rect));
+        });
+    });
+    progress(ui, app, rect);
+}
+
+fn menus(ui: &mut Ui, app: &mut StudioApp) {
+    menu(ui, "File", |ui| file_menu(ui, app));
+    menu(ui, "Edit", |ui| edit_menu(ui, app));
+    menu(ui, "View", |ui| view_menu(ui, app));
+    menu(ui, "Help", |ui| help_menu(ui, app));
+}
+
+/// A menu that scrolls where the window is lower than it is.
+fn menu(ui: &mut Ui, name: &str, add: impl FnOnce(&mut Ui)) {
+    let room = ui.ctx().content_rect().height();
+    ui.menu_button(name, |ui| {
+        if room > LONGEST {
+            return add(ui);
+        }
+        // A line of it may fill what width there is.
+        ui.set_max_width(64.0 * GRID);
+        egui::ScrollArea::vertical().max_height(room - HEIGHT - 6.0 * GRID).show(ui, add);
+    });
+}
+
+/// A line of a menu with its keys.
+fn item(ui: &mut Ui, name: &str, keys: Option<KeyboardShortcut>, enabled: bool) -> bool {
+    let mut button = Button::new(name);
+    if let Some(keys) = keys {
+        button = button.shortcut_text(ui.ctx().format_shortcut(&keys));
+    }
+    ui.add_enabled(enabled, button).accessible_name(name).clicked()
+}
+
+fn command(key: Key) -> Option<KeyboardShortcut> {
+    Some(KeyboardShortcut::new(Modifiers::COMMAND, key))
+}
+
+fn plain(key: Key) -> Option<KeyboardShortcut> {
+    Some(KeyboardShortcut::new(Modifiers::NONE, key))
+}
+
+fn file_menu(ui: &mut Ui, app: &mut StudioApp) {
+    ui.set_min_width(56.0 * GRID);
+    if item(ui, "Open...", command(Key::O), true) {
+        app.dialogs.open_model(ui.ctx());
+    }
+    let recent = app.state.recent.clone();
+    ui.add_enabled_ui(!recent.is_empty(), |ui| {
+        menu(ui, "Open recent", |ui| recent_menu(ui, app, &recent));
+    });
+    if item(ui, "Open the embedded model", None, true) {
+        app.state.load_model(ModelSource::Embedded);
+    }
+    ui.separator();
+    if item(ui, "Keep in the gallery", command(Key::S), app.state.has_pictures()) {
+        app.state.keep();
+    }
+    ui.add_enabled_ui(app.state.run.is_some(), |ui| {
+        menu(ui, "Export", |ui| export::export_menu(ui, &mut app.state));
+    });
+    ui.separator();
+    if item(ui, "Quit", command(Key::Q), true) {
+        ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+    }
+}
+
+fn recent_menu(ui: &mut Ui, app: &mut StudioApp, recent: &[PathBuf]) {
+    for path in recent {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        if ui.button(name).on_hover_text(path.display().to_string()).clicked() {
+            app.state.open_file(path.clone());
+        }
+    }
+    ui.separator();
+    if ui.button("Forget these").clicked() {
+        app.state.recent.clear();
+    }
+}
+
+fn edit_menu(ui: &mut Ui, app: &mut StudioApp) {
+    ui.set_min_width(56.0 * GRID);
+    let state = &mut app.state;
+    if item(ui, "Undo", command(Key::Z), state.history.can_undo()) {
+        state.undo();
+    }
+    let redo = KeyboardShortcut::new(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z);
+    if item(ui, "Redo", Some(redo), state.history.can_redo()) {
+        state.redo();
+    }
+    ui.separator();
+    if item(ui, "Let go of all pins and bans", None, !state.draft.edits.is_empty()) {
+        state.draft.edits.clear();
+    }
+    if item(ui, "Begin with noise again", None, state.branch.is_some()) {
+        state.branch = None;
+    }
+    ui.separator();
+    if item(ui, "Settings as at first", None, true) {
+        let live = state.draft.live;
+        state.draft = Draft { live, ..Draft::default() };
+        state.reveal_class = true;
+    }
+}
+
+fn view_menu(ui: &mut Ui, app: &mut StudioApp) {
+    ui.set_min_width(56.0 * GRID);
+    for pane in Pane::ALL {
+        ui.horizontal(|ui| {
+            let mut shown = app.dock.is_shown(pane);
+            if ui.checkbox(&mut shown, pane.title()).clicked() {
+                app.dock.set_shown(pane, shown);
+                if shown {
+                    app.dock.reveal(pane);
+                }
+            }
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let mut floating = app.dock.is_floating(pane);
+                let name = format!("{} in a window of its own", pane.title());
+                let response = ui.toggle_value(&mut floating, "window").on_hover_text(&name);
+                if response.accessible_name(name).clicked() {
+                    app.dock.set_floating(pane, floating);
+                }
+            });
+        });
+    }
+    ui.separator();
+    let (other, name) = match app.theme {
+        Theme::Dark => (Theme::Light, "Light theme"),
+        Theme::Light => (Theme::Dark, "Dark theme"),
+    };
+    if item(ui, name, None, true) {
+        app.theme = other;
+        ui.ctx().set_theme(other);
+    }
+    menu(ui, "Scale", |ui| {
+        for scale in SCALES {
+            let chosen = (app.state.scale - scale).abs() < 0.01;
+            if ui.selectable_label(chosen, format!("{:.0} %", scale * 100.0)).clicked() {
+                app.state.scale = scale;
+            }
+        }
+    });
+    let keys = plain(Key::F12);
+    if item(ui, if app.figures { "Hide frame times" } else { "Show frame times" }, keys, true) {
+        app.figures = !app.figures;
+    }
+    ui.separator();
+    if item(ui, "Reset layout", None, true) {
+        app.dock.reset();
+    }
+}
+
+fn help_menu(ui: &mut Ui, app: &mut StudioApp) {
+    ui.set_min_width(48.0 * GRID);
+    if item(ui, "Keys", plain(Key::F1), true) {
+        app.page = Some(Page::Keys);
+    }
+    if item(ui, "First steps", None, true) {
+        app.greeted = false;
+    }
+    if item(ui, "Log", None, true) {
+        app.dock.reveal(Pane::Log);
+    }
+    ui.separator();
+    if item(ui, "About Purrscope", None, true) {
+        app.page = Some(Page::About);
+    }
+}
+
+fn model_name(ui: &mut Ui, app: &mut StudioApp, bar: Rect) {
+    let strong = palette(ui.visuals()).strong;
+    match (&app.state.loading, &app.state.model) {
+        (Some(source), _) => {
+            ui.add(egui::Label::new(theme::weak(ui, format!("Opening {source}"))).truncate());
+        }
+        (None, Some(model)) => {
+            let name = egui::Label::new(RichText::new(&model.card.name).color(strong));
+            let name = ui.add(name.truncate().sense(Sense::click()));
+            if name.on_hover_text(format!("From {}. Click for more.", model.source)).clicked() {
+                app.dock.reveal(Pane::Model);
+            }
+            if bar.width() > NARROW {
+                ui.add(egui::Label::new(theme::weak(ui, &model.device)).truncate())
+                    .on_hover_text("Where the model computes, and why there.");
+            }
+        }
+        (None, None) => {
+            ui.label(theme::weak(ui, "no model is loaded"));
+        }
+    }
+}
+
+/// What starts and stops a run, from the right; with its `keys` where there is room.
+fn run_buttons(ui: &mut Ui, app: &mut StudioApp, keys: bool) {
+    let state = &mut app.state;
+    let stop = Button::new("Stop");
+    let stop = if keys { stop.shortcut_text("S") } else { stop };
+    let stop = ui.add_enabled(state.active.is_some(), stop);
+    if stop
+        .on_hover_text("Drop the run after the step in progress (S)")
+        .accessible_name("Stop")
+        .clicked()
+    {
+        state.stop();
+    }
+    let colours = palette(ui.visuals());
+    let text = RichText::new("Generate").color(colours.on_accent);
+    let key = RichText::new("G").color(colours.on_accent.gamma_multiply(0.7));
+    let generate = match keys {
+        true => Button::new((text, key)).gap(2.0 * GRID),
+        false => Button::new(text),
+    };
+    let generate = generate.fill(colours.accent);
+    let generate = ui.add_enabled(state.model.is_some(), generate);
+    if generate
+        .on_hover_text("Make pictures with the settings on the left (G)")
+        .accessible_name("Generate")
+        .clicked()
+    {
+        state.generate();
+    }
+    ui.checkbox(&mut state.draft.live, "Live")
+        .on_hover_text("A changed setting starts a run at once, and drops the one in progress.");
+}
+
+/// A line along the foot of the bar: how far the run is.
+fn progress(ui: &Ui, app: &StudioApp, bar: Rect) {
+    let Some(active) = &app.state.active else { return };
+    let steps = active.settings.times().len().saturating_sub(1).max(1);
+    let part = active.done as f32 / steps as f32;
+    let foot = Rect::from_min_max(
+        bar.left_bottom() + vec2(-PANE_MARGIN, -2.0),
+        bar.right_bottom() + vec2(PANE_MARGIN, 0.0),
+    );
+    let text = format!("Step {} of {steps}", active.done);
+    let response = ui.interact(foot, ui.scope_id().with("progress"), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::ProgressIndicator, true, &text));
+    let done = foot.with_max_x(foot.left() + part * foot.width());
+    let painter = ui.painter().with_clip_rect(foot);
+    painter.rect_filled(done, 0.0, palette(ui.visuals()).accent);
+}

@@ -1,0 +1,10 @@
+//! The window itself: its bar, its dock of panes and its pages, and what it keeps between sessions.
+
+pub mod app;
+mod bar;
+pub mod dock;
+pub mod frames;
+pub mod measure;
+mod pages;
+pub mod panes;
+pub mod saved;

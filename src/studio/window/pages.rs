@@ -1,0 +1,296 @@
+//! What lies over the panes: notices, help, credits, the hint of a first start, frame times.
+
+use egui::{
+    Align, Align2, Area, Color32, Context, Frame, Grid, Id, Layout, Margin, Modal, Order, RichText,
+    ScrollArea, Stroke, Ui, vec2,
+};
+
+use super::app::StudioApp;
+use super::bar;
+use super::frames::resident_memory;
+use super::panes::Pane;
+use crate::studio::base::notices::{Entry, Level};
+use crate::studio::base::theme::{self, GRID, palette};
+use crate::studio::session::run::Run;
+
+/// A page over the whole window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// The keys.
+    Keys,
+    /// What this is, by whom, under which licences.
+    About,
+}
+
+const KEYS: &[(&str, &str)] = &[
+    ("G", "Generate"),
+    ("S", "Stop"),
+    ("Space", "Play or pause the steps"),
+    ("Left Right", "Previous or next step"),
+    ("Home End", "First or last step"),
+    ("1 2 3", "Predicted picture, likeliest codes, state"),
+    ("4 to 9", "What is laid over the pictures, in the order of the list"),
+    ("V B E R", "Look, pin, erase pins, choose a region to make anew"),
+    ("Wheel", "Zoom the canvas; drag to move, double-click to fit"),
+    ("Right drag", "Move the canvas while a tool paints; so does Space"),
+    ("Click", "Choose a token; Shift and arrows move the choice"),
+    ("Ctrl Z", "Undo a setting; Ctrl Shift Z to redo"),
+    ("Ctrl S", "Keep the pictures on show in the gallery; Ctrl Shift S exports one"),
+    ("Ctrl O", "Open a model, a picture or a trajectory"),
+    ("Ctrl + - 0", "Scale the interface, or set it back"),
+    ("Drop", "A model to open it; a picture, settings or a trajectory made here to make it again"),
+    ("F12", "Frame times"),
+    ("Escape", "Close, dismiss, choose nothing"),
+    ("? or F1", "This page"),
+];
+
+/// The licences and credits that come with the program.
+const ARTWORK: &str = include_str!("../../../assets/ATTRIBUTION.md");
+
+/// Shows whatever lies over the panes.
+pub fn show(ctx: &Context, app: &mut StudioApp) {
+    hint(ctx, app);
+    banner(ctx, app);
+    match app.page {
+        Some(Page::Keys) => keys(ctx, app),
+        Some(Page::About) => about(ctx, app),
+        None => {}
+    }
+    if app.figures {
+        figures(ctx, app);
+    }
+    if ctx.input(|input| !input.raw.hovered_files.is_empty()) {
+        drop_target(ctx);
+    }
+}
+
+/// The width of something that is `wide` where there is room for it, in points.
+fn fitting(ctx: &Context, wide: f32) -> f32 {
+    wide.min(ctx.content_rect().width() - 14.0 * GRID)
+}
+
+/// The height that is left of the window below and above what lies over it, in points.
+fn room(ctx: &Context, rest: f32) -> f32 {
+    (ctx.content_rect().height() - rest).max(20.0 * GRID)
+}
+
+fn modal(name: &str, ctx: &Context) -> Modal {
+    let frame = Frame::popup(&ctx.global_style()).inner_margin(5.0 * GRID);
+    Modal::new(Id::unique(name)).frame(frame)
+}
+
+fn banner(ctx: &Context, app: &mut StudioApp) {
+    if let Some(left) = app.state.notices.expire() {
+        ctx.request_repaint_after(left);
+    }
+    let Some(Entry { level, text, .. }) = app.state.notices.banner.clone() else { return };
+    // Below the rows above the pictures, where the window is high enough.
+    let down = (0.2 * ctx.content_rect().height()).clamp(2.0 * GRID, 20.0 * GRID);
+    Area::new(Id::unique("banner"))
+        .order(Order::Foreground)
+        .fade_in(false)
+        .anchor(Align2::CENTER_TOP, vec2(0.0, bar::HEIGHT + down))
+        .show(ctx, |ui| {
+            let colours = palette(ui.visuals());
+            let (title, colour) = match level {
+                Level::Error => ("Problem", colours.error),
+                Level::Warning => ("Please note", colours.accent),
+                Level::Note => ("Done", colours.accent),
+            };
+            let frame = Frame::popup(ui.style())
+                .inner_margin(Margin::symmetric(16, 12))
+                .stroke(Stroke::new(1.0, colour));
+            frame.show(ui, |ui| {
+                ui.set_max_width(fitting(ctx, 130.0 * GRID));
+                ui.horizontal(|ui| {
+                    ui.label(RichText::new(title).color(colour));
+                    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                        if ui.button("Dismiss").on_hover_text("Escape").clicked() {
+                            app.state.notices.banner = None;
+                        }
+                        if ui.button("Log").on_hover_text("Everything that happened").clicked() {
+                            app.dock.reveal(Pane::Log);
+                            app.state.notices.banner = None;
+                        }
+                    });
+                });
+                let most = room(ctx, bar::HEIGHT + down + 22.0 * GRID);
+                ScrollArea::vertical().max_height(most).show(ui, |ui| ui.label(text));
+            });
+        });
+}
+
+/// What to do first, until it was read.
+fn hint(ctx: &Context, app: &mut StudioApp) {
+    // Who has asked a token of a run of their own has found the way.
+    let found = |run: &Run| run.id > 1 && run.end.is_some();
+    app.greeted |= app.state.selected.is_some() && app.state.run.as_ref().is_some_and(found);
+    if app.greeted || app.page.is_some() {
+        return;
+    }
+    Area::new(Id::unique("first steps"))
+        .order(Order::Middle)
+        .anchor(Align2::RIGHT_BOTTOM, vec2(-3.0 * GRID, -3.0 * GRID))
+        .show(ctx, |ui| {
+            let accent = palette(ui.visuals()).accent;
+            let frame = Frame::popup(ui.style())
+                .inner_margin(Margin::symmetric(20, 16))
+                .stroke(Stroke::new(1.0, accent));
+            frame.show(ui, |ui| {
+                ui.set_width(fitting(ctx, 60.0 * GRID));
+                ui.label(RichText::new("First steps").color(accent));
+                let most = room(ctx, bar::HEIGHT + 30.0 * GRID);
+                ScrollArea::vertical().max_height(most).show(ui, first_steps);
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    if ui.button("Got it").clicked() {
+                        app.greeted = true;
+                    }
+                });
+            });
+        });
+}
+
+fn first_steps(ui: &mut Ui) {
+    for (number, text) in [
+        ("1", "Generate makes pictures of the class on the left, step by step."),
+        ("2", "Drag through the timeline below to see how noise became a picture."),
+        ("3", "Click a picture: the belief about that token opens on the right."),
+        ("4", "Move a slider: the step on show answers at once; Live runs it all again."),
+    ] {
+        ui.horizontal_top(|ui| {
+            ui.label(theme::number(ui, number));
+            ui.add(egui::Label::new(text).wrap());
+        });
+    }
+}
+
+fn keys(ctx: &Context, app: &mut StudioApp) {
+    let modal = modal("keys", ctx).show(ctx, |ui| {
+        ui.set_width(fitting(ctx, 110.0 * GRID));
+        ui.heading("Keys");
+        ui.add_space(2.0 * GRID);
+        ScrollArea::vertical().max_height(room(ctx, 44.0 * GRID)).show(ui, |ui| {
+            Grid::new("keys").num_columns(2).spacing([6.0 * GRID, GRID]).show(ui, |ui| {
+                for (keys, what) in KEYS {
+                    ui.label(theme::number(ui, *keys));
+                    ui.label(*what);
+                    ui.end_row();
+                }
+            });
+        });
+        ui.add_space(2.0 * GRID);
+        close(ui, app);
+    });
+    if modal.should_close() {
+        app.page = None;
+    }
+}
+
+fn close(ui: &mut Ui, app: &mut StudioApp) {
+    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+        if ui.button("Close").clicked() {
+            app.page = None;
+        }
+    });
+}
+
+fn about(ctx: &Context, app: &mut StudioApp) {
+    let modal = modal("about", ctx).show(ctx, |ui| {
+        ui.set_width(fitting(ctx, 130.0 * GRID));
+        ui.heading(concat!("Purrscope ", env!("CARGO_PKG_VERSION")));
+        ui.label(theme::weak(
+            ui,
+            "Watch noise become a picture, with the model's belief laid open.",
+        ));
+        ui.add_space(2.0 * GRID);
+        let most = room(ctx, 50.0 * GRID).min(90.0 * GRID);
+        ScrollArea::vertical().max_height(most).show(ui, |ui| {
+            section(ui, "Method");
+            ui.label(
+                "Purrception: variational flow matching for vector-quantised images, \
+                 arXiv 2510.01478.",
+            );
+            section(ui, "Licence of the program");
+            ui.label("MIT or Apache-2.0, as you like.");
+            section(ui, "Built on");
+            ui.label(
+                "burn and cubecl, wgpu, egui, eframe and egui_tiles, safetensors, image, rfd, serde, \
+                 rayon, and the crates that these stand on; each under a licence that allows it.",
+            );
+            if let Some(model) = &app.state.model
+                && !model.card.provenance.credits.is_empty()
+            {
+                section(ui, "Credits of the model that is open");
+                ui.label(&model.card.provenance.credits);
+            }
+            section(ui, "Artwork behind the embedded model");
+            for line in ARTWORK.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+                ui.label(line.trim_start_matches("- "));
+            }
+        });
+        ui.add_space(2.0 * GRID);
+        close(ui, app);
+    });
+    if modal.should_close() {
+        app.page = None;
+    }
+}
+
+fn section(ui: &mut Ui, title: &str) {
+    ui.add_space(2.0 * GRID);
+    ui.label(theme::section(ui, title));
+}
+
+/// Frame times and memory, in a corner.
+fn figures(ctx: &Context, app: &mut StudioApp) {
+    Area::new(Id::unique("frame times"))
+        .order(Order::Foreground)
+        .anchor(Align2::RIGHT_BOTTOM, vec2(-4.0 * GRID, -4.0 * GRID))
+        .show(ctx, |ui| {
+            Frame::popup(ui.style()).show(ui, |ui| {
+                let mut line = |name: &str, value: String| {
+                    ui.horizontal(|ui| {
+                        ui.label(theme::weak(ui, name));
+                        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                            ui.label(theme::number(ui, value));
+                        });
+                    });
+                };
+                if let Some(figures) = app.frames.figures() {
+                    line("interface, median", format!("{:6.2} ms", figures.median));
+                    line("interface, 99 %", format!("{:6.2} ms", figures.p99));
+                    line("interface, longest", format!("{:6.2} ms", figures.worst));
+                }
+                if let Some(figures) = app.drawn.figures() {
+                    line("with drawing, median", format!("{:6.2} ms", figures.median));
+                }
+                if let Some(run) = &app.state.run {
+                    let (memory, disk) = run.footprint();
+                    let megabytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+                    line("steps in memory", format!("{:6.1} MB", megabytes(memory)));
+                    line("steps on disk", format!("{:6.1} MB", megabytes(disk)));
+                }
+                if let Some(bytes) = resident_memory() {
+                    line("memory in all", format!("{:6.0} MB", bytes as f64 / f64::from(1 << 20)));
+                }
+            });
+        });
+}
+
+/// Says that what is held over the window can be dropped.
+fn drop_target(ctx: &Context) {
+    let painter = ctx.layer_painter(egui::LayerId::new(Order::Tooltip, Id::unique("drop")));
+    let rect = ctx.content_rect();
+    let style = ctx.global_style();
+    let colours = palette(&style.visuals);
+    painter.rect_filled(rect, 0.0, Color32::from_black_alpha(160));
+    let stroke = Stroke::new(2.0, colours.accent);
+    painter.rect_stroke(rect.shrink(12.0), 8.0, stroke, egui::StrokeKind::Inside);
+    painter.text(
+        rect.center(),
+        Align2::CENTER_CENTER,
+        "Drop a model to open it, or a picture, settings or a trajectory made here to make it again",
+        egui::FontId::proportional(18.0),
+        Color32::WHITE,
+    );
+}
