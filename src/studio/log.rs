@@ -2,15 +2,14 @@
 
 use egui::{Align, Label, Layout, RichText, ScrollArea, Ui};
 
-use crate::studio::base::notices::{Entry, Level};
+use crate::studio::base::notices::{Entry, Level, Notices};
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, palette};
 use crate::studio::base::widgets::empty_state;
-use crate::studio::session::state::StudioState;
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    let log = &mut state.notices.log;
+pub fn show(ui: &mut Ui, notices: &mut Notices) {
+    let log = &mut notices.log;
     if log.is_empty() {
         return empty_state(
             ui,

@@ -7,7 +7,7 @@ use egui::{
 use crate::flow::SampleSettings;
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{GRID, palette};
-use crate::studio::session::state::StudioState;
+use crate::studio::session::Session;
 
 /// What of `wanted` differs from the settings of a run, in words; nothing where that is nothing that
 /// a belief depends on.
@@ -33,12 +33,12 @@ fn difference(ran: &SampleSettings, wanted: &SampleSettings) -> Option<String> {
 }
 
 /// What the chip says, where there is anything to say.
-pub(super) fn text(state: &StudioState) -> Option<String> {
-    if !state.shown()?.what_if {
+pub(super) fn text(session: &Session) -> Option<String> {
+    if !session.shown()?.what_if {
         return None;
     }
-    let ran = &state.run.as_ref()?.settings;
-    let what = difference(ran, &state.settings()?)?;
+    let ran = &session.run.as_ref()?.settings;
+    let what = difference(ran, &*session.settings()?)?;
     Some(format!("What if: {what} \u{2013} press Generate to run it"))
 }
 

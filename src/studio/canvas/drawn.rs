@@ -53,8 +53,8 @@ impl DrawnOverlay {
 
 #[cfg(test)]
 mod tests {
-    use super::super::overlays::Overlay;
     use super::*;
+    use crate::studio::session::look::Overlay;
 
     #[test]
     fn one_thing_is_asked_for_at_a_time_and_a_refusal_is_remembered() {

@@ -4,18 +4,17 @@
 //! A region of its tokens is free; every token outside is pinned to the code that it has, in as many
 //! pictures as seeds are tried.
 
-use std::path::PathBuf;
-
 use image::RgbImage;
 
 use crate::flow::Spot;
-use crate::studio::canvas::Tool;
+use crate::studio::canvas::{Canvas, Tool};
 use crate::studio::engine::RunId;
 use crate::studio::engine::pictures::Pictures;
+use crate::studio::session::Session;
+use crate::studio::session::branch::BranchPoint;
 use crate::studio::session::draft::Draft;
 use crate::studio::session::edits::Edits;
 use crate::studio::session::run::class_of;
-use crate::studio::session::state::{BranchPoint, StudioState};
 use crate::studio::session::token::Token;
 
 /// The tokens of one picture that are to be made anew.
@@ -110,10 +109,6 @@ pub struct Inpaint {
     pub seeds: usize,
     /// Whether the picture as it was is on show, rather than what was made of it.
     pub original: bool,
-    /// Whether a picture file is to be asked for.
-    pub wants_file: bool,
-    /// A picture that is to be read.
-    pub wants_picture: Option<PathBuf>,
     subject: Option<Subject>,
     /// Number of the subject, rising, for textures.
     serial: u64,
@@ -129,8 +124,6 @@ impl Default for Inpaint {
             region: Region::default(),
             seeds: 4,
             original: false,
-            wants_file: false,
-            wants_picture: None,
             subject: None,
             serial: 0,
             encoding: None,
@@ -180,42 +173,41 @@ impl Inpaint {
         });
         self.original || !related
     }
+
+    /// Waits no longer for pictures and codes that were asked for: something went wrong.
+    pub fn forget_questions(&mut self) {
+        self.encoding = None;
+        if let Some(subject) = &mut self.subject {
+            subject.decoding = None;
+        }
+    }
 }
 
-impl StudioState {
+impl Canvas {
     /// Whether the canvas shows the picture of which a part is made anew, rather than the run.
-    pub fn shows_original(&self) -> bool {
-        self.canvas.tool == Tool::Region
-            && self.inpaint.shows_original(self.run.as_ref().map(|run| run.id))
-    }
-
-    /// The codes on show, `[batch, height, width]`: those of the position, or the likeliest under the
-    /// settings on the controls where these were asked.
-    pub fn shown_codes(&self) -> Option<Vec<u32>> {
-        let run = self.run.as_ref()?;
-        match self.shown() {
-            Some(shown) if shown.what_if => Some(shown.record.likeliest.clone()),
-            _ => run.codes(self.position).map(<[u32]>::to_vec),
-        }
+    pub fn shows_original(&self, session: &Session) -> bool {
+        self.tool == Tool::Region
+            && self.inpaint.shows_original(session.run.as_ref().map(|run| run.id))
     }
 
     /// Encodes a picture from outside, to make a part of it anew; `name` is what people call it.
-    pub fn inpaint_picture(&mut self, picture: RgbImage, name: String) {
-        if !self.can_edit() {
+    pub fn inpaint_picture(&mut self, session: &mut Session, picture: RgbImage, name: String) {
+        if !session.can_edit() {
             let text =
                 "A part of a picture can be made anew with a model that has codes: open one.";
-            return self.notices.error(text);
+            return session.notices.error(text);
         }
-        let ticket = self.ask_encode(picture);
+        let ticket = session.ask_encode(picture);
         self.inpaint.encoding = Some((ticket, name));
     }
 
     /// Takes a picture of the run on show, at the step on show, as the one to make a part of anew.
-    pub fn inpaint_shown(&mut self, image: usize) {
-        let Some(run) = &self.run else { return };
+    pub fn inpaint_shown(&mut self, session: &mut Session, image: usize) {
+        let Some(run) = &session.run else { return };
         let (id, tokens) = (run.id, run.shape.tokens());
-        let alike = self.model.as_ref().is_some_and(|model| {
-            self.draft
+        let alike = session.model.as_ref().is_some_and(|model| {
+            session
+                .draft
                 .labels(&model.card)
                 .iter()
                 .cycle()
@@ -224,10 +216,16 @@ impl StudioState {
         });
         // Who has changed the class since means the new one.
         let class = alike.then(|| class_of(&run.model.card, &run.settings, image));
-        let Some(codes) = self.shown_codes() else { return };
+        let Some(codes) = session.shown_codes() else { return };
         let Some(codes) = codes.get(image * tokens..(image + 1) * tokens) else { return };
         let codes = codes.to_vec();
-        self.begin_inpaint(codes, format!("picture {}", image + 1), class, Some((id, image)));
+        self.begin_inpaint(
+            session,
+            codes,
+            format!("picture {}", image + 1),
+            class,
+            Some((id, image)),
+        );
         self.inpaint.original = false;
     }
 
@@ -235,21 +233,22 @@ impl StudioState {
     /// chosen yet. `place` says which picture of which run it is, if it is one.
     pub fn begin_inpaint(
         &mut self,
+        session: &mut Session,
         codes: Vec<u32>,
         name: String,
         class: Option<String>,
         place: Option<(RunId, usize)>,
     ) {
-        let Some(model) = self.model.clone() else { return };
+        let Some(model) = session.model.clone() else { return };
         let side = model.card.backbone.input_size;
         let known = model.card.tokenizer.codes;
         if codes.len() != side * side || codes.iter().any(|code| *code as usize >= known) {
-            return self.notices.error(format!(
+            return session.notices.error(format!(
                 "{name} has other codes than this model: {side} x {side} of {known} are needed.",
             ));
         }
-        let decoding = Some(self.ask_decode(codes.clone(), 1));
-        let classes = self.draft.classes.clone();
+        let decoding = Some(session.ask_decode(codes.clone(), 1));
+        let classes = session.draft.classes.clone();
         let inpaint = &mut self.inpaint;
         inpaint.subject =
             Some(Subject { name, codes, class, place, classes, decoding, picture: None });
@@ -257,102 +256,79 @@ impl StudioState {
         inpaint.region = Region::new(side, side);
         inpaint.original = true;
         inpaint.first_result = None;
-        self.canvas.tool = Tool::Region;
+        self.tool = Tool::Region;
     }
 
     /// Makes the region anew, with as many seeds as are asked for: every token outside is pinned to
     /// its code.
-    pub fn regenerate_region(&mut self) {
+    pub fn regenerate_region(&mut self, session: &mut Session) {
         let inpaint = &self.inpaint;
         let Some(subject) = inpaint.subject.as_ref().filter(|_| inpaint.region.count() > 0) else {
             return;
         };
         let seeds = inpaint.seeds.clamp(1, Draft::MAX_COUNT);
         // What was decided about tokens of the region before holds for all pictures.
-        let before = inpaint.before.as_ref().map_or(&self.draft, |before| &before.draft);
+        let before = inpaint.before.as_ref().map_or(&session.draft, |before| &before.draft);
         let image = subject.place.map(|(_, image)| image);
         let edits = held_outside(&subject.codes, &inpaint.region, seeds, &before.edits, image);
-        let class = subject.class.clone().filter(|_| self.draft.classes == subject.classes);
+        let class = subject.class.clone().filter(|_| session.draft.classes == subject.classes);
         if self.inpaint.before.is_none() {
-            let before = Before { draft: self.draft.clone(), branch: self.branch.clone() };
+            let before = Before { draft: session.draft.clone(), branch: session.branch.clone() };
             self.inpaint.before = Some(before);
         }
         if let Some(class) = class {
-            self.draft.choose_class(&class);
+            session.draft.choose_class(&class);
             if let Some(subject) = &mut self.inpaint.subject {
-                subject.classes = self.draft.classes.clone();
+                subject.classes = session.draft.classes.clone();
             }
         }
-        self.branch = None;
-        self.draft.count = seeds;
-        self.draft.edits = edits;
-        self.generate();
-        let Some(active) = &self.active else { return };
+        session.branch = None;
+        session.draft.count = seeds;
+        session.draft.edits = edits;
+        session.generate();
+        let Some(active) = &session.active else { return };
         self.inpaint.original = false;
         self.inpaint.first_result.get_or_insert(active.id);
     }
 
     /// Ends making a part anew: what was made stays on show, and the controls are as they were before.
-    pub fn end_inpaint(&mut self) {
+    pub fn end_inpaint(&mut self, session: &mut Session) {
         if let Some(Before { draft, branch }) = self.inpaint.before.take() {
             let Draft { classes, count, edits, seed, .. } = draft;
-            self.draft = Draft { classes, count, edits, seed, ..self.draft.clone() };
-            self.branch = branch;
-            self.take_as_sent();
+            session.draft = Draft { classes, count, edits, seed, ..session.draft.clone() };
+            session.branch = branch;
+            session.take_as_sent();
         }
         let (seeds, serial) = (self.inpaint.seeds, self.inpaint.serial);
         self.inpaint = Inpaint { seeds, serial, ..Inpaint::default() };
-        self.canvas.tool = Tool::Look;
+        self.tool = Tool::Look;
     }
 
     /// Once a frame: takes in what was encoded and decoded for this.
-    pub(crate) fn follow_inpaint(&mut self) {
+    pub fn follow(&mut self, session: &mut Session) {
         if let Some((ticket, name)) = self.inpaint.encoding.take() {
-            match self.take_encoded(ticket) {
-                Some(codes) => self.begin_inpaint(codes, name, None, None),
+            match session.take_encoded(ticket) {
+                Some(codes) => self.begin_inpaint(session, codes, name, None, None),
                 None => self.inpaint.encoding = Some((ticket, name)),
             }
         }
         let waiting = self.inpaint.subject.as_ref().and_then(|subject| subject.decoding);
-        if let Some(pictures) = waiting.and_then(|ticket| self.take_decoded(ticket))
+        if let Some(pictures) = waiting.and_then(|ticket| session.take_decoded(ticket))
             && let Some(subject) = &mut self.inpaint.subject
         {
             (subject.decoding, subject.picture) = (None, Some(pictures));
         }
     }
 
-    /// Waits no longer for pictures and codes that were asked for: something went wrong.
-    pub(crate) fn drop_questions(&mut self) {
-        self.inpaint.encoding = None;
-        if let Some(subject) = &mut self.inpaint.subject {
-            subject.decoding = None;
-        }
-        self.posterior.drop_question();
-    }
-
     /// Asks once more for the picture of which a part is made anew, where it never came.
-    pub(crate) fn ask_subject(&mut self) {
+    pub fn ask_again(&mut self, session: &mut Session) {
         let missing = |subject: &&Subject| subject.picture.is_none() && subject.decoding.is_none();
         let codes = self.inpaint.subject.as_ref().filter(missing).map(|s| s.codes.clone());
         let Some(codes) = codes else { return };
-        let ticket = self.ask_decode(codes, 1);
+        let ticket = session.ask_decode(codes, 1);
         if let Some(subject) = &mut self.inpaint.subject {
             subject.decoding = Some(ticket);
         }
-    }
-
-    /// Puts down what is in hand, one thing at a time: the tool, the token, the code.
-    pub fn put_down(&mut self) {
-        if self.canvas.tool.paints() {
-            self.canvas.tool = Tool::Look;
-        } else if self.selected.take().is_none() {
-            self.codebook.light(None);
-        }
-    }
-
-    /// Whether the model in use has a belief about codes that can be edited.
-    pub fn can_edit(&self) -> bool {
-        self.model.as_ref().is_some_and(|model| model.card.objective.has_posterior())
     }
 }
 
@@ -395,6 +371,7 @@ mod tests {
     use crate::studio::engine::model_worker::ModelWorker;
     use crate::studio::engine::opener::Opener;
     use crate::studio::engine::{Command, Event, ModelSource, Worker};
+    use crate::studio::window::studio::Studio;
 
     #[test]
     fn a_region_is_painted_inverted_and_cleared() {
@@ -436,46 +413,68 @@ mod tests {
 
     #[test]
     fn codes_of_another_model_are_refused_in_words() {
-        let mut state = StudioState::default();
+        let mut studio = Studio::default();
         let mut worker = crate::studio::testing::fake::FakeWorker::default();
-        state.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
+        studio.session.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
         for codes in [vec![0; 255], vec![1024; 256]] {
-            state.begin_inpaint(codes, "cat.png".to_owned(), None, None);
-            assert!(state.inpaint.subject().is_none());
-            let banner = state.notices.banner.take().unwrap();
+            studio.canvas.begin_inpaint(
+                &mut studio.session,
+                codes,
+                "cat.png".to_owned(),
+                None,
+                None,
+            );
+            assert!(studio.canvas.inpaint.subject().is_none());
+            let banner = studio.session.notices.banner.take().unwrap();
             assert!(banner.text.contains("cat.png") && banner.text.contains("16 x 16 of 1024"));
         }
-        state.begin_inpaint(vec![1023; 256], "cat.png".to_owned(), None, None);
-        assert!(state.inpaint.subject().is_some());
+        studio.canvas.begin_inpaint(
+            &mut studio.session,
+            vec![1023; 256],
+            "cat.png".to_owned(),
+            None,
+            None,
+        );
+        assert!(studio.canvas.inpaint.subject().is_some());
     }
 
     #[test]
     fn a_picture_that_could_not_be_encoded_is_not_waited_for() {
-        let mut state = StudioState::default();
+        let mut studio = Studio::default();
         let mut worker = crate::studio::testing::fake::FakeWorker::default();
-        state.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
-        state.inpaint_picture(RgbImage::new(8, 8), "cat.png".to_owned());
-        assert_eq!(state.inpaint.encoding(), Some("cat.png"));
+        studio.session.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
+        studio.canvas.inpaint_picture(
+            &mut studio.session,
+            RgbImage::new(8, 8),
+            "cat.png".to_owned(),
+        );
+        assert_eq!(studio.canvas.inpaint.encoding(), Some("cat.png"));
         let text = "out of memory".to_owned();
-        state.take(Event::Failed { run: None, text });
-        assert_eq!(state.inpaint.encoding(), None);
+        studio.take(Event::Failed { run: None, text });
+        assert_eq!(studio.canvas.inpaint.encoding(), None);
     }
 
     #[test]
     fn a_picture_that_never_came_is_asked_for_again_after_the_recovery() {
-        let mut state = StudioState::default();
+        let mut studio = Studio::default();
         let mut worker = crate::studio::testing::fake::FakeWorker::default();
-        state.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
-        state.begin_inpaint(vec![1; 256], "cat.png".to_owned(), None, None);
-        let asked = |state: &mut StudioState| {
-            let commands = state.take_commands();
+        studio.session.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
+        studio.canvas.begin_inpaint(
+            &mut studio.session,
+            vec![1; 256],
+            "cat.png".to_owned(),
+            None,
+            None,
+        );
+        let asked = |studio: &mut Studio| {
+            let commands = studio.take_commands();
             commands.iter().filter(|c| matches!(c, Command::Decode { .. })).count()
         };
-        assert_eq!(asked(&mut state), 1);
-        state.take(Event::Failed { run: None, text: "out of memory".to_owned() });
-        assert_eq!(asked(&mut state), 0, "that may be what went wrong");
-        state.take(Event::Started { run: 9 });
-        assert_eq!(asked(&mut state), 1);
+        assert_eq!(asked(&mut studio), 1);
+        studio.take(Event::Failed { run: None, text: "out of memory".to_owned() });
+        assert_eq!(asked(&mut studio), 0, "that may be what went wrong");
+        studio.take(Event::Started { run: 9 });
+        assert_eq!(asked(&mut studio), 1);
     }
 
     /// The model inside the program: what is held, is held at every step and at the end.

@@ -3,78 +3,18 @@
 use std::sync::Arc;
 
 use egui::{Color32, ColorImage, Sense, TextureOptions, Ui, Vec2};
-use serde::{Deserialize, Serialize};
 
-use super::CanvasState;
+use super::Canvas;
 use crate::studio::base::colormap::viridis;
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::legend_ramp;
 use crate::studio::engine::{Drawing, PictureKey};
-use crate::studio::session::draft::Draft;
+use crate::studio::session::Session;
 use crate::studio::session::edits::Edits;
+use crate::studio::session::look::Overlay;
 use crate::studio::session::run::Run;
-use crate::studio::session::state::{Shown, StudioState};
 use crate::studio::session::token::Token;
-
-/// What is laid over the pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub enum Overlay {
-    /// Nothing.
-    #[default]
-    None,
-    /// Entropy of each token's posterior.
-    Entropy,
-    /// Tokens whose most likely code is not that of the step before.
-    Changes,
-    /// Probability of each token's most likely code.
-    TopProbability,
-    /// Tokens whose most likely code is not the one that they end on.
-    Unsettled,
-    /// What is pinned and banned.
-    Edits,
-}
-
-impl Overlay {
-    /// Every overlay, in the order in which they are offered.
-    pub const ALL: [Self; 6] = [
-        Self::None,
-        Self::Entropy,
-        Self::Changes,
-        Self::TopProbability,
-        Self::Unsettled,
-        Self::Edits,
-    ];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "no overlay",
-            Self::Entropy => "entropy",
-            Self::Changes => "code changes",
-            Self::TopProbability => "top probability",
-            Self::Unsettled => "not yet final",
-            Self::Edits => "edits",
-        }
-    }
-
-    pub(super) fn hint(self) -> &'static str {
-        match self {
-            Self::None => "Only the pictures.",
-            Self::Entropy => {
-                "How undecided the model is about a token: 0 nats is certain, ln(codes) knows nothing."
-            }
-            Self::Changes => "Tokens whose most likely code is another than at the step before.",
-            Self::TopProbability => "How much probability a token's most likely code has.",
-            Self::Unsettled => {
-                "Tokens whose most likely code here is not the one that they end on."
-            }
-            Self::Edits => {
-                "Tokens held to a code: warm where this run held them, cool where the next one will; \
-                 violet where codes are banned."
-            }
-        }
-    }
-}
+use crate::studio::session::what_if::Shown;
 
 /// The top of the entropy scale: the largest entropy of the run, rounded up to half a nat.
 fn entropy_top(run: &Run) -> f32 {
@@ -169,21 +109,21 @@ impl Colouring<'_> {
 /// where the pictures are there too (`on_device`).
 pub(super) fn update(
     ui: &Ui,
-    canvas: &mut CanvasState,
-    draft: &Draft,
+    canvas: &mut Canvas,
+    session: &Session,
     run: &Run,
     pictures: PictureKey,
     shown: &Shown,
     on_device: bool,
 ) -> Option<(OverlayKey, Drawing)> {
-    let (overlay, mark) = (canvas.overlay, palette(ui.visuals()).mark);
-    let edits = (overlay == Overlay::Edits).then(|| draft.edits.clone());
+    let (overlay, mark) = (session.look.overlay, palette(ui.visuals()).mark);
+    let edits = (overlay == Overlay::Edits).then(|| session.draft.edits.clone());
     let (top, ended) = (entropy_top(run).to_bits(), run.end.is_some());
     // The answer is kept while it is on show, so that no other one is at its place.
     let believed = shown.what_if.then(|| Arc::as_ptr(&shown.record).addr());
     let key = OverlayKey { pictures, believed, overlay, top, mark, ended, edits };
     let position = pictures.position;
-    let colouring = Colouring { overlay, run, position, shown, edits: &draft.edits, mark };
+    let colouring = Colouring { overlay, run, position, shown, edits: &session.draft.edits, mark };
     canvas.drawn.show(&key);
     if canvas.drawn.on_show().is_some() {
         return None;
@@ -227,8 +167,8 @@ impl OverlayKey {
 }
 
 /// Tells what the colours mean, in a row that fills from the right.
-pub(super) fn legend(ui: &mut Ui, state: &StudioState, run: &Run) {
-    let overlay = state.canvas.overlay;
+pub(super) fn legend(ui: &mut Ui, session: &Session, run: &Run) {
+    let overlay = session.look.overlay;
     let mark = palette(ui.visuals()).mark;
     match overlay {
         Overlay::None => {}
@@ -237,17 +177,17 @@ pub(super) fn legend(ui: &mut Ui, state: &StudioState, run: &Run) {
         }
         Overlay::TopProbability => legend_ramp(ui, "0", "1 probability", overlay.hint()),
         Overlay::Changes => {
-            let Some(shown) = state.shown() else { return };
-            let [before, now] = change(run, state.position, &shown).unwrap_or_default();
+            let Some(shown) = session.shown() else { return };
+            let [before, now] = change(run, session.position, &shown).unwrap_or_default();
             let count = before.iter().zip(now).filter(|(before, now)| before != now).count();
             let text = format!("changed: {count} of {} tokens", now.len());
             entry(ui, mark, &text, overlay);
         }
         Overlay::Unsettled => {
-            let Some(shown) = state.shown() else { return };
+            let Some(shown) = session.shown() else { return };
             let tokens = shown.record.likeliest.len();
             let unsettled =
-                |at: &usize| run.is_unsettled(state.position, &shown.record.likeliest, *at);
+                |at: &usize| run.is_unsettled(session.position, &shown.record.likeliest, *at);
             let text = match run.end {
                 Some(_) => {
                     let count = (0..tokens).filter(unsettled).count();
@@ -258,7 +198,7 @@ pub(super) fn legend(ui: &mut Ui, state: &StudioState, run: &Run) {
             entry(ui, mark, &text, overlay);
         }
         Overlay::Edits => {
-            let edits = &state.draft.edits;
+            let edits = &session.draft.edits;
             let held =
                 edits.pins().iter().filter(|pin| run.holds(Token::of(pin), pin.code)).count();
             // From the right.
@@ -297,12 +237,15 @@ mod tests {
         let presenter = Presenter::new(shared);
         let mut window = window();
         let app = window.state_mut();
-        let edits = app.state.draft.edits.clone();
+        let edits = app.shell.studio.session.draft.edits.clone();
         let mark = Color32::from_rgb(255, 120, 40);
         let (mut marks, mut colours) = (0, std::collections::HashSet::new());
-        for position in 0..=app.state.run.as_ref().unwrap().last() {
-            app.state.position = position;
-            let (run, shown) = (app.state.run.as_ref().unwrap(), app.state.shown().unwrap());
+        for position in 0..=app.shell.studio.session.run.as_ref().unwrap().last() {
+            app.shell.studio.session.position = position;
+            let (run, shown) = (
+                app.shell.studio.session.run.as_ref().unwrap(),
+                app.shell.studio.session.shown().unwrap(),
+            );
             for overlay in [Overlay::Entropy, Overlay::Changes] {
                 let colouring =
                     Colouring { overlay, run, position, shown: &shown, edits: &edits, mark };
@@ -336,11 +279,11 @@ mod tests {
     #[test]
     fn what_only_the_cpu_colours_is_not_asked_of_the_gpu() {
         let window = window();
-        let state = &window.state().state;
-        let (run, shown) = (state.run.as_ref().unwrap(), state.shown().unwrap());
+        let studio = &window.state().shell.studio;
+        let (run, shown) = (studio.session.run.as_ref().unwrap(), studio.session.shown().unwrap());
         for overlay in [Overlay::None, Overlay::TopProbability, Overlay::Unsettled, Overlay::Edits]
         {
-            let (edits, mark) = (&state.draft.edits, Color32::RED);
+            let (edits, mark) = (&studio.session.draft.edits, Color32::RED);
             let colouring = Colouring { overlay, run, position: 0, shown: &shown, edits, mark };
             assert_eq!(colouring.drawing(), None, "{overlay:?}");
         }

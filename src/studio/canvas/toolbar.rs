@@ -7,13 +7,16 @@ use egui::{
 };
 
 use super::tools::{Brush, Paint, Tool};
-use super::{CanvasState, LOW, OPACITIES, Overlay};
+use super::{Canvas, LOW};
+use crate::studio::action::{Actions, WindowAction};
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::choice;
 use crate::studio::engine::View;
+use crate::studio::session::Session;
 use crate::studio::session::draft::Draft;
-use crate::studio::session::state::StudioState;
+use crate::studio::session::edits::Edits;
+use crate::studio::session::look::{Look, Overlay};
 
 /// Height of the row of views, in points.
 const VIEW_ROW: f32 = 10.0 * GRID;
@@ -43,22 +46,28 @@ pub(super) fn height(size: Vec2) -> f32 {
 }
 
 /// Shows the rows in `rect`.
-pub(super) fn show(ui: &mut Ui, state: &mut StudioState, rect: Rect) {
+pub(super) fn show(
+    ui: &mut Ui,
+    canvas: &mut Canvas,
+    session: &mut Session,
+    actions: &mut Actions,
+    rect: Rect,
+) {
     let row = |from: f32, height: f32| {
         let size = vec2(rect.width() - 2.0 * PANE_MARGIN, height);
         let rect = Rect::from_min_size(rect.min + vec2(PANE_MARGIN, from), size);
         UiBuilder::new().max_rect(rect).layout(Layout::left_to_right(Align::Center))
     };
-    ui.scope_builder(row(0.0, VIEW_ROW), |ui| views(ui, &mut state.canvas));
+    ui.scope_builder(row(0.0, VIEW_ROW), |ui| views(ui, canvas, &mut session.look));
     if rect.height() < VIEW_ROW + TOOL_ROW {
         return;
     }
     ui.scope_builder(row(VIEW_ROW - GRID, TOOL_ROW), |ui| {
         tighten(ui);
-        tools(ui, state);
+        tools(ui, canvas, session.can_edit());
         if rect.width() >= NARROW {
             ui.separator();
-            options(ui, state);
+            options(ui, canvas, session, actions);
         }
     });
     if rect.width() < NARROW {
@@ -68,7 +77,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut StudioState, rect: Rect) {
             // The longest of them is wider than the narrowest canvas.
             let row =
                 ScrollArea::horizontal().scroll_bar_visibility(ScrollBarVisibility::AlwaysHidden);
-            row.show(ui, |ui| options(ui, state));
+            row.show(ui, |ui| options(ui, canvas, session, actions));
         });
     }
 }
@@ -79,36 +88,36 @@ fn tighten(ui: &mut Ui) {
     ui.spacing_mut().button_padding.x = 2.0 * GRID;
 }
 
-fn views(ui: &mut Ui, canvas: &mut CanvasState) {
+fn views(ui: &mut Ui, canvas: &mut Canvas, look: &mut Look) {
     // What a narrow canvas has no room for is left out, the least needed first.
     let room = ui.available_width();
     if room > 108.0 * GRID {
-        choice(ui, &mut canvas.view, &VIEWS);
+        choice(ui, &mut look.view, &VIEWS);
         ui.separator();
     } else {
-        let name = VIEWS.iter().find(|view| view.0 == canvas.view).map_or("", |view| view.1);
+        let name = VIEWS.iter().find(|known| known.0 == look.view).map_or("", |known| known.1);
         let combo = ComboBox::from_id_salt("view").selected_text(name).width(28.0 * GRID);
         let combo = combo.show_ui(ui, |ui| {
-            for (view, name, hint) in VIEWS {
-                ui.selectable_value(&mut canvas.view, view, name).on_hover_text(hint);
+            for (known, name, hint) in VIEWS {
+                ui.selectable_value(&mut look.view, known, name).on_hover_text(hint);
             }
         });
         combo.response.on_hover_text("What is drawn of the step.").accessible_name("What is drawn");
     }
     let combo = ComboBox::from_id_salt("overlay")
-        .selected_text(canvas.overlay.name())
+        .selected_text(look.overlay.name())
         .width(32.0 * GRID)
         .show_ui(ui, |ui| {
             for overlay in Overlay::ALL {
-                ui.selectable_value(&mut canvas.overlay, overlay, overlay.name())
+                ui.selectable_value(&mut look.overlay, overlay, overlay.name())
                     .on_hover_text(overlay.hint());
             }
         });
-    combo.response.on_hover_text(canvas.overlay.hint()).accessible_name("Overlay");
+    combo.response.on_hover_text(look.overlay.hint()).accessible_name("Overlay");
     if room > 126.0 * GRID {
-        ui.add_enabled_ui(canvas.overlay != Overlay::None, |ui| {
+        ui.add_enabled_ui(look.overlay != Overlay::None, |ui| {
             ui.spacing_mut().slider_width = 16.0 * GRID;
-            ui.add(Slider::new(&mut canvas.opacity, OPACITIES).show_value(false))
+            ui.add(Slider::new(&mut look.opacity, Look::OPACITIES).show_value(false))
                 .on_hover_text("How much the overlay covers.")
                 .accessible_name("Overlay opacity");
         });
@@ -124,15 +133,13 @@ fn views(ui: &mut Ui, canvas: &mut CanvasState) {
             canvas.camera = None;
         }
         if room > 158.0 * GRID {
-            ui.checkbox(&mut canvas.sharp, "Sharp pixels")
+            ui.checkbox(&mut look.sharp, "Sharp pixels")
                 .on_hover_text("Keep hard pixels where a picture is enlarged beyond 2x.");
         }
     });
 }
 
-fn tools(ui: &mut Ui, state: &mut StudioState) {
-    let can_edit = state.can_edit();
-    let canvas = &mut state.canvas;
+fn tools(ui: &mut Ui, canvas: &mut Canvas, can_edit: bool) {
     ui.scope(|ui| {
         ui.spacing_mut().item_spacing.x = GRID / 2.0;
         for (tool, _) in Tool::ALL {
@@ -165,19 +172,18 @@ fn tools(ui: &mut Ui, state: &mut StudioState) {
 }
 
 /// What belongs to the tool in hand.
-fn options(ui: &mut Ui, state: &mut StudioState) {
-    match state.canvas.tool {
-        Tool::Look | Tool::Erase => summary(ui, state),
-        Tool::Pin => paint(ui, state),
-        Tool::Region => region(ui, state),
+fn options(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mut Actions) {
+    match canvas.tool {
+        Tool::Look | Tool::Erase => summary(ui, canvas.tool, &mut session.draft.edits),
+        Tool::Pin => paint(ui, &mut canvas.brush, session),
+        Tool::Region => region(ui, canvas, session, actions),
     }
 }
 
 /// What is pinned and banned, and a way to forget it.
-fn summary(ui: &mut Ui, state: &mut StudioState) {
-    let edits = &state.draft.edits;
+fn summary(ui: &mut Ui, tool: Tool, edits: &mut Edits) {
     if edits.is_empty() {
-        let text = match state.canvas.tool {
+        let text = match tool {
             Tool::Look => "Nothing is pinned or banned",
             _ => "Nothing is pinned",
         };
@@ -198,32 +204,32 @@ fn summary(ui: &mut Ui, state: &mut StudioState) {
         .accessible_name("Clear all edits")
         .clicked()
     {
-        state.draft.edits.clear();
+        edits.clear();
     }
     ui.add(Label::new(theme::weak(ui, parts.join(", "))).truncate())
         .on_hover_text("What the next run holds to a code, and what it must not become.");
 }
 
 /// What the pin brush pins tokens to.
-fn paint(ui: &mut Ui, state: &mut StudioState) {
+fn paint(ui: &mut Ui, brush: &mut Brush, session: &mut Session) {
     let kinds = [
         (Paint::Present, "Its own code", "Hold each token to the code that it has on show."),
         (Paint::Code, "One code", "Hold every token that is painted to this code."),
     ];
-    choice(ui, &mut state.canvas.brush.paint, &kinds);
-    if state.canvas.brush.paint == Paint::Present {
+    choice(ui, &mut brush.paint, &kinds);
+    if brush.paint == Paint::Present {
         return;
     }
-    let last = state.model.as_ref().map_or(0, |model| model.card.tokenizer.codes).max(1) - 1;
-    let code = &mut state.canvas.brush.code;
+    let last = session.model.as_ref().map_or(0, |model| model.card.tokenizer.codes).max(1) - 1;
+    let code = &mut brush.code;
     *code = (*code).min(last as u32);
     ui.add(DragValue::new(code).range(0..=last).speed(0.2).prefix("#"))
         .on_hover_text("Number of the code; one can also be chosen in the codebook.")
         .accessible_name("Code of the brush");
     let code = *code;
-    state.want_swatches(std::iter::once(code));
+    session.want_swatches(std::iter::once(code));
     let (rect, response) = ui.allocate_exact_size(Vec2::splat(6.0 * GRID), Sense::hover());
-    match state.swatches.texture(ui.ctx(), code) {
+    match session.swatches.texture(ui.ctx(), code) {
         Some(texture) => {
             egui::Image::new((texture, rect.size())).corner_radius(2.0).paint_at(ui, rect);
         }
@@ -235,15 +241,15 @@ fn paint(ui: &mut Ui, state: &mut StudioState) {
 }
 
 /// The region that is made anew, and making it.
-fn region(ui: &mut Ui, state: &mut StudioState) {
-    let inpaint = &mut state.inpaint;
+fn region(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mut Actions) {
+    let inpaint = &mut canvas.inpaint;
     let Some(subject) = inpaint.subject() else {
         if ui
             .button("Open picture")
             .on_hover_text("Choose any picture, or drop one here: the model's encoder reads it.")
             .clicked()
         {
-            inpaint.wants_file = true;
+            actions.push(WindowAction::ChoosePicture);
         }
         let text = match inpaint.encoding() {
             Some(name) => format!("Reading {name}"),
@@ -253,7 +259,7 @@ fn region(ui: &mut Ui, state: &mut StudioState) {
         return;
     };
     let name = subject.name.clone();
-    let shrink = &mut state.canvas.brush.takes_away;
+    let shrink = &mut canvas.brush.takes_away;
     if ui
         .add(Button::selectable(*shrink, "Shrink").frame_when_inactive(true))
         .on_hover_text("Painting takes tokens out of the region instead of adding them.")
@@ -316,8 +322,8 @@ fn region(ui: &mut Ui, state: &mut StudioState) {
         ui.add(Label::new(theme::weak(ui, text)).truncate());
     }
     if again {
-        state.regenerate_region();
+        canvas.regenerate_region(session);
     } else if done {
-        state.end_inpaint();
+        canvas.end_inpaint(session);
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use egui::{Context, Key, Modifiers, PointerButton, Response, Ui, Vec2};
 
+use super::Canvas;
 use super::camera::Placement;
-use crate::studio::session::state::StudioState;
+use crate::studio::session::Session;
 use crate::studio::session::token::Token;
 
 /// What the pointer does on a picture.
@@ -133,15 +134,15 @@ pub(super) struct Stroke {
 
 /// Takes the keys of the tools. With the space bar held over the canvas, dragging moves it whatever
 /// the tool, so that the bar then does not play.
-pub fn shortcuts(ctx: &Context, state: &mut StudioState) {
+pub fn shortcuts(ctx: &Context, canvas: &mut Canvas, session: &Session) {
     for (tool, key) in Tool::ALL {
         if ctx.input_mut(|input| input.consume_key(Modifiers::NONE, key))
-            && (tool == Tool::Look || state.can_edit())
+            && (tool == Tool::Look || session.can_edit())
         {
-            state.canvas.tool = tool;
+            canvas.tool = tool;
         }
     }
-    if state.canvas.tool.paints() && state.canvas.over {
+    if canvas.tool.paints() && canvas.over {
         ctx.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Space));
     }
 }
@@ -163,7 +164,8 @@ pub(super) fn drag(ui: &Ui, tool: Tool, responses: &[Response]) -> Vec2 {
 /// the picture on show is the one that is made anew, not a run.
 pub(super) fn paint(
     ui: &Ui,
-    state: &mut StudioState,
+    canvas: &mut Canvas,
+    session: &mut Session,
     responses: &[Response],
     placement: &Placement,
     subject: bool,
@@ -171,13 +173,13 @@ pub(super) fn paint(
     let (down, moves) =
         ui.input(|input| (input.pointer.primary_down(), input.key_down(Key::Space)));
     let held = responses.iter().any(Response::is_pointer_button_down_on) && down && !moves;
-    if !state.canvas.tool.paints() || !held {
-        state.canvas.stroke = None;
+    if !canvas.tool.paints() || !held {
+        canvas.stroke = None;
         return;
     }
     let Some(pointer) = ui.input(|input| input.pointer.interact_pos()) else { return };
     let under = placement.under(pointer);
-    let begins = match (&state.canvas.stroke, under) {
+    let begins = match (&canvas.stroke, under) {
         (None, _) => true,
         // A stroke that comes to another picture goes on there.
         (Some(stroke), Some((image, _))) => stroke.image != image,
@@ -185,48 +187,48 @@ pub(super) fn paint(
     };
     if begins {
         let Some((image, at)) = under else { return };
-        let codes = match state.canvas.stroke.take() {
+        let codes = match canvas.stroke.take() {
             Some(stroke) => stroke.codes,
-            None => state.shown_codes().unwrap_or_default().into(),
+            None => session.shown_codes().unwrap_or_default().into(),
         };
-        if !begin(state, image, subject) {
+        if !begin(canvas, session, image, subject) {
             return;
         }
-        state.canvas.stroke = Some(Stroke { image, last: at, codes });
-        stamp(state, placement, at);
-    } else if let Some(stroke) = &mut state.canvas.stroke {
+        canvas.stroke = Some(Stroke { image, last: at, codes });
+        stamp(canvas, session, placement, at);
+    } else if let Some(stroke) = &mut canvas.stroke {
         let at = placement.on(stroke.image, pointer);
         let from = std::mem::replace(&mut stroke.last, at);
         if from != at {
-            between(from, at).for_each(|at| stamp(state, placement, at));
+            between(from, at).for_each(|at| stamp(canvas, session, placement, at));
         }
     }
 }
 
 /// Prepares a stroke on a picture; says whether there can be one.
-fn begin(state: &mut StudioState, image: usize, subject: bool) -> bool {
-    if state.canvas.tool == Tool::Region {
-        let run = state.run.as_ref().map(|run| run.id);
-        if !subject && run.is_some_and(|run| !state.inpaint.lies_on(run, image)) {
-            state.inpaint_shown(image);
+fn begin(canvas: &mut Canvas, session: &mut Session, image: usize, subject: bool) -> bool {
+    if canvas.tool == Tool::Region {
+        let run = session.run.as_ref().map(|run| run.id);
+        if !subject && run.is_some_and(|run| !canvas.inpaint.lies_on(run, image)) {
+            canvas.inpaint_shown(session, image);
         }
-        return state.inpaint.subject().is_some();
+        return canvas.inpaint.subject().is_some();
     }
-    !subject && state.can_edit()
+    !subject && session.can_edit()
 }
 
 /// Does once, at one place of the stroke, what the tool does.
-fn stamp(state: &mut StudioState, placement: &Placement, at: Vec2) {
-    let Some(Stroke { image, codes, .. }) = &state.canvas.stroke else { return };
-    let (image, shape, mut brush) = (*image, placement.shape, state.canvas.brush);
+fn stamp(canvas: &mut Canvas, session: &mut Session, placement: &Placement, at: Vec2) {
+    let Some(Stroke { image, codes, .. }) = &canvas.stroke else { return };
+    let (image, shape, mut brush) = (*image, placement.shape, canvas.brush);
     let shrink = brush.takes_away;
-    let size = *brush.side(state.canvas.tool);
+    let size = *brush.side(canvas.tool);
     for (row, column) in Brush::footprint(size, at, shape.height, shape.width) {
         let token = Token { image, row, column };
-        match state.canvas.tool {
+        match canvas.tool {
             Tool::Look => {}
-            Tool::Erase => state.draft.edits.unpin(token),
-            Tool::Region => state.inpaint.region.set(row, column, !shrink),
+            Tool::Erase => session.draft.edits.unpin(token),
+            Tool::Region => canvas.inpaint.region.set(row, column, !shrink),
             Tool::Pin => {
                 let present = token.index(shape).and_then(|at| codes.get(at)).copied();
                 let code = match brush.paint {
@@ -234,7 +236,7 @@ fn stamp(state: &mut StudioState, placement: &Placement, at: Vec2) {
                     Paint::Code => Some(brush.code),
                 };
                 if let Some(code) = code {
-                    state.draft.edits.pin(token, code);
+                    session.draft.edits.pin(token, code);
                 }
             }
         }

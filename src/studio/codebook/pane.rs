@@ -1,6 +1,5 @@
 //! Every code of the model as a swatch: how often it is used, and which are alike.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use egui::{
@@ -8,14 +7,14 @@ use egui::{
     Stroke, StrokeKind, TextEdit, Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 
+use crate::studio::action::{Actions, CanvasAction, WindowAction};
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::{empty_state, scroll_area};
-use crate::studio::canvas::Paint;
-use crate::studio::codebook::{Order, Sorting, nearest, norm, perplexity, usage};
+use crate::studio::codebook::{Codebook, Order, Sorting, nearest, norm, perplexity, usage};
 use crate::studio::engine::ModelInfo;
-use crate::studio::session::state::StudioState;
-use crate::studio::window::panes::Pane;
+use crate::studio::pane::Pane;
+use crate::studio::session::Session;
 
 /// Side of a swatch and the space between two, in points.
 const CELL: f32 = 8.0 * GRID;
@@ -39,10 +38,10 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(state: &StudioState, known: usize) -> Self {
-        let image = state.selected.map_or(0, |token| token.image);
+    fn of(session: &Session, known: usize) -> Self {
+        let image = session.selected.map_or(0, |token| token.image);
         let Some((run, codes)) =
-            state.run.as_ref().and_then(|run| Some((run, run.codes(state.position)?)))
+            session.run.as_ref().and_then(|run| Some((run, run.codes(session.position)?)))
         else {
             return Self { run: vec![0; known], picture: vec![0; known], image, tokens: 0 };
         };
@@ -69,26 +68,47 @@ impl Counts {
 }
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    let Some(model) = state.model.clone() else {
+pub fn show(ui: &mut Ui, codebook: &mut Codebook, session: &mut Session, actions: &mut Actions) {
+    let Some(model) = session.model.clone() else {
         return empty_state(
             ui,
             "The codes of the model will be here",
             "Open a model to see every code of its codebook as a swatch.",
         );
     };
-    let counts = Counts::of(state, model.card.tokenizer.codes);
-    ui.horizontal_wrapped(|ui| head(ui, state, &model));
-    detail(ui, state, &model, &counts);
+    let counts = Counts::of(session, model.card.tokenizer.codes);
+    let mut all = All { codebook, session, actions, model: &model, counts: &counts };
+    ui.horizontal_wrapped(|ui| head(ui, &mut all));
+    detail(ui, &mut all);
     histogram(ui, &counts);
     ui.add_space(GRID);
-    grid(ui, state, &model, &counts);
+    grid(ui, &mut all);
+}
+
+/// What the parts of the pane show and change.
+struct All<'a> {
+    codebook: &'a mut Codebook,
+    session: &'a mut Session,
+    actions: &'a mut Actions,
+    model: &'a Arc<ModelInfo>,
+    counts: &'a Counts,
+}
+
+impl All<'_> {
+    /// Chooses a code: for the pin brush, and to be outlined on the canvas.
+    fn choose(&mut self, code: Option<u32>) {
+        self.session.highlight = code;
+        if let Some(code) = code {
+            self.actions.push(CanvasAction::PaintWith { code, pick_up: false });
+        }
+    }
 }
 
 /// The search, and how the codes are sorted.
-fn head(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo) {
+fn head(ui: &mut Ui, all: &mut All<'_>) {
+    let model = all.model;
     let codes = model.card.tokenizer.codes;
-    let book = &mut state.codebook;
+    let book = &mut *all.codebook;
     let field =
         TextEdit::singleline(&mut book.search).hint_text("number").desired_width(20.0 * GRID);
     let field = ui.add(field).on_hover_text("Find a code by its number.");
@@ -97,10 +117,10 @@ fn head(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo) {
     let wanted = book.search.trim().trim_start_matches('#').parse::<u32>().ok();
     let found = wanted.filter(|code| (*code as usize) < codes);
     if changed && let Some(code) = found {
-        choose(state, Some(code));
-        state.codebook.reveal = true;
+        all.choose(Some(code));
+        all.codebook.reveal = true;
     }
-    let book = &mut state.codebook;
+    let book = &mut *all.codebook;
     let combo = ComboBox::from_id_salt("order of codes")
         .selected_text(book.order.name())
         .width(36.0 * GRID)
@@ -114,8 +134,8 @@ fn head(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo) {
         let text = format!("There is no such code: 0 to {}", codes.saturating_sub(1));
         ui.add(Label::new(theme::weak(ui, text)).truncate());
     }
-    if state.codebook.order == Order::Similarity {
-        match state.codebook.follow_alike(ui.ctx(), model) {
+    if book.order == Order::Similarity {
+        match book.follow_alike(ui.ctx(), model) {
             Ok(done) if done < 1.0 => {
                 let text = format!("sorting: {:.0} %", done * 100.0);
                 ui.label(theme::weak(ui, text));
@@ -123,34 +143,26 @@ fn head(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo) {
             }
             Ok(_) => {}
             Err(error) => {
-                state.notices.error(format!("The codes were not sorted. {error}"));
-                state.codebook.order = Order::Number;
+                book.order = Order::Number;
+                all.session.notices.error(format!("The codes were not sorted. {error}"));
             }
         }
     }
 }
 
-/// Chooses a code: for the pin brush, and to be lit on the canvas.
-fn choose(state: &mut StudioState, code: Option<u32>) {
-    state.codebook.light(code);
-    if let Some(code) = code {
-        state.canvas.brush.code = code;
-        state.canvas.brush.paint = Paint::Code;
-    }
-}
-
 /// What there is to say about the chosen code, in lines that keep their place.
-fn detail(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo, counts: &Counts) {
+fn detail(ui: &mut Ui, all: &mut All<'_>) {
     let size = vec2(ui.available_width(), 14.0 * GRID);
     ui.allocate_ui_with_layout(size, Layout::top_down(Align::Min), |ui| {
         ui.set_min_size(size);
         ui.spacing_mut().item_spacing.y = GRID;
-        let Some(code) = state.codebook.lit() else {
+        let Some(code) = all.session.highlight else {
             let text = "Choose a code to paint with it and to see on the canvas where it is used.";
             ui.label(theme::weak(ui, text));
             return;
         };
-        ui.horizontal(|ui| chosen(ui, state, code));
+        ui.horizontal(|ui| chosen(ui, all, code));
+        let (model, counts) = (all.model, all.counts);
         let size = model.card.tokenizer.code_size;
         let text =
             format!("{} · norm {:.2}", counts.describe(code), norm(&model.codebook, size, code),);
@@ -159,15 +171,16 @@ fn detail(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo, counts: &Coun
     });
 }
 
-fn chosen(ui: &mut Ui, state: &mut StudioState, code: u32) {
+fn chosen(ui: &mut Ui, all: &mut All<'_>, code: u32) {
     // What a narrow pane has no room for is left out, the least needed first.
     let room = ui.available_width();
     ui.spacing_mut().item_spacing.x = GRID;
     ui.spacing_mut().button_padding.x = 2.0 * GRID;
-    swatch(ui, state, code, 7.0 * GRID);
+    swatch(ui, all, code, 7.0 * GRID);
+    let session = &mut *all.session;
     ui.label(theme::number(ui, format!("#{code}")));
-    if state.can_edit() {
-        let mut banned = state.draft.edits.is_banned_everywhere(code);
+    if session.can_edit() {
+        let mut banned = session.draft.edits.is_banned_everywhere(code);
         let name = if banned { "Banned everywhere" } else { "Ban everywhere" };
         if ui
             .toggle_value(&mut banned, name)
@@ -175,12 +188,12 @@ fn chosen(ui: &mut Ui, state: &mut StudioState, code: u32) {
             .clicked()
         {
             match banned {
-                true => state.draft.edits.ban_everywhere(code),
-                false => state.draft.edits.allow_everywhere(code),
+                true => session.draft.edits.ban_everywhere(code),
+                false => session.draft.edits.allow_everywhere(code),
             }
         }
-        if let Some(token) = state.selected.filter(|_| room > 76.0 * GRID) {
-            let pinned = state.draft.edits.pin_of(token) == Some(code);
+        if let Some(token) = session.selected.filter(|_| room > 76.0 * GRID) {
+            let pinned = session.draft.edits.pin_of(token) == Some(code);
             let text = format!("Pin on ({}, {})", token.row, token.column);
             if ui
                 .add(Button::selectable(pinned, text))
@@ -189,8 +202,8 @@ fn chosen(ui: &mut Ui, state: &mut StudioState, code: u32) {
                 .clicked()
             {
                 match pinned {
-                    true => state.draft.edits.unpin(token),
-                    false => state.draft.edits.pin(token, code),
+                    true => session.draft.edits.unpin(token),
+                    false => session.draft.edits.pin(token, code),
                 }
             }
         }
@@ -204,7 +217,7 @@ fn chosen(ui: &mut Ui, state: &mut StudioState, code: u32) {
             .accessible_name("Show on canvas")
             .clicked()
     {
-        state.wanted_pane = Some(Pane::Canvas);
+        all.actions.push(WindowAction::Reveal(Pane::Canvas));
     }
     if room > 62.0 * GRID
         && ui
@@ -213,17 +226,17 @@ fn chosen(ui: &mut Ui, state: &mut StudioState, code: u32) {
             .accessible_name("Choose no code")
             .clicked()
     {
-        choose(state, None);
+        all.choose(None);
     }
 }
 
 /// A swatch by itself.
-fn swatch(ui: &mut Ui, state: &mut StudioState, code: u32, side: f32) -> Response {
-    state.want_swatches(std::iter::once(code));
-    fill_atlas(ui, state, &[code]);
-    let codes = state.model.as_ref().map_or(0, |model| model.card.tokenizer.codes);
+fn swatch(ui: &mut Ui, all: &mut All<'_>, code: u32, side: f32) -> Response {
+    all.session.want_swatches(std::iter::once(code));
+    fill_atlas(ui, all, &[code]);
+    let codes = all.model.card.tokenizer.codes;
     let (rect, response) = ui.allocate_exact_size(Vec2::splat(side), Sense::hover());
-    let atlas = state.codebook.atlas(ui.ctx(), codes);
+    let atlas = all.codebook.atlas(ui.ctx(), codes);
     match atlas.has(code) {
         true => egui::Image::new((atlas.texture(), rect.size()))
             .uv(atlas.uv(code))
@@ -282,12 +295,14 @@ fn histogram(ui: &mut Ui, counts: &Counts) {
     });
 }
 
-fn grid(ui: &mut Ui, state: &mut StudioState, model: &Arc<ModelInfo>, counts: &Counts) {
+fn grid(ui: &mut Ui, all: &mut All<'_>) {
+    let (model, counts) = (all.model, all.counts);
     let codes = model.card.tokenizer.codes;
-    let order = state.codebook.order;
-    let taken = state.run.as_ref().map(|run| (run.id, state.position, run.end.is_some()));
+    let order = all.codebook.order;
+    let session = &*all.session;
+    let taken = session.run.as_ref().map(|run| (run.id, session.position, run.end.is_some()));
     let settled = order == Order::Similarity
-        && state.codebook.follow_alike(ui.ctx(), model).is_ok_and(|done| done >= 1.0);
+        && all.codebook.follow_alike(ui.ctx(), model).is_ok_and(|done| done >= 1.0);
     let used = match order {
         Order::PictureUsage => &counts.picture,
         _ => &counts.run,
@@ -300,12 +315,12 @@ fn grid(ui: &mut Ui, state: &mut StudioState, model: &Arc<ModelInfo>, counts: &C
         codes,
         settled,
     };
-    let sorted = state.codebook.sorted(sorting, used);
+    let sorted = all.codebook.sorted(sorting, used);
     let columns = (((ui.available_width() - 3.0 * GRID) / (CELL + GAP)) as usize).max(1);
     let rows = codes.div_ceil(columns);
     let mut area = scroll_area();
-    if std::mem::take(&mut state.codebook.reveal)
-        && let Some(place) = sorted.iter().position(|code| Some(*code) == state.codebook.lit())
+    if std::mem::take(&mut all.codebook.reveal)
+        && let Some(place) = sorted.iter().position(|code| Some(*code) == all.session.highlight)
     {
         let row = (place / columns) as f32 * (CELL + GAP);
         area = area.vertical_scroll_offset((row - 2.0 * CELL).max(0.0));
@@ -317,26 +332,16 @@ fn grid(ui: &mut Ui, state: &mut StudioState, model: &Arc<ModelInfo>, counts: &C
         let (rect, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
         let first = range.start * columns;
         let shown = first..(range.end * columns).min(codes);
-        cells(ui, state, model, counts, &sorted, shown, rect, columns);
+        let codes = sorted.get(shown).unwrap_or_default();
+        cells(ui, all, codes, rect, columns);
     });
 }
 
 /// The swatches in sight.
-#[allow(clippy::too_many_arguments)]
-fn cells(
-    ui: &mut Ui,
-    state: &mut StudioState,
-    model: &ModelInfo,
-    counts: &Counts,
-    sorted: &[u32],
-    shown: Range<usize>,
-    rect: Rect,
-    columns: usize,
-) {
-    let Some(codes) = sorted.get(shown) else { return };
-    state.want_swatches_in_turn(codes.iter().copied());
-    fill_atlas(ui, state, codes);
-    let atlas = state.codebook.atlas(ui.ctx(), model.card.tokenizer.codes);
+fn cells(ui: &mut Ui, all: &mut All<'_>, codes: &[u32], rect: Rect, columns: usize) {
+    all.session.want_swatches_in_turn(codes.iter().copied());
+    fill_atlas(ui, all, codes);
+    let atlas = all.codebook.atlas(ui.ctx(), all.model.card.tokenizer.codes);
     let mut swatches = Mesh::with_texture(atlas.texture());
     let mut empty = Mesh::default();
     let place = |at: usize| {
@@ -352,7 +357,7 @@ fn cells(
     ui.painter().add(Shape::mesh(empty));
     ui.painter().add(Shape::mesh(swatches));
     let colours = palette(ui.visuals());
-    let lit = state.codebook.lit();
+    let lit = all.session.highlight;
     let mut clicked = None;
     for (at, &code) in codes.iter().enumerate() {
         let cell = place(at);
@@ -361,7 +366,7 @@ fn cells(
         response.widget_info(|| {
             WidgetInfo::selected(Role::Button, true, lit == Some(code), format!("Code {code}"))
         });
-        if state.draft.edits.is_banned_everywhere(code) {
+        if all.session.draft.edits.is_banned_everywhere(code) {
             for (width, colour) in [(4.0, Color32::from_black_alpha(200)), (2.0, Color32::WHITE)] {
                 let line =
                     [cell.left_bottom() + vec2(4.0, -4.0), cell.right_top() + vec2(-4.0, 4.0)];
@@ -379,19 +384,18 @@ fn cells(
         if response.clicked() {
             clicked = Some(code);
         }
-        response.on_hover_ui(|ui| tooltip(ui, state, model, counts, code));
+        response.on_hover_ui(|ui| tooltip(ui, all, code));
     }
     if let Some(code) = clicked {
-        choose(state, (lit != Some(code)).then_some(code));
+        all.choose((lit != Some(code)).then_some(code));
     }
 }
 
 /// Puts swatches that have come into the atlas, some a frame.
-fn fill_atlas(ui: &Ui, state: &mut StudioState, codes: &[u32]) {
+fn fill_atlas(ui: &Ui, all: &mut All<'_>, codes: &[u32]) {
     const A_FRAME: usize = 128;
-    let StudioState { codebook, swatches, model, .. } = state;
-    let Some(model) = model else { return };
-    let atlas = codebook.atlas(ui.ctx(), model.card.tokenizer.codes);
+    let swatches = &all.session.swatches;
+    let atlas = all.codebook.atlas(ui.ctx(), all.model.card.tokenizer.codes);
     let mut filled = 0;
     for &code in codes {
         if atlas.has(code) {
@@ -408,10 +412,11 @@ fn fill_atlas(ui: &Ui, state: &mut StudioState, codes: &[u32]) {
     }
 }
 
-fn tooltip(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo, counts: &Counts, code: u32) {
+fn tooltip(ui: &mut Ui, all: &mut All<'_>, code: u32) {
+    let (model, counts) = (all.model, all.counts);
     let size = model.card.tokenizer.code_size;
     ui.horizontal(|ui| {
-        swatch(ui, state, code, 12.0 * GRID);
+        swatch(ui, all, code, 12.0 * GRID);
         ui.vertical(|ui| {
             ui.label(theme::number(ui, format!("#{code}")));
             ui.label(counts.describe(code));
@@ -423,7 +428,7 @@ fn tooltip(ui: &mut Ui, state: &mut StudioState, model: &ModelInfo, counts: &Cou
         for (near, far) in nearest(&model.codebook, size, code, NEAREST) {
             ui.vertical(|ui| {
                 ui.spacing_mut().item_spacing.y = 0.0;
-                swatch(ui, state, near, 9.0 * GRID);
+                swatch(ui, all, near, 9.0 * GRID);
                 ui.label(theme::section(ui, &format!("#{near}")));
                 ui.label(theme::section(ui, &format!("{far:.2}")));
             });
@@ -436,20 +441,21 @@ mod tests {
     use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
     use super::*;
+    use crate::studio::canvas::Paint;
     use crate::studio::session::token::Token;
     use crate::studio::testing::window::{Window, click, wait_until, window};
 
     /// A window with the codebook in view.
     fn open() -> Window {
         let mut window = window();
-        window.state_mut().state.wanted_pane = Some(Pane::Codebook);
+        window.state_mut().shell.studio.actions.push(WindowAction::Reveal(Pane::Codebook));
         window.run_steps(3);
         window
     }
 
     fn has_swatch(window: &mut Window, code: u32) -> bool {
         let ctx = window.ctx.clone();
-        window.state_mut().state.codebook.atlas(&ctx, 1024).has(code)
+        window.state_mut().shell.studio.codebook.atlas(&ctx, 1024).has(code)
     }
 
     #[test]
@@ -470,27 +476,26 @@ mod tests {
     fn a_click_gives_the_brush_its_code_and_lights_it_on_the_canvas() {
         let mut window = open();
         click(&mut window, "Code 17");
-        let state = &window.state().state;
-        assert_eq!(state.codebook.lit(), Some(17));
-        assert_eq!((state.canvas.brush.code, state.canvas.brush.paint), (17, Paint::Code));
+        let studio = &window.state().shell.studio;
+        assert_eq!(studio.session.highlight, Some(17));
+        assert_eq!((studio.canvas.brush.code, studio.canvas.brush.paint), (17, Paint::Code));
         assert!(window.query_by_label("#17").is_some());
         click(&mut window, "Ban everywhere");
-        assert_eq!(window.state().state.draft.edits.banned_codes(), [17]);
+        assert_eq!(window.state().shell.studio.session.draft.edits.banned_codes(), [17]);
         click(&mut window, "Banned everywhere");
-        assert!(window.state().state.draft.edits.is_empty());
+        assert!(window.state().shell.studio.session.draft.edits.is_empty());
         click(&mut window, "Code 17");
-        assert_eq!(window.state().state.codebook.lit(), None);
+        assert_eq!(window.state().shell.studio.session.highlight, None);
     }
 
     #[test]
     fn the_chosen_code_is_pinned_on_the_chosen_token() {
         let mut window = open();
         let token = Token { image: 0, row: 3, column: 4 };
-        window.state_mut().state.selected = Some(token);
+        window.state_mut().shell.studio.session.selected = Some(token);
         click(&mut window, "Code 5");
         click(&mut window, "Pin the code on the token");
-        assert_eq!(window.state().state.draft.edits.pin_of(token), Some(5));
-        window.state_mut().state.wanted_pane = None;
+        assert_eq!(window.state().shell.studio.session.draft.edits.pin_of(token), Some(5));
         click(&mut window, "Show on canvas");
         assert!(window.query_by_label("Picture 1").is_some());
     }
@@ -502,7 +507,7 @@ mod tests {
         window.run_steps(2);
         window.get_by_label("Find a code").type_text("900");
         window.run_steps(4);
-        assert_eq!(window.state().state.codebook.lit(), Some(900));
+        assert_eq!(window.state().shell.studio.session.highlight, Some(900));
         assert!(window.query_by_label("Code 900").is_some());
         assert!(window.query_by_label("Code 0").is_none());
         window.get_by_label("Find a code").type_text("0");
@@ -513,10 +518,10 @@ mod tests {
     #[test]
     fn sorted_by_use_the_most_used_code_comes_first() {
         let mut window = open();
-        window.state_mut().state.codebook.order = Order::RunUsage;
+        window.state_mut().shell.studio.codebook.order = Order::RunUsage;
         window.run_steps(3);
-        let state = &window.state().state;
-        let counts = Counts::of(state, 1024);
+        let session = &window.state().shell.studio.session;
+        let counts = Counts::of(session, 1024);
         let most = counts.run.iter().max().copied().unwrap();
         let best = counts.run.iter().position(|count| *count == most).unwrap();
         let first = window.get_by_label(&format!("Code {best}")).rect();
@@ -528,20 +533,20 @@ mod tests {
         }));
         assert!(window.query_by_label_contains("1024 codes used · perplexity").is_some());
         // Moving along the timeline sorts anew.
-        window.state_mut().state.go_to(0);
+        window.state_mut().shell.studio.session.go_to(0);
         window.run_steps(3);
-        assert_ne!(Counts::of(&window.state().state, 1024).run, counts.run);
+        assert_ne!(Counts::of(&window.state().shell.studio.session, 1024).run, counts.run);
     }
 
     #[test]
     fn similarity_is_worked_out_aside() {
         let mut window = open();
-        let model = window.state().state.model.clone().unwrap();
-        window.state_mut().state.codebook.order = Order::Similarity;
+        let model = window.state().shell.studio.session.model.clone().unwrap();
+        window.state_mut().shell.studio.codebook.order = Order::Similarity;
         window.step();
         let ctx = window.ctx.clone();
         let deadline = std::time::Instant::now() + crate::studio::testing::fake::PATIENCE;
-        while window.state_mut().state.codebook.follow_alike(&ctx, &model).unwrap() < 1.0 {
+        while window.state_mut().shell.studio.codebook.follow_alike(&ctx, &model).unwrap() < 1.0 {
             assert!(std::time::Instant::now() < deadline, "it was never sorted");
             std::thread::sleep(std::time::Duration::from_millis(5));
         }

@@ -2,46 +2,53 @@
 
 use egui::{Align, Button, Frame, Key, Layout, Margin, RichText, ScrollArea, TextEdit, Ui};
 
+use super::Controls;
 use crate::studio::base::theme::{self, GRID, palette};
-use crate::studio::session::state::StudioState;
+use crate::studio::session::Session;
 
 /// Shows the search and the list, `height` points high, and the classes that take turns. Before its
 /// height has `settled`, the list does not scroll to what is chosen.
-pub fn show(ui: &mut Ui, state: &mut StudioState, height: f32, settled: bool) {
-    let names = state.model.as_ref().map_or(&[][..], |model| &model.card.class_names);
-    let several = state.draft.classes.len() > 1;
+pub(super) fn show(
+    ui: &mut Ui,
+    controls: &mut Controls,
+    session: &mut Session,
+    height: f32,
+    settled: bool,
+) {
+    let names = session.model.as_ref().map_or(&[][..], |model| &model.card.class_names);
+    let several = session.draft.classes.len() > 1;
     ui.horizontal(|ui| {
         ui.label(theme::section(ui, "Class"));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let chosen = match several {
-                true => format!("{} take turns", state.draft.classes.len()),
-                false => state.draft.class().to_owned(),
+                true => format!("{} take turns", session.draft.classes.len()),
+                false => session.draft.class().to_owned(),
             };
             let label = egui::Label::new(RichText::new(chosen).color(palette(ui.visuals()).accent));
             ui.add(label.truncate());
         });
     });
     if several {
-        chips(ui, &mut state.draft.classes);
+        chips(ui, &mut session.draft.classes);
     }
     let hint = match names.len() {
         0 => "Search".to_owned(),
         count => format!("Search {count} classes"),
     };
-    let search = TextEdit::singleline(&mut state.class_search)
+    let search = TextEdit::singleline(&mut controls.search)
         .hint_text(hint)
         .desired_width(f32::INFINITY)
         .margin(Margin::symmetric(8, 4));
     let typed = ui.add(search).accessible_name("Search classes");
-    let wanted = state.class_search.trim().to_lowercase();
+    let wanted = controls.search.trim().to_lowercase();
     let fits = |name: &&String| name.to_lowercase().contains(&wanted);
     if typed.lost_focus()
         && ui.input(|input| input.key_pressed(Key::Enter))
         && let Some(first) = names.iter().find(fits)
     {
-        state.draft.choose_class(first);
-        state.class_search.clear();
-        state.reveal_class = true;
+        session.draft.choose_class(first);
+        controls.search.clear();
+        controls.reveal_class = true;
     }
     let fill = ui.visuals().extreme_bg_color;
     Frame::new().fill(fill).corner_radius(4).inner_margin(GRID).show(ui, |ui| {
@@ -53,15 +60,15 @@ pub fn show(ui: &mut Ui, state: &mut StudioState, height: f32, settled: bool) {
                 let mut found = false;
                 for name in names.iter().filter(fits) {
                     found = true;
-                    let chosen = state.draft.classes.contains(name);
+                    let chosen = session.draft.classes.contains(name);
                     let response = ui.add(Button::selectable(chosen, name.as_str()));
                     if response.clicked() {
                         match ui.input(|input| input.modifiers.command) {
-                            true => state.draft.toggle_class(name),
-                            false => state.draft.choose_class(name),
+                            true => session.draft.toggle_class(name),
+                            false => session.draft.choose_class(name),
                         }
                     }
-                    if chosen && settled && std::mem::take(&mut state.reveal_class) {
+                    if chosen && settled && std::mem::take(&mut controls.reveal_class) {
                         response.scroll_to_me(Some(Align::Center));
                     }
                     response.on_hover_text(hint_of_list());

@@ -14,17 +14,50 @@ mod tests;
 use egui::{ComboBox, Label, Response, RichText, Slider, TextStyle, Ui};
 
 use crate::model::Objective;
+use crate::studio::action::ControlsAction;
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::{Icon, Row, icon_button, scroll_area};
+use crate::studio::session::Session;
 use crate::studio::session::draft::Draft;
-use crate::studio::session::state::StudioState;
+use crate::studio::session::presets::Presets;
 
 /// Height of everything but the list of classes, until it has been seen once.
 const REST: f32 = 150.0 * GRID;
 
+/// What the controls keep beside the settings.
+pub struct Controls {
+    /// Named ways of making pictures.
+    pub presets: Presets,
+    /// What is typed in the class search.
+    search: String,
+    /// Whether the list of classes is to scroll to the one chosen.
+    reveal_class: bool,
+}
+
+impl Default for Controls {
+    fn default() -> Self {
+        Self { presets: Presets::default(), search: String::new(), reveal_class: true }
+    }
+}
+
+impl Controls {
+    /// Does what was asked of it.
+    pub fn perform(&mut self, action: ControlsAction) {
+        match action {
+            ControlsAction::RevealClass => self.reveal_class(),
+            ControlsAction::ClearSearch => self.search.clear(),
+        }
+    }
+
+    /// Scrolls to the class that is chosen when it is next shown.
+    pub fn reveal_class(&mut self) {
+        self.reveal_class = true;
+    }
+}
+
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
+pub fn show(ui: &mut Ui, controls: &mut Controls, session: &mut Session) {
     // The list of classes takes what room the rest leaves, as the rest was last.
     let memory = ui.scope_id().with("rest");
     let seen: Option<f32> = ui.data(|data| data.get_temp(memory));
@@ -32,18 +65,18 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
     let list = (ui.available_height() - PANE_MARGIN - rest).clamp(26.0 * GRID, 120.0 * GRID);
     let list = (list / GRID).floor() * GRID;
     scroll_area().show(ui, |ui| {
-        ui.add_enabled_ui(state.model.is_some(), |ui| {
+        ui.add_enabled_ui(session.model.is_some(), |ui| {
             let objective =
-                state.model.as_ref().map_or(Objective::default(), |info| info.card.objective);
-            presets::show(ui, state);
-            branch(ui, state);
-            class::show(ui, state, list, seen.is_some());
+                session.model.as_ref().map_or(Objective::default(), |info| info.card.objective);
+            presets::show(ui, &mut controls.presets, &mut session.draft);
+            branch(ui, session);
+            class::show(ui, controls, session, list, seen.is_some());
             ui.add_space(GRID);
-            batch(ui, state);
-            sampler::show(ui, &mut state.draft, objective);
-            temperature::show(ui, state, objective);
-            edits(ui, &mut state.draft);
-            summary::show(ui, state, objective);
+            batch(ui, session);
+            sampler::show(ui, &mut session.draft, objective);
+            temperature::show(ui, session, objective);
+            edits(ui, &mut session.draft);
+            summary::show(ui, session, objective);
         });
         let rest = ui.min_rect().height() - list;
         ui.data_mut(|data| data.insert_temp(memory, rest));
@@ -69,8 +102,8 @@ fn remark(ui: &mut Ui, text: &str) {
 }
 
 /// Where the next run begins, if not with noise.
-fn branch(ui: &mut Ui, state: &mut StudioState) {
-    let Some(point) = &state.branch else { return };
+fn branch(ui: &mut Ui, session: &mut Session) {
+    let Some(point) = &session.branch else { return };
     let text = format!("Goes on from step {} of the run before", point.branch.step + 1);
     let colours = palette(ui.visuals());
     let frame = egui::Frame::new()
@@ -84,7 +117,7 @@ fn branch(ui: &mut Ui, state: &mut StudioState) {
                 let hint = "Begin with noise again.";
                 let remove = ui.add(egui::Button::new("×").small()).on_hover_text(hint);
                 if remove.accessible_name("Remove the branch").clicked() {
-                    state.branch = None;
+                    session.branch = None;
                 }
                 let layout = egui::Layout::left_to_right(egui::Align::Center);
                 ui.with_layout(layout, |ui| {
@@ -99,28 +132,28 @@ fn branch(ui: &mut Ui, state: &mut StudioState) {
     });
 }
 
-fn batch(ui: &mut Ui, state: &mut StudioState) {
+fn batch(ui: &mut Ui, session: &mut Session) {
     let hint =
         "Number that the noise is drawn from: the same seed and settings make the same picture.";
     let mut thrown = false;
     Row::new("Seed", hint).show(ui, |ui| {
         let field = ui.add_sized(
             egui::vec2(17.0 * GRID, ui.spacing().interact_size.y),
-            egui::DragValue::new(&mut state.draft.seed).speed(0.2),
+            egui::DragValue::new(&mut session.draft.seed).speed(0.2),
         );
         thrown = icon_button(ui, Icon::Dice, "Throw the dice for a new seed", true).clicked();
-        ui.checkbox(&mut state.draft.seed_locked, "Lock").on_hover_text(
+        ui.checkbox(&mut session.draft.seed_locked, "Lock").on_hover_text(
             "Keep the seed when you press Generate; otherwise each press draws a new one.",
         );
         field
     });
     if thrown {
-        state.throw_dice();
+        session.throw_dice();
     }
     let row = Row::new("Count", "Pictures made at once, each from noise of its own.");
-    match &state.branch {
+    match &session.branch {
         None => {
-            row.slider(ui, Slider::new(&mut state.draft.count, 1..=Draft::MAX_COUNT));
+            row.slider(ui, Slider::new(&mut session.draft.count, 1..=Draft::MAX_COUNT));
         }
         Some(point) => {
             let mut count = point.branch.parent.labels.len();

@@ -4,12 +4,12 @@ use egui::{Button, ComboBox, Key, Label, RichText, TextEdit, TextStyle, Ui};
 
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::Row;
-use crate::studio::session::presets::{Preset, built_in};
-use crate::studio::session::state::StudioState;
+use crate::studio::session::draft::Draft;
+use crate::studio::session::presets::{Preset, Presets, built_in};
 
 /// Shows the row.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    let now = state.presets.name_of(&state.draft);
+pub(super) fn show(ui: &mut Ui, presets: &mut Presets, draft: &mut Draft) {
+    let now = presets.name_of(draft);
     let hint = "A named way of making pictures: everything below but class, seed, count and pins.";
     Row::new("Preset", hint).show(ui, |ui| {
         let save = 14.0 * GRID;
@@ -18,8 +18,8 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
             .selected_text(now.as_deref().unwrap_or("own settings"))
             .width(width)
             .truncate()
-            .show_ui(ui, |ui| list(ui, state, now.as_deref()));
-        let menu = ui.menu_button("Save", |ui| keep(ui, state));
+            .show_ui(ui, |ui| list(ui, presets, draft, now.as_deref()));
+        let menu = ui.menu_button("Save", |ui| keep(ui, presets, draft));
         menu.response
             .on_hover_text("Keep these settings under a name.")
             .accessible_name("Save preset");
@@ -27,7 +27,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
     });
 }
 
-fn list(ui: &mut Ui, state: &mut StudioState, now: Option<&str>) {
+fn list(ui: &mut Ui, presets: &mut Presets, draft: &mut Draft, now: Option<&str>) {
     let entry = |ui: &mut Ui, preset: &Preset, hint: &str| {
         let chosen = now == Some(preset.name.as_str());
         let button = ui.add(Button::selectable(chosen, preset.name.as_str()));
@@ -36,18 +36,18 @@ fn list(ui: &mut Ui, state: &mut StudioState, now: Option<&str>) {
     };
     for known in built_in() {
         if entry(ui, &known.preset, known.hint) {
-            known.preset.sampling.apply(&mut state.draft);
+            known.preset.sampling.apply(draft);
         }
     }
-    if state.presets.saved().is_empty() {
+    if presets.saved().is_empty() {
         return;
     }
     ui.separator();
     let mut gone = None;
-    for preset in state.presets.saved() {
+    for preset in presets.saved() {
         ui.horizontal(|ui| {
             if entry(ui, preset, "") {
-                preset.sampling.apply(&mut state.draft);
+                preset.sampling.apply(draft);
             }
             let layout = egui::Layout::right_to_left(egui::Align::Center);
             ui.with_layout(layout, |ui| {
@@ -59,13 +59,12 @@ fn list(ui: &mut Ui, state: &mut StudioState, now: Option<&str>) {
         });
     }
     if let Some(name) = gone {
-        state.presets.delete(&name);
+        presets.delete(&name);
     }
 }
 
-fn keep(ui: &mut Ui, state: &mut StudioState) {
+fn keep(ui: &mut Ui, presets: &mut Presets, draft: &Draft) {
     ui.set_width(52.0 * GRID);
-    let presets = &mut state.presets;
     let field = TextEdit::singleline(&mut presets.typed)
         .hint_text("Name")
         .desired_width(f32::INFINITY)
@@ -79,7 +78,7 @@ fn keep(ui: &mut Ui, state: &mut StudioState) {
         let button = ui.add_enabled(check.is_ok(), Button::new(text));
         if (button.clicked() || entered) && check.is_ok() {
             let name = std::mem::take(&mut presets.typed);
-            presets.save(&name, &state.draft);
+            presets.save(&name, draft);
             ui.close();
         }
         if let Err(reason) = check.as_ref().map_err(|reason| *reason)

@@ -6,20 +6,20 @@ use super::command::{NO_COMMAND, command};
 use super::figure;
 use crate::model::Objective;
 use crate::studio::base::theme::{self, GRID};
+use crate::studio::session::Session;
 use crate::studio::session::run::Run;
-use crate::studio::session::state::StudioState;
 
 const EVALUATIONS: &str = "Network evaluations (NFE) of the run; guidance asks twice. An adaptive solver decides as it goes.";
 const PACE: &str = "Time that a step of the run on show took, as it was measured.";
 const TOTAL: &str = "Time that a run of these settings will take, at the pace of the run on show.";
 
 /// Shows the group.
-pub fn show(ui: &mut Ui, state: &StudioState, objective: Objective) {
-    let Some((settings, model)) = state.settings().zip(state.model.as_ref()) else { return };
+pub fn show(ui: &mut Ui, session: &Session, objective: Objective) {
+    let Some((settings, model)) = session.settings().zip(session.model.as_ref()) else { return };
     ui.add_space(2.0 * GRID);
     let asked = settings.evaluations(objective);
     let here = |run: &&Run| run.model.hash == model.hash && run.model.device == model.device;
-    let pace = state.run.as_ref().filter(here).and_then(Pace::of);
+    let pace = session.run.as_ref().filter(here).and_then(Pace::of);
     ui.horizontal_wrapped(|ui| {
         let text = asked.map_or_else(|| "?".to_owned(), |asked| asked.to_string());
         figure(ui, text, "evaluations", EVALUATIONS);

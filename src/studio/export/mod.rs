@@ -13,15 +13,15 @@ use std::path::Path;
 #[cfg(test)]
 use image::RgbImage;
 
-pub use self::begin::{Destination, Export, Exports};
+pub use self::begin::{Destination, Export, Exports, can_export};
 pub use self::feed::{Eater, Hunger};
 pub use self::menu::export_menu;
 use crate::flow::{Branch, RunRecord, SampleSettings};
 use crate::io::names;
 #[cfg(test)]
 use crate::io::{atomic, png};
+use crate::studio::session::Session;
 use crate::studio::session::run::{Run, class_name, class_of};
-use crate::studio::session::state::StudioState;
 
 /// The JSON that goes into a picture of `run`, taken at `position`.
 ///
@@ -36,36 +36,33 @@ pub fn settings_json(
     record_of(run, picture, &run.settings, t)
 }
 
-impl StudioState {
-    /// The JSON of a picture of the step on show, or of all of them; of the `whole` run if that is
-    /// meant. Nothing without a run.
-    ///
-    /// # Errors
-    /// None that a setting in range can cause.
-    pub(super) fn settings_json(
-        &self,
-        picture: Option<usize>,
-        whole: bool,
-    ) -> Option<Result<String, serde_json::Error>> {
-        let run = self.run.as_ref()?;
-        let (key, _) = self.known_pictures();
-        let asked = self.asked_here().filter(|_| key.is_some_and(|key| key.ticket != 0));
-        Some(match asked.filter(|_| !whole) {
-            // Another belief about a step is that of a run which branches off there.
-            Some((settings, record)) => {
-                let step = self.position.min(run.frames.len().saturating_sub(1));
-                let branch = Branch { step, parent: run.settings.clone() };
-                let settings =
-                    SampleSettings { branch: Some(Box::new(branch)), ..settings.clone() };
-                record_of(run, picture, &settings, Some(record.t))
-            }
-            None => {
-                let open = !whole && !run.is_end(self.position);
-                let t = open.then(|| run.time(self.position));
-                record_of(run, picture, &run.settings, t)
-            }
-        })
-    }
+/// The JSON of a picture of the step on show, or of all of them; of the `whole` run if that is meant.
+/// Nothing without a run.
+///
+/// # Errors
+/// None that a setting in range can cause.
+pub fn settings_here(
+    session: &Session,
+    picture: Option<usize>,
+    whole: bool,
+) -> Option<Result<String, serde_json::Error>> {
+    let run = session.run.as_ref()?;
+    let (key, _) = session.known_pictures();
+    let asked = session.asked_here().filter(|_| key.is_some_and(|key| key.ticket != 0));
+    Some(match asked.filter(|_| !whole) {
+        // Another belief about a step is that of a run which branches off there.
+        Some((settings, record)) => {
+            let step = session.position.min(run.frames.len().saturating_sub(1));
+            let branch = Branch { step, parent: run.settings.clone() };
+            let settings = SampleSettings { branch: Some(Box::new(branch)), ..settings.clone() };
+            record_of(run, picture, &settings, Some(record.t))
+        }
+        None => {
+            let open = !whole && !run.is_end(session.position);
+            let t = open.then(|| run.time(session.position));
+            record_of(run, picture, &run.settings, t)
+        }
+    })
 }
 
 fn record_of(

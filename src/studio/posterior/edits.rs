@@ -2,11 +2,11 @@
 
 use egui::{Align, Button, CollapsingHeader, Label, Layout, ScrollArea, TextEdit, Ui, Vec2};
 
-use super::swatch;
+use super::{Posterior, swatch};
 use crate::flow::Spot;
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID};
-use crate::studio::session::state::StudioState;
+use crate::studio::session::Session;
 use crate::studio::session::token::Token;
 
 /// Swatches offered for what is typed.
@@ -23,20 +23,25 @@ fn meant(typed: &str, codes: usize) -> Vec<u32> {
 }
 
 /// A field for the number of any code, and what can be done with it on `token`.
-pub(super) fn by_number(ui: &mut Ui, state: &mut StudioState, token: Token) {
-    let codes = state.model.as_ref().map_or(0, |model| model.card.tokenizer.codes);
+pub(super) fn by_number(
+    ui: &mut Ui,
+    posterior: &mut Posterior,
+    session: &mut Session,
+    token: Token,
+) {
+    let codes = session.model.as_ref().map_or(0, |model| model.card.tokenizer.codes);
     ui.horizontal(|ui| {
-        let field = TextEdit::singleline(&mut state.posterior.typed)
+        let field = TextEdit::singleline(&mut posterior.typed)
             .hint_text("Code by number")
             .desired_width(36.0 * GRID);
         let field =
             ui.add(field).on_hover_text("The number of any code, to pin it or ban it here.");
         field.accessible_name("Code by number");
-        let exact = meant(&state.posterior.typed, codes).first().copied();
+        let exact = meant(&posterior.typed, codes).first().copied();
         let (pinned, banned) = match exact {
             Some(code) => (
-                state.draft.edits.pin_of(token) == Some(code),
-                state.draft.edits.is_banned(token, code),
+                session.draft.edits.pin_of(token) == Some(code),
+                session.draft.edits.is_banned(token, code),
             ),
             None => (false, false),
         };
@@ -48,7 +53,7 @@ pub(super) fn by_number(ui: &mut Ui, state: &mut StudioState, token: Token) {
             .clicked()
             && let Some(code) = exact
         {
-            toggle_pin(state, token, code);
+            toggle_pin(session, token, code);
         }
         let ban = Button::selectable(banned, if banned { "Banned" } else { "Ban" });
         if ui
@@ -58,35 +63,35 @@ pub(super) fn by_number(ui: &mut Ui, state: &mut StudioState, token: Token) {
             .clicked()
             && let Some(code) = exact
         {
-            toggle_ban(state, token, code);
+            toggle_ban(session, token, code);
         }
     });
-    if state.posterior.typed.trim().is_empty() {
+    if posterior.typed.trim().is_empty() {
         return;
     }
-    let offered = meant(&state.posterior.typed, codes);
+    let offered = meant(&posterior.typed, codes);
     if offered.is_empty() {
         let text = format!("There is no such code: 0 to {}", codes.saturating_sub(1));
         ui.add(Label::new(theme::weak(ui, text)).truncate());
         return;
     }
-    state.want_swatches(offered.iter().copied());
+    session.want_swatches(offered.iter().copied());
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = GRID;
         for code in offered {
-            let response = swatch(ui, state, code, Vec2::splat(8.0 * GRID), egui::Sense::click());
+            let response = swatch(ui, session, code, Vec2::splat(8.0 * GRID), egui::Sense::click());
             let label = format!("Take code {code}");
             response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &label));
             if response.on_hover_text(label).clicked() {
-                state.posterior.typed = code.to_string();
-                state.posterior.kept = Some(code);
+                posterior.typed = code.to_string();
+                posterior.kept = Some(code);
             }
         }
     });
 }
 
-pub(super) fn toggle_pin(state: &mut StudioState, token: Token, code: u32) {
-    let edits = &mut state.draft.edits;
+pub(super) fn toggle_pin(session: &mut Session, token: Token, code: u32) {
+    let edits = &mut session.draft.edits;
     match edits.pin_of(token) == Some(code) {
         true => edits.unpin(token),
         false => edits.pin(token, code),
@@ -94,8 +99,8 @@ pub(super) fn toggle_pin(state: &mut StudioState, token: Token, code: u32) {
 }
 
 /// Bans a code at a token; where it was banned in any way, takes that back.
-pub(super) fn toggle_ban(state: &mut StudioState, token: Token, code: u32) {
-    let edits = &mut state.draft.edits;
+pub(super) fn toggle_ban(session: &mut Session, token: Token, code: u32) {
+    let edits = &mut session.draft.edits;
     if edits.is_banned(token, code) {
         edits.allow(token, code);
         edits.allow_everywhere(code);
@@ -104,8 +109,8 @@ pub(super) fn toggle_ban(state: &mut StudioState, token: Token, code: u32) {
     }
 }
 
-pub(super) fn toggle_ban_everywhere(state: &mut StudioState, code: u32) {
-    let edits = &mut state.draft.edits;
+pub(super) fn toggle_ban_everywhere(session: &mut Session, code: u32) {
+    let edits = &mut session.draft.edits;
     match edits.is_banned_everywhere(code) {
         true => edits.allow_everywhere(code),
         false => edits.ban_everywhere(code),
@@ -121,8 +126,8 @@ enum Edit {
 }
 
 /// Every pin and every ban, and ways to take them back.
-pub(super) fn list(ui: &mut Ui, state: &mut StudioState) {
-    let edits = &state.draft.edits;
+pub(super) fn list(ui: &mut Ui, session: &mut Session) {
+    let edits = &session.draft.edits;
     let (pins, bans) = (edits.pins().len(), edits.bans().len() + edits.banned_codes().len());
     if edits.is_empty() {
         ui.label(theme::weak(ui, "Nothing is pinned or banned."));
@@ -133,7 +138,7 @@ pub(super) fn list(ui: &mut Ui, state: &mut StudioState) {
         .chain(edits.pins().iter().copied().map(Edit::Pin))
         .chain(edits.bans().iter().copied().map(Edit::Ban))
         .collect();
-    clear_buttons(ui, state);
+    clear_buttons(ui, session);
     let title = format!("All edits: {}, {}", count(pins, "pin"), count(bans, "ban"));
     CollapsingHeader::new(title).id_salt("all edits").show(ui, |ui| {
         let height = ui.spacing().interact_size.y;
@@ -142,17 +147,17 @@ pub(super) fn list(ui: &mut Ui, state: &mut StudioState) {
             .max_height(44.0 * GRID)
             .auto_shrink([false, true])
             .show_rows(ui, height, all.len(), |ui, shown| {
-                all.get(shown).unwrap_or_default().iter().for_each(|edit| row(ui, state, *edit));
+                all.get(shown).unwrap_or_default().iter().for_each(|edit| row(ui, session, *edit));
             });
     });
 }
 
-fn clear_buttons(ui: &mut Ui, state: &mut StudioState) {
+fn clear_buttons(ui: &mut Ui, session: &mut Session) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = GRID;
         ui.label(theme::weak(ui, "Clear"));
-        if let Some(token) = state.selected {
-            let edits = &mut state.draft.edits;
+        if let Some(token) = session.selected {
+            let edits = &mut session.draft.edits;
             let any = edits.pin_of(token).is_some() || edits.has_bans(token);
             if ui
                 .add_enabled(any, Button::new("token"))
@@ -179,12 +184,12 @@ fn clear_buttons(ui: &mut Ui, state: &mut StudioState) {
             .accessible_name("Clear every edit")
             .clicked()
         {
-            state.draft.edits.clear();
+            session.draft.edits.clear();
         }
     });
 }
 
-fn row(ui: &mut Ui, state: &mut StudioState, edit: Edit) {
+fn row(ui: &mut Ui, session: &mut Session, edit: Edit) {
     let (text, spot) = match edit {
         Edit::Pin(spot) => {
             (format!("({}, {}) is #{}", spot.row, spot.column, spot.code), Some(spot))
@@ -201,7 +206,7 @@ fn row(ui: &mut Ui, state: &mut StudioState, edit: Edit) {
                 None => format!("Remove {text}"),
             };
             if ui.small_button("Remove").accessible_name(name).clicked() {
-                let edits = &mut state.draft.edits;
+                let edits = &mut session.draft.edits;
                 match edit {
                     Edit::Pin(spot) => edits.unpin(Token::of(&spot)),
                     Edit::Ban(spot) => edits.allow(Token::of(&spot), spot.code),
@@ -217,7 +222,7 @@ fn row(ui: &mut Ui, state: &mut StudioState, edit: Edit) {
                 if ui.add(label).on_hover_text("Click to look at the token.").clicked()
                     && let Some(spot) = spot
                 {
-                    state.selected = Some(Token::of(&spot));
+                    session.selected = Some(Token::of(&spot));
                 }
             });
         });
@@ -225,8 +230,8 @@ fn row(ui: &mut Ui, state: &mut StudioState, edit: Edit) {
 }
 
 /// Codes that are banned at one token, each to be taken back: they are in no list of likely codes.
-pub(super) fn banned_here(ui: &mut Ui, state: &mut StudioState, token: Token) {
-    let banned: Vec<u32> = state.draft.edits.bans_of(token).iter().map(|ban| ban.code).collect();
+pub(super) fn banned_here(ui: &mut Ui, session: &mut Session, token: Token) {
+    let banned: Vec<u32> = session.draft.edits.bans_of(token).iter().map(|ban| ban.code).collect();
     if banned.is_empty() {
         return;
     }
@@ -240,7 +245,7 @@ pub(super) fn banned_here(ui: &mut Ui, state: &mut StudioState, token: Token) {
                 .accessible_name(format!("Allow code {code} again"))
                 .clicked()
             {
-                state.draft.edits.allow(token, code);
+                session.draft.edits.allow(token, code);
             }
         }
     });

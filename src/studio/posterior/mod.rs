@@ -11,13 +11,13 @@ use egui::{
 };
 
 use self::preview::Previews;
+use crate::studio::action::{Actions, CanvasAction, CodebookAction};
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::{Chart, Curve, Dash, empty_state, scroll_area};
-use crate::studio::canvas::{Paint, Tool};
+use crate::studio::session::Session;
 use crate::studio::session::run::Run;
-use crate::studio::session::state::{Shown, StudioState};
 use crate::studio::session::token::Token;
-use crate::studio::window::panes::Pane;
+use crate::studio::session::what_if::Shown;
 
 const ROW: f32 = 9.0 * GRID;
 const ENTROPY_HINT: &str =
@@ -27,7 +27,7 @@ const PERPLEXITY_HINT: &str =
 
 /// What the pane keeps.
 #[derive(Default)]
-pub struct PosteriorState {
+pub struct Posterior {
     /// What is typed as the number of a code.
     typed: String,
     /// The code whose picture is on show until another one is pointed at.
@@ -35,10 +35,10 @@ pub struct PosteriorState {
     previews: Previews,
 }
 
-impl PosteriorState {
+impl Posterior {
     /// Waits no longer for the picture that was asked for.
-    pub fn drop_question(&mut self) {
-        self.previews.drop_question();
+    pub fn forget_question(&mut self) {
+        self.previews.forget_question();
     }
 
     /// Whether a picture was asked for that has not come.
@@ -49,8 +49,8 @@ impl PosteriorState {
 }
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    if let Some(run) = &state.run
+pub fn show(ui: &mut Ui, posterior: &mut Posterior, session: &mut Session, actions: &mut Actions) {
+    if let Some(run) = &session.run
         && !run.model.card.objective.has_posterior()
     {
         let text = format!(
@@ -60,15 +60,15 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
         );
         return empty_state(ui, "This model has no belief about codes", &text);
     }
-    let shown = state.shown();
-    let belief = state
+    let shown = session.shown();
+    let belief = session
         .run
         .as_ref()
         .zip(shown)
-        .zip(state.selected)
-        .and_then(|((run, shown), token)| Belief::of(run, &shown, state.position, token));
+        .zip(session.selected)
+        .and_then(|((run, shown), token)| Belief::of(run, &shown, session.position, token));
     let Some(belief) = belief else {
-        if state.draft.edits.is_empty() {
+        if session.draft.edits.is_empty() {
             return empty_state(
                 ui,
                 "No token is chosen",
@@ -80,21 +80,22 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
             ui.label(RichText::new("No token is chosen").color(palette(ui.visuals()).strong));
             ui.label(theme::weak(ui, "Click a token in the picture to question it."));
             ui.add_space(2.0 * GRID);
-            edits::list(ui, state);
+            edits::list(ui, session);
         });
         return;
     };
-    state.want_swatches(belief.top.iter().map(|(code, _)| *code));
+    session.want_swatches(belief.top.iter().map(|(code, _)| *code));
     scroll_area().show(ui, |ui| {
-        title(ui, state, &belief);
+        title(ui, session, &belief);
         figures(ui, &belief);
         ui.add_space(GRID);
         let mut pointed = None;
+        let mut all = All { posterior: &mut *posterior, session: &mut *session, actions };
         ui.scope(|ui| {
             ui.spacing_mut().item_spacing.y = GRID;
             ui.spacing_mut().button_padding.x = GRID;
             for (rank, &(code, probability)) in belief.top.iter().enumerate() {
-                if code_row(ui, state, belief.token, rank, code, probability) {
+                if code_row(ui, &mut all, belief.token, rank, code, probability) {
                     pointed = Some(code);
                 }
             }
@@ -108,17 +109,24 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
                 ui.label(theme::number(ui, percent(rest))).on_hover_text(hint);
             });
         });
-        edits::by_number(ui, state, belief.token);
-        edits::banned_here(ui, state, belief.token);
+        edits::by_number(ui, posterior, session, belief.token);
+        edits::banned_here(ui, session, belief.token);
         let runner_up = belief.top.get(1).map(|(code, _)| *code);
-        let kept = state.posterior.kept;
+        let kept = posterior.kept;
         if let Some(code) = pointed.or(kept).or(runner_up) {
             let eager = pointed.is_some() || kept.is_some();
-            preview::show(ui, state, belief.token, code, eager);
+            preview::show(ui, posterior, session, belief.token, code, eager);
         }
         over_time(ui, &belief);
-        edits::list(ui, state);
+        edits::list(ui, session);
     });
+}
+
+/// What the row of a code changes.
+struct All<'a> {
+    posterior: &'a mut Posterior,
+    session: &'a mut Session,
+    actions: &'a mut Actions,
 }
 
 /// Width of the buttons of a row, in points.
@@ -168,12 +176,12 @@ fn percent(probability: f32) -> String {
     format!("{:5.1} %", probability * 100.0)
 }
 
-fn title(ui: &mut Ui, state: &mut StudioState, belief: &Belief) {
+fn title(ui: &mut Ui, session: &mut Session, belief: &Belief) {
     let Token { image, row, column } = belief.token;
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if ui.button("Deselect").on_hover_text("Choose no token (Escape).").clicked() {
-                state.selected = None;
+                session.selected = None;
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 let name = RichText::new(format!("Token ({row}, {column})"));
@@ -224,14 +232,14 @@ fn figures(ui: &mut Ui, belief: &Belief) {
 }
 
 /// The swatch of a code, in a place of the layout's own.
-fn swatch(ui: &mut Ui, state: &mut StudioState, code: u32, size: Vec2, sense: Sense) -> Response {
+fn swatch(ui: &mut Ui, session: &mut Session, code: u32, size: Vec2, sense: Sense) -> Response {
     let (rect, response) = ui.allocate_exact_size(size, sense);
-    paint_swatch(ui, state, code, rect.shrink(1.0));
+    paint_swatch(ui, session, code, rect.shrink(1.0));
     response
 }
 
-fn paint_swatch(ui: &Ui, state: &mut StudioState, code: u32, rect: Rect) {
-    match state.swatches.texture(ui.ctx(), code) {
+fn paint_swatch(ui: &Ui, session: &mut Session, code: u32, rect: Rect) {
+    match session.swatches.texture(ui.ctx(), code) {
         Some(texture) => {
             let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
             ui.painter().image(texture, rect, whole, egui::Color32::WHITE);
@@ -248,7 +256,7 @@ fn paint_swatch(ui: &Ui, state: &mut StudioState, code: u32, rect: Rect) {
 /// it; says whether it is pointed at.
 fn code_row(
     ui: &mut Ui,
-    state: &mut StudioState,
+    all: &mut All<'_>,
     token: Token,
     rank: usize,
     code: u32,
@@ -256,10 +264,10 @@ fn code_row(
 ) -> bool {
     let (whole, _) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::hover());
     let (rect, buttons) = whole.split_left_right_at_x(whole.right() - BUTTONS);
-    row_buttons(ui, state, token, code, buttons);
+    row_buttons(ui, all.session, token, code, buttons);
     let rect = rect.with_max_x(rect.right() - 2.0 * GRID);
     let response = ui.interact(rect, ui.scope_id().with(("row", rank)), Sense::click());
-    let kept = state.posterior.kept == Some(code);
+    let kept = all.posterior.kept == Some(code);
     if kept || response.hovered() {
         let fill = match kept {
             true => ui.visuals().selection.bg_fill.gamma_multiply(0.5),
@@ -267,19 +275,24 @@ fn code_row(
         };
         ui.painter().rect_filled(rect.expand2(vec2(GRID, 0.0)), 4.0, fill);
     }
-    paint_swatch(ui, state, code, Rect::from_min_size(rect.min, Vec2::splat(ROW)).shrink(1.0));
+    paint_swatch(
+        ui,
+        all.session,
+        code,
+        Rect::from_min_size(rect.min, Vec2::splat(ROW)).shrink(1.0),
+    );
     paint_row(ui, rect.with_min_x(rect.left() + ROW + 2.0 * GRID), rank, code, probability);
     let text = format!("Code {code}: probability {}", percent(probability).trim());
     response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, true, kept, &text));
     if response.clicked() {
-        state.posterior.kept = (!kept).then_some(code);
+        all.posterior.kept = (!kept).then_some(code);
     }
     let hovered = response.hovered();
     let response = response.on_hover_text(format!(
         "{text}. Its picture is below; a click keeps it there. The swatch is what the decoder makes of a \
          field of this code."
     ));
-    response.context_menu(|ui| row_menu(ui, state, token, code));
+    response.context_menu(|ui| row_menu(ui, all, token, code));
     hovered
 }
 
@@ -303,10 +316,10 @@ fn paint_row(ui: &Ui, body: Rect, rank: usize, code: u32, probability: f32) {
 }
 
 /// Pinning and banning, one over the other.
-fn row_buttons(ui: &mut Ui, state: &mut StudioState, token: Token, code: u32, rect: Rect) {
-    let pinned = state.draft.edits.pin_of(token) == Some(code);
-    let everywhere = state.draft.edits.is_banned_everywhere(code);
-    let banned = everywhere || state.draft.edits.is_banned(token, code);
+fn row_buttons(ui: &mut Ui, session: &mut Session, token: Token, code: u32, rect: Rect) {
+    let pinned = session.draft.edits.pin_of(token) == Some(code);
+    let everywhere = session.draft.edits.is_banned_everywhere(code);
+    let banned = everywhere || session.draft.edits.is_banned(token, code);
     let (upper, lower) = rect.split_top_bottom_at_y(rect.center().y);
     let button = |ui: &mut Ui, rect: Rect, on: bool, text: &str, name: String, hint: &str| {
         let text = RichText::new(text).text_style(egui::TextStyle::Small);
@@ -323,7 +336,7 @@ fn row_buttons(ui: &mut Ui, state: &mut StudioState, token: Token, code: u32, re
         false => "Hold this token to this code in the next run.",
     };
     if button(ui, upper, pinned, text, format!("{text} code {code}"), hint).clicked() {
-        edits::toggle_pin(state, token, code);
+        edits::toggle_pin(session, token, code);
     }
     let text = match (banned, everywhere) {
         (false, _) => "Ban",
@@ -340,33 +353,30 @@ fn row_buttons(ui: &mut Ui, state: &mut StudioState, token: Token, code: u32, re
         _ => format!("{text} code {code}"),
     };
     if button(ui, lower, banned, text, name, hint).clicked() {
-        edits::toggle_ban(state, token, code);
+        edits::toggle_ban(session, token, code);
     }
 }
 
-fn row_menu(ui: &mut Ui, state: &mut StudioState, token: Token, code: u32) {
-    let pinned = state.draft.edits.pin_of(token) == Some(code);
+fn row_menu(ui: &mut Ui, all: &mut All<'_>, token: Token, code: u32) {
+    let session = &mut *all.session;
+    let pinned = session.draft.edits.pin_of(token) == Some(code);
     if ui.button(if pinned { "Let go of this token" } else { "Pin on this token" }).clicked() {
-        edits::toggle_pin(state, token, code);
+        edits::toggle_pin(session, token, code);
     }
-    let banned = state.draft.edits.is_banned(token, code);
+    let banned = session.draft.edits.is_banned(token, code);
     if ui.button(if banned { "Allow here" } else { "Ban here" }).clicked() {
-        edits::toggle_ban(state, token, code);
+        edits::toggle_ban(session, token, code);
     }
-    let everywhere = state.draft.edits.is_banned_everywhere(code);
+    let everywhere = session.draft.edits.is_banned_everywhere(code);
     if ui.button(if everywhere { "Allow everywhere" } else { "Ban everywhere" }).clicked() {
-        edits::toggle_ban_everywhere(state, code);
+        edits::toggle_ban_everywhere(session, code);
     }
     ui.separator();
     if ui.button("Paint with this code").clicked() {
-        state.canvas.brush.code = code;
-        state.canvas.brush.paint = Paint::Code;
-        state.canvas.tool = Tool::Pin;
+        all.actions.push(CanvasAction::PaintWith { code, pick_up: true });
     }
     if ui.button("Find in the codebook").clicked() {
-        state.codebook.light(Some(code));
-        state.codebook.reveal = true;
-        state.wanted_pane = Some(Pane::Codebook);
+        all.actions.push(CodebookAction::Find(code));
     }
 }
 

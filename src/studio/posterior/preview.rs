@@ -8,11 +8,12 @@ use egui::{
 };
 use image::RgbImage;
 
+use super::Posterior;
 use crate::studio::base::images::colour_image;
 use crate::studio::base::notices::About;
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::engine::pictures::Pictures;
-use crate::studio::session::state::StudioState;
+use crate::studio::session::Session;
 use crate::studio::session::token::Token;
 
 const HINT: &str = "The codes on show, decoded: as they are, and with this token replaced. A decoder looks \
@@ -72,7 +73,7 @@ fn difference(a: &RgbImage, b: &RgbImage) -> (f32, f32) {
 impl Previews {
     const KEPT: usize = 64;
 
-    pub(super) fn drop_question(&mut self) {
+    pub(super) fn forget_question(&mut self) {
         self.pending = None;
     }
 
@@ -89,21 +90,21 @@ impl Previews {
 /// Asks for the pair that is to be shown, one at a time; `eager` also while a run is computed.
 fn follow(
     ctx: &egui::Context,
-    state: &mut StudioState,
+    previews: &mut Previews,
+    session: &mut Session,
     token: Token,
     code: u32,
     eager: bool,
 ) -> Option<Key> {
-    let tokens = state.run.as_ref()?.shape.tokens();
-    let at = token.index(state.run.as_ref()?.shape)? % tokens;
-    let codes = state.shown_codes()?;
+    let tokens = session.run.as_ref()?.shape.tokens();
+    let at = token.index(session.run.as_ref()?.shape)? % tokens;
+    let codes = session.shown_codes()?;
     let codes = codes.get(token.image * tokens..(token.image + 1) * tokens)?;
     let mut hasher = DefaultHasher::new();
     codes.hash(&mut hasher);
     let key = Key { codes: hasher.finish(), token: (token.row, token.column), code };
-    if let Some((pending, ticket)) = state.posterior.previews.pending {
-        let Some(pictures) = state.take_decoded(ticket) else { return Some(key) };
-        let previews = &mut state.posterior.previews;
+    if let Some((pending, ticket)) = previews.pending {
+        let Some(pictures) = session.take_decoded(ticket) else { return Some(key) };
         previews.pending = None;
         match Pair::new(ctx, &pictures) {
             Some(pair) => {
@@ -117,38 +118,46 @@ fn follow(
                 previews.refused = Some(pending);
                 let text = "The picture with another code could not be read back from the GPU. \
                             Press Generate to go on; if that does not help, start with --device cpu.";
-                state.notices.error_about(About::Computing, text);
+                session.notices.error_about(About::Computing, text);
             }
         }
     }
-    let idle = state.active.is_none() && !state.playback.playing;
+    let idle = session.active.is_none() && !session.playback.playing;
     // A grid that is still masked in places cannot be decoded.
-    let known = state.model.as_ref()?.card.tokenizer.codes;
+    let known = session.model.as_ref()?.card.tokenizer.codes;
     let whole = codes.iter().all(|code| (*code as usize) < known);
-    if state.posterior.previews.find(key).is_none()
-        && state.posterior.previews.refused != Some(key)
+    if previews.find(key).is_none()
+        && previews.refused != Some(key)
         && (idle || eager)
         && whole
-        && state.decodes_run()
+        && session.decodes_run()
     {
         let mut pair = codes.to_vec();
         pair.extend(codes);
         pair[tokens + at] = code;
-        let ticket = state.ask_decode(pair, 2);
-        state.posterior.previews.pending = Some((key, ticket));
+        let ticket = session.ask_decode(pair, 2);
+        previews.pending = Some((key, ticket));
     }
     Some(key)
 }
 
 /// Shows the picture of `token` as it is, and as it would be with `code`.
-pub(super) fn show(ui: &mut Ui, state: &mut StudioState, token: Token, code: u32, eager: bool) {
-    let Some(key) = follow(ui.ctx(), state, token, code, eager) else { return };
-    let Some(shape) = state.run.as_ref().map(|run| run.shape) else { return };
+pub(super) fn show(
+    ui: &mut Ui,
+    posterior: &mut Posterior,
+    session: &mut Session,
+    token: Token,
+    code: u32,
+    eager: bool,
+) {
+    let previews = &mut posterior.previews;
+    let Some(key) = follow(ui.ctx(), previews, session, token, code, eager) else { return };
+    let Some(shape) = session.run.as_ref().map(|run| run.shape) else { return };
     let name = format!("If the token were code {code}");
     ui.label(theme::section(ui, &name)).on_hover_text(HINT);
     let gap = 2.0 * GRID;
     let side = ((ui.available_width() - gap) / 2.0).clamp(16.0 * GRID, 40.0 * GRID).floor();
-    let pair = state.posterior.previews.find(key);
+    let pair = previews.find(key);
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = gap;
         for index in 0..2 {

@@ -7,9 +7,10 @@ pub mod pane;
 
 use std::time::Duration;
 
-use super::engine::{Event, ModelInfo, RunId};
 use crate::flow::{SampleSettings, State};
-use crate::studio::base::dialogs::Dialogs;
+use crate::studio::base::dialogs::{Dialogs, Reply};
+use crate::studio::engine::{Command, Event, ModelInfo, RunId};
+use crate::studio::session::Session;
 use crate::studio::sweep::pane::SweepPane;
 use crate::sweep::axis::{Axis, AxisText, Parameter};
 use crate::sweep::study::{Cell, Plan, Study, Tally};
@@ -101,8 +102,17 @@ impl Sweep {
         Plan::new(base, x, y, &model.card).map_err(|error| Some(error.to_string()))
     }
 
+    /// Begins the sweep that is typed over the settings on the controls.
+    pub fn begin_typed(&mut self, session: &mut Session) {
+        let (Some(model), Some(base)) = (session.model.clone(), session.settings()) else { return };
+        if let Ok(plan) = self.plan(SampleSettings::clone(&base), &model) {
+            self.stop(session);
+            self.begin(plan, &model, session.start());
+        }
+    }
+
     /// Begins a sweep in place of the last one; a base that is a branch goes on from `start`.
-    pub fn begin(&mut self, plan: Plan, model: &ModelInfo, start: Option<Box<State>>) {
+    fn begin(&mut self, plan: Plan, model: &ModelInfo, start: Option<Box<State>>) {
         let study = Study::new(plan, &model.card, &model.hash);
         self.phase = if study.waiting().is_some() { Phase::Running } else { Phase::Idle };
         self.study = Some(study);
@@ -128,12 +138,20 @@ impl Sweep {
         self.study.as_ref()?.time_left(self.progress().map_or(0.0, |(_, part)| part))
     }
 
-    /// Runs no further cell; says whether a run of its own is to be dropped.
-    pub fn pause(&mut self) -> bool {
+    /// Lets it wait; the cell being run is made again later.
+    pub fn pause(&mut self, session: &mut Session) {
         if self.phase == Phase::Running {
             self.phase = Phase::Paused;
         }
-        self.current.take().is_some()
+        self.drop_run(session);
+    }
+
+    /// Drops the run of a cell.
+    fn drop_run(&mut self, session: &mut Session) {
+        // Where a run of one's own was sent since, that one has ended it already.
+        if self.current.take().is_some() && session.active.is_none() {
+            session.send(Command::Stop);
+        }
     }
 
     /// Goes on after a pause.
@@ -144,14 +162,37 @@ impl Sweep {
         }
     }
 
-    /// Ends it, with what it has; says whether a run of its own is to be dropped.
-    pub fn stop(&mut self) -> bool {
+    /// Ends it with what it has.
+    pub fn stop(&mut self, session: &mut Session) {
         self.phase = Phase::Idle;
-        self.current.take().is_some()
+        self.drop_run(session);
+    }
+
+    /// Once a frame: sends the next run where nothing else is computed, and tells what there is to
+    /// tell.
+    pub fn follow(&mut self, session: &mut Session) {
+        if let Some(text) = self.trouble.take() {
+            session.notices.error(text);
+        }
+        for reply in self.dialogs.replies() {
+            match reply {
+                Reply::Saved(path) => session.notices.tell(format!("Saved {}.", path.display())),
+                Reply::Failed(text) => session.notices.error(text),
+                Reply::Open(_) | Reply::Picture { .. } => {}
+            }
+        }
+        if session.active.is_some() || session.loading.is_some() {
+            return;
+        }
+        if let Some((settings, start)) = self.next() {
+            let run = session.number_run();
+            self.sent(run);
+            session.send(Command::Generate { run, settings, start, watched: false });
+        }
     }
 
     /// The next run, if one is due: its settings, and the state that it goes on from.
-    pub fn next(&self) -> Option<(SampleSettings, Option<Box<State>>)> {
+    fn next(&self) -> Option<(SampleSettings, Option<Box<State>>)> {
         if self.phase != Phase::Running || self.current.is_some() {
             return None;
         }
@@ -160,7 +201,7 @@ impl Sweep {
     }
 
     /// Notes that the run of [`Sweep::next`] was sent.
-    pub fn sent(&mut self, run: RunId) {
+    fn sent(&mut self, run: RunId) {
         let Some(study) = &self.study else { return };
         let Some(cell) = study.waiting() else { return };
         let steps = study.plan.settings(cell).times().len().saturating_sub(1);
@@ -172,18 +213,13 @@ impl Sweep {
         self.failed > 0
     }
 
-    /// Trouble that has to be told, once.
-    pub fn take_trouble(&mut self) -> Option<String> {
-        self.trouble.take()
-    }
-
     /// Takes what is reported of its own runs; gives back what is not.
     pub fn absorb(&mut self, event: Event) -> Option<Event> {
         if let (Event::ModelReady(model), Some(study)) = (&event, &self.study)
             && study.hash != model.hash
         {
             // Its cells would be of two models.
-            self.stop();
+            (self.phase, self.current) = (Phase::Idle, None);
         }
         let run = match &event {
             Event::Started { run }
@@ -256,63 +292,64 @@ impl Sweep {
 mod tests {
     use super::*;
     use crate::studio::engine::{Command, Engine, ModelSource};
-    use crate::studio::session::state::StudioState;
     use crate::studio::testing::fake::FakeWorker;
+    use crate::studio::window::studio::Studio;
 
     /// A window's state over an engine, without a window.
     struct Desk {
-        state: StudioState,
+        studio: Studio,
         engine: Engine,
     }
 
     impl Desk {
         fn new(worker: FakeWorker) -> Self {
             let engine = Engine::spawn(move || Ok(worker.clone()), || {}).unwrap();
-            let mut desk = Self { state: StudioState::default(), engine };
-            desk.state.load_model(ModelSource::Embedded);
+            let mut desk = Self { studio: Studio::default(), engine };
+            desk.studio.session.load_model(ModelSource::Embedded);
             desk
         }
 
         /// Passes messages on until `done` holds.
-        fn until(&mut self, done: impl Fn(&StudioState) -> bool) {
-            while !done(&self.state) {
+        fn until(&mut self, done: impl Fn(&Studio) -> bool) {
+            while !done(&self.studio) {
                 self.send();
                 let event = self.engine.wait();
-                self.state.take(event);
+                self.studio.take(event);
             }
             self.send();
         }
 
         fn send(&mut self) -> usize {
-            let commands = self.state.take_commands();
+            let commands = self.studio.take_commands();
             let count = commands.len();
             commands.into_iter().for_each(|command| self.engine.send(command));
             count
         }
 
         fn begin(&mut self, x: &str, y: &str) {
-            self.state.sweep.x = x.parse().unwrap();
-            self.state.sweep.y = y.parse().unwrap();
-            self.state.begin_sweep();
+            self.studio.sweep.x = x.parse().unwrap();
+            self.studio.sweep.y = y.parse().unwrap();
+            self.studio.sweep.begin_typed(&mut self.studio.session);
         }
     }
 
-    fn settled(state: &StudioState) -> usize {
-        state.sweep.study.as_ref().map_or(0, Study::settled)
+    fn settled(studio: &Studio) -> usize {
+        studio.sweep.study.as_ref().map_or(0, Study::settled)
     }
 
-    fn free(state: &StudioState) -> bool {
-        state.run.as_ref().is_some_and(|run| run.end.is_some()) && state.active.is_none()
+    fn free(studio: &Studio) -> bool {
+        studio.session.run.as_ref().is_some_and(|run| run.end.is_some())
+            && studio.session.active.is_none()
     }
 
     #[test]
     fn cells_fill_in_and_leave_the_canvas_alone() {
         let mut desk = Desk::new(FakeWorker::default());
         desk.until(free);
-        let shown = desk.state.run.as_ref().unwrap().id;
+        let shown = desk.studio.session.run.as_ref().unwrap().id;
         desk.begin("steps=2,3", "temperature=0.5,1");
-        desk.until(|state| settled(state) == 4);
-        let sweep = &desk.state.sweep;
+        desk.until(|studio| settled(studio) == 4);
+        let sweep = &desk.studio.sweep;
         assert_eq!(sweep.phase(), Phase::Idle);
         let study = sweep.study.as_ref().unwrap();
         let evaluations: Vec<usize> =
@@ -321,7 +358,7 @@ mod tests {
         let entropy = |cell: usize| study.outcome(cell).unwrap().entropy.unwrap();
         assert!(entropy(0) < entropy(2), "a warmer belief is less decided");
         assert_eq!(study.outcome(3).unwrap().pictures.len(), 4);
-        assert_eq!(desk.state.run.as_ref().unwrap().id, shown);
+        assert_eq!(desk.studio.session.run.as_ref().unwrap().id, shown);
     }
 
     #[test]
@@ -332,17 +369,17 @@ mod tests {
         desk.until(free);
         desk.begin("steps=5,2", "temperature=1");
         gate.let_pass(2);
-        desk.until(|state| state.sweep.progress().is_some_and(|(_, part)| part > 0.3));
-        desk.state.draft.steps = 3;
-        desk.state.generate();
-        assert!(desk.state.active.is_some());
+        desk.until(|studio| studio.sweep.progress().is_some_and(|(_, part)| part > 0.3));
+        desk.studio.session.draft.steps = 3;
+        desk.studio.session.generate();
+        assert!(desk.studio.session.active.is_some());
         desk.send();
         gate.let_pass(1000);
-        desk.until(|state| settled(state) == 2);
-        let study = desk.state.sweep.study.as_ref().unwrap();
+        desk.until(|studio| settled(studio) == 2);
+        let study = desk.studio.sweep.study.as_ref().unwrap();
         assert_eq!(study.outcome(0).unwrap().evaluations, 10);
-        assert_eq!(desk.state.run.as_ref().unwrap().frames.len(), 3);
-        assert!(free(&desk.state), "the run of one's own was not disturbed");
+        assert_eq!(desk.studio.session.run.as_ref().unwrap().frames.len(), 3);
+        assert!(free(&desk.studio), "the run of one's own was not disturbed");
     }
 
     #[test]
@@ -353,19 +390,19 @@ mod tests {
         desk.until(free);
         desk.begin("steps=2,3,4", "temperature=1");
         gate.let_pass(2);
-        desk.until(|state| settled(state) == 1);
-        desk.state.pause_sweep();
-        assert_eq!(desk.state.sweep.phase(), Phase::Paused);
+        desk.until(|studio| settled(studio) == 1);
+        desk.studio.sweep.pause(&mut desk.studio.session);
+        assert_eq!(desk.studio.sweep.phase(), Phase::Paused);
         desk.send();
         gate.let_pass(1000);
-        assert!(desk.state.sweep.next().is_none() && desk.send() == 0);
-        desk.state.sweep.resume();
-        desk.until(|state| settled(state) == 2);
-        desk.state.stop_sweep();
-        assert_eq!(desk.state.sweep.phase(), Phase::Idle);
+        assert!(desk.studio.sweep.next().is_none() && desk.send() == 0);
+        desk.studio.sweep.resume();
+        desk.until(|studio| settled(studio) == 2);
+        desk.studio.sweep.stop(&mut desk.studio.session);
+        assert_eq!(desk.studio.sweep.phase(), Phase::Idle);
         desk.send();
-        assert!(desk.state.sweep.next().is_none());
-        assert_eq!(settled(&desk.state), 2);
+        assert!(desk.studio.sweep.next().is_none());
+        assert_eq!(settled(&desk.studio), 2);
     }
 
     #[test]
@@ -373,9 +410,9 @@ mod tests {
         let mut desk = Desk::new(FakeWorker::default());
         desk.until(free);
         desk.begin("solver=heun,euler", "eta=0,1");
-        assert_eq!(settled(&desk.state), 1);
-        desk.until(|state| settled(state) == 4);
-        let study = desk.state.sweep.study.as_ref().unwrap();
+        assert_eq!(settled(&desk.studio), 1);
+        desk.until(|studio| settled(studio) == 4);
+        let study = desk.studio.sweep.study.as_ref().unwrap();
         assert!(matches!(&study.cells[2], Cell::Refused(reason) if reason.contains("heun")));
         assert!(study.outcome(3).is_some());
     }
@@ -385,13 +422,15 @@ mod tests {
         let worker = FakeWorker { panics_at: Some((7, 1)), ..FakeWorker::default() };
         let mut desk = Desk::new(worker);
         desk.until(free);
-        desk.state.draft.seed = 7;
+        desk.studio.session.draft.seed = 7;
         desk.begin("steps=2,3,4", "temperature=1");
-        desk.until(|state| state.sweep.phase() == Phase::Paused);
-        assert_eq!(settled(&desk.state), 2);
-        assert!(desk.state.notices.banner.as_ref().unwrap().text.contains("sweep is paused"));
-        desk.state.sweep.retry();
-        assert_eq!((settled(&desk.state), desk.state.sweep.phase()), (0, Phase::Running));
+        desk.until(|studio| studio.sweep.phase() == Phase::Paused);
+        assert_eq!(settled(&desk.studio), 2);
+        assert!(
+            desk.studio.session.notices.banner.as_ref().unwrap().text.contains("sweep is paused")
+        );
+        desk.studio.sweep.retry();
+        assert_eq!((settled(&desk.studio), desk.studio.sweep.phase()), (0, Phase::Running));
     }
 
     #[test]
@@ -401,11 +440,11 @@ mod tests {
         gate.let_pass(24);
         desk.until(free);
         desk.begin("steps=2,3", "temperature=1");
-        let mut other = (**desk.state.model.as_ref().unwrap()).clone();
+        let mut other = (**desk.studio.session.model.as_ref().unwrap()).clone();
         other.hash = "another".to_owned();
-        desk.state.take(Event::ModelReady(other.into()));
-        assert_eq!(desk.state.sweep.phase(), Phase::Idle);
-        let generates = desk.state.take_commands();
+        desk.studio.take(Event::ModelReady(other.into()));
+        assert_eq!(desk.studio.sweep.phase(), Phase::Idle);
+        let generates = desk.studio.take_commands();
         let generates = generates.iter().filter(|c| matches!(c, Command::Generate { .. })).count();
         assert_eq!(generates, 1, "the new model's first run, and none of the sweep");
         gate.let_pass(1000);

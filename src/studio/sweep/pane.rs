@@ -8,12 +8,14 @@ use egui::{
     TextureFilter, TextureHandle, TextureOptions, Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 
+use crate::flow::SampleSettings;
 use crate::io::png;
+use crate::studio::action::{Actions, ControlsAction};
 use crate::studio::base::images::colour_image;
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::{Row, choice, empty_state};
-use crate::studio::session::state::StudioState;
+use crate::studio::session::Session;
 use crate::studio::sweep::{Phase, Sweep};
 use crate::sweep::axis::{AxisText, Parameter};
 use crate::sweep::sheet::{self, Show, montage};
@@ -52,14 +54,14 @@ impl SweepPane {
 }
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
+pub fn show(ui: &mut Ui, sweep: &mut Sweep, session: &mut Session, actions: &mut Actions) {
     ui.scope(|ui| {
         ui.set_max_width(ui.available_width() - PANE_MARGIN);
-        form(ui, state);
+        form(ui, sweep, session);
         ui.add_space(GRID);
-        actions(ui, state);
+        buttons(ui, sweep, session);
     });
-    let Some(study) = state.sweep.study.take() else {
+    let Some(study) = sweep.study.take() else {
         return empty_state(
             ui,
             "A grid of pictures will fill in here",
@@ -67,26 +69,27 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
              the settings on the controls for everything else.",
         );
     };
-    ui.horizontal(|ui| view_options(ui, &mut state.sweep.pane, &study));
-    let chosen = grid(ui, &mut state.sweep, &study);
+    ui.horizontal(|ui| view_options(ui, &mut sweep.pane, &study));
+    let chosen = grid(ui, sweep, &study);
     if let Some((cell, again)) = chosen {
-        state.adopt(&study.plan.settings(cell));
-        state.notices.note(format!("The settings of {} are on the controls", place(&study, cell)));
+        session.adopt(&study.plan.settings(cell));
+        actions.push(ControlsAction::RevealClass);
+        let text = format!("The settings of {} are on the controls", place(&study, cell));
+        session.notices.note(text);
         if again {
-            state.generate();
+            session.generate();
         }
     }
-    state.sweep.study = Some(study);
+    sweep.study = Some(study);
 }
 
-fn form(ui: &mut Ui, state: &mut StudioState) {
-    let model = state.model.clone();
+fn form(ui: &mut Ui, sweep: &mut Sweep, session: &Session) {
+    let model = &session.model;
     let classes = model.as_ref().map_or(&[][..], |model| &model.card.class_names);
-    let (x, y) = state.sweep.axes(classes);
-    let sweep = &mut state.sweep;
+    let (x, y) = sweep.axes(classes);
     // Where the values of an axis begin.
     let first = |parameter| match parameter {
-        Parameter::Class => AxisText::of_classes(&state.draft.classes, classes),
+        Parameter::Class => AxisText::of_classes(&session.draft.classes, classes),
         other => AxisText::example(other),
     };
     axis_row(ui, "Across", "What varies from column to column.", &mut sweep.x, None, &first);
@@ -100,8 +103,8 @@ fn form(ui: &mut Ui, state: &mut StudioState) {
         &first,
     );
     trouble(ui, y.as_ref().and_then(|y| y.as_ref().err()));
-    let (Some(model), Some(base)) = (&state.model, state.settings()) else { return };
-    if let Err(Some(text)) = state.sweep.plan(base, model) {
+    let (Some(model), Some(base)) = (model, session.settings()) else { return };
+    if let Err(Some(text)) = sweep.plan(SampleSettings::clone(&base), model) {
         trouble(ui, Some(&text));
     }
 }
@@ -166,14 +169,14 @@ fn axis_row(
 }
 
 /// Start, pause and stop, how far it is, and exports.
-fn actions(ui: &mut Ui, state: &mut StudioState) {
-    let plan = match (&state.model, state.settings()) {
-        (Some(model), Some(base)) => state.sweep.plan(base, model).ok(),
+fn buttons(ui: &mut Ui, sweep: &mut Sweep, session: &mut Session) {
+    let plan = match (&session.model, session.settings()) {
+        (Some(model), Some(base)) => sweep.plan(SampleSettings::clone(&base), model).ok(),
         _ => None,
     };
     ui.horizontal_wrapped(|ui| {
         let colours = palette(ui.visuals());
-        let phase = state.sweep.phase();
+        let phase = sweep.phase();
         match phase {
             Phase::Idle => {
                 let text = RichText::new("Start sweep").color(colours.on_accent);
@@ -183,54 +186,53 @@ fn actions(ui: &mut Ui, state: &mut StudioState) {
                     .on_disabled_hover_text("It waits for a model, and for axes that can be read.")
                     .accessible_name("Start sweep");
                 if start.clicked() {
-                    state.begin_sweep();
+                    sweep.begin_typed(session);
                 }
             }
             Phase::Running => {
                 let hint = "Drop the cell being made, and make no further one until you go on.";
                 if ui.button("Pause sweep").on_hover_text(hint).clicked() {
-                    state.pause_sweep();
+                    sweep.pause(session);
                 }
             }
             Phase::Paused => {
                 if ui.button("Resume sweep").on_hover_text("Go on with the next cell.").clicked() {
-                    state.sweep.resume();
+                    sweep.resume();
                 }
             }
         }
         if phase != Phase::Idle {
             let hint = "End the sweep with the cells that it has.";
             if ui.button("Stop sweep").on_hover_text(hint).clicked() {
-                state.stop_sweep();
+                sweep.stop(session);
             }
-        } else if has_rest(state) {
+        } else if has_rest(sweep, session) {
             let hint = "Make the cells that a stop left out, and those whose runs failed.";
             if ui.button("Make the rest").on_hover_text(hint).clicked() {
-                state.sweep.retry();
+                sweep.retry();
             }
         }
         let cells = plan.as_ref().map(|plan| (plan.columns(), plan.rows()));
-        exports(ui, &mut state.sweep);
+        exports(ui, sweep);
         // At the end, so that nothing moves with its length.
-        ui.label(theme::weak(ui, status(state, cells)));
+        ui.label(theme::weak(ui, status(sweep, session, cells)));
     });
-    if state.sweep.phase() != Phase::Idle {
-        progress(ui, &state.sweep);
+    if sweep.phase() != Phase::Idle {
+        progress(ui, sweep);
     }
 }
 
 /// Whether cells of the last sweep can still be made, by the model that made the others.
-fn has_rest(state: &StudioState) -> bool {
-    let study = state.sweep.study.as_ref();
+fn has_rest(sweep: &Sweep, session: &Session) -> bool {
+    let study = sweep.study.as_ref();
     study.is_some_and(|study| {
-        let same = state.model.as_ref().is_some_and(|model| model.hash == study.hash);
-        same && (study.waiting().is_some() || state.sweep.has_failed())
+        let same = session.model.as_ref().is_some_and(|model| model.hash == study.hash);
+        same && (study.waiting().is_some() || sweep.has_failed())
     })
 }
 
 /// How far it is, in words.
-fn status(state: &StudioState, typed: Option<(usize, usize)>) -> String {
-    let sweep = &state.sweep;
+fn status(sweep: &Sweep, session: &Session, typed: Option<(usize, usize)>) -> String {
     let typed = match typed {
         Some((columns, rows)) => format!("{columns} x {rows} cells"),
         None => String::new(),
@@ -240,7 +242,7 @@ fn status(state: &StudioState, typed: Option<(usize, usize)>) -> String {
     match sweep.phase() {
         Phase::Idle => of,
         Phase::Paused => format!("{of}, paused"),
-        Phase::Running if state.active.is_some() => format!("{of}, waits for your run"),
+        Phase::Running if session.active.is_some() => format!("{of}, waits for your run"),
         Phase::Running => match sweep.time_left() {
             Some(left) => format!("{of}, {} left", duration(left.as_secs_f64())),
             None => of,
@@ -536,16 +538,17 @@ mod tests {
     use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
     use super::*;
+    use crate::studio::action::WindowAction;
+    use crate::studio::pane::Pane;
     use crate::studio::testing::fake::{FakeWorker, Gate};
     use crate::studio::testing::window::{Window, click, finished, wait_until, window_with};
-    use crate::studio::window::panes::Pane;
 
     /// A window with the pane before the others of its place.
     fn open(worker: FakeWorker) -> Window {
         let mut window = window_with(worker);
         window.set_size(vec2(1440.0, 900.0));
-        window.state_mut().greeted = true;
-        window.state_mut().state.wanted_pane = Some(Pane::Sweep);
+        window.state_mut().shell.greeted = true;
+        window.state_mut().shell.studio.actions.push(WindowAction::Reveal(Pane::Sweep));
         window.run_steps(4);
         window
     }
@@ -565,13 +568,13 @@ mod tests {
     }
 
     fn axes(window: &mut Window, x: &str, y: &str) {
-        let sweep = &mut window.state_mut().state.sweep;
+        let sweep = &mut window.state_mut().shell.studio.sweep;
         (sweep.x, sweep.y) = (x.parse().unwrap(), y.parse().unwrap());
         window.run_steps(2);
     }
 
     fn settled(window: &Window) -> usize {
-        window.state().state.sweep.study.as_ref().map_or(0, Study::settled)
+        window.state().shell.studio.sweep.study.as_ref().map_or(0, Study::settled)
     }
 
     #[test]
@@ -581,7 +584,7 @@ mod tests {
         axes(&mut window, "steps=2,3", "temperature=0.5,1.1");
         click(&mut window, "Start sweep");
         wait_until(&mut window, |app| {
-            app.state.sweep.study.as_ref().is_some_and(|s| s.settled() == 4)
+            app.shell.studio.sweep.study.as_ref().is_some_and(|s| s.settled() == 4)
         });
         assert!(window.query_by_label("4 of 4 cells").is_some());
         for name in ["steps 2, temperature 0.5: 4 NFE", "steps 3, temperature 1.1: 6 NFE"] {
@@ -589,15 +592,16 @@ mod tests {
         }
         window.get_by_label_contains("steps 3, temperature 1.1").click();
         window.run_steps(3);
-        let draft = &window.state().state.draft;
+        let draft = &window.state().shell.studio.session.draft;
         assert_eq!((draft.steps, draft.from), (3, 1.1));
-        assert!(draft.seed_locked && window.state().state.active.is_none());
+        assert!(draft.seed_locked && window.state().shell.studio.session.active.is_none());
         // A double click also makes it again.
         for _ in 0..2 {
             window.get_by_label_contains("steps 2, temperature 0.5").click();
         }
         wait_until(&mut window, |app| {
-            finished(app) && app.state.run.as_ref().is_some_and(|run| run.frames.len() == 2)
+            finished(app)
+                && app.shell.studio.session.run.as_ref().is_some_and(|run| run.frames.len() == 2)
         });
     }
 
@@ -614,7 +618,7 @@ mod tests {
         assert!(window.query_by_label_contains("both axes set the steps").is_some());
         axes(&mut window, "steps=2,3", "seed=1");
         assert!(window.query_by_label("2 x 1 cells").is_some());
-        window.state_mut().state.sweep.two = false;
+        window.state_mut().shell.studio.sweep.two = false;
         axes(&mut window, "steps=2,3", "steps=3");
         assert!(!window.get_by_label("Start sweep").accesskit_node().is_disabled());
     }
@@ -628,7 +632,7 @@ mod tests {
             click(window, option);
         };
         choose(&mut window, "Across", "class");
-        assert_eq!(window.state().state.sweep.x.text, "cat-05, cat-01, cat-02, cat-03");
+        assert_eq!(window.state().shell.studio.sweep.x.text, "cat-05, cat-01, cat-02, cat-03");
         choose(&mut window, "Down", "guidance");
         assert!(window.query_by_label("4 x 5 cells").is_some());
         choose(&mut window, "Down", "nothing");
@@ -642,7 +646,7 @@ mod tests {
         click(&mut window, "Start sweep");
         gate.let_pass(2);
         wait_until(&mut window, |app| {
-            app.state.sweep.study.as_ref().is_some_and(|s| s.settled() == 1)
+            app.shell.studio.sweep.study.as_ref().is_some_and(|s| s.settled() == 1)
         });
         assert!(window.query_by_label("Sweep: 1 of 2 cells").is_some());
         click(&mut window, "Pause sweep");
@@ -651,7 +655,7 @@ mod tests {
         window.run_steps(10);
         assert_eq!(settled(&window), 1);
         click(&mut window, "Resume sweep");
-        wait_until(&mut window, |app| app.state.sweep.phase() == Phase::Idle);
+        wait_until(&mut window, |app| app.shell.studio.sweep.phase() == Phase::Idle);
         assert_eq!(settled(&window), 2);
     }
 
@@ -668,7 +672,7 @@ mod tests {
         assert!(window.query_by_label_contains("solver euler, eta 0.5: not made").is_some());
         assert!(window.query_by_label("Export sheet").is_some());
         click(&mut window, "Make the rest");
-        wait_until(&mut window, |app| app.state.sweep.phase() == Phase::Idle);
+        wait_until(&mut window, |app| app.shell.studio.sweep.phase() == Phase::Idle);
         assert!(window.query_by_label_contains("solver euler, eta 0.5: 48 NFE").is_some());
     }
 
@@ -677,7 +681,7 @@ mod tests {
         let mut window = ready();
         axes(&mut window, "steps=2,3", "temperature=0.5,1.1");
         click(&mut window, "Start sweep");
-        wait_until(&mut window, |app| app.state.sweep.phase() == Phase::Idle);
+        wait_until(&mut window, |app| app.shell.studio.sweep.phase() == Phase::Idle);
         click(&mut window, "All pictures");
         window.check_accessibility();
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use egui::{Context, ViewportCommand};
 
 use super::frames::{FrameFigures, FrameTimes, resident_memory};
+use super::shell::Shell;
 use crate::say;
-use crate::studio::session::state::StudioState;
 
 static STARTED: OnceLock<Instant> = OnceLock::new();
 
@@ -40,16 +40,12 @@ impl Measurement {
     }
 
     /// Once a frame: keeps a run going and the window busy, and ends with a report.
-    pub fn step(
-        &mut self,
-        ctx: &Context,
-        state: &mut StudioState,
-        interface: &mut FrameTimes,
-        whole: &mut FrameTimes,
-    ) {
+    pub fn step(&mut self, ctx: &Context, shell: &mut Shell) {
+        let Shell { studio, frames: interface, drawn: whole, .. } = shell;
+        let session = &mut studio.session;
         ctx.request_repaint();
         if self.first_picture.is_none() {
-            if state.has_pictures() {
+            if session.has_pictures() {
                 self.first_picture = Some(since_start());
                 self.began = Instant::now();
                 interface.clear();
@@ -57,9 +53,9 @@ impl Measurement {
             }
             return;
         }
-        if state.active.is_none() && state.model.is_some() {
+        if session.active.is_none() && session.model.is_some() {
             self.runs += 1;
-            state.generate();
+            session.generate();
         }
         if self.began.elapsed() >= self.lasts && !self.said {
             self.said = true;

@@ -8,3 +8,7 @@ pub mod measure;
 mod pages;
 pub mod panes;
 pub mod saved;
+pub mod scale;
+pub mod shell;
+mod shortcuts;
+pub mod studio;

@@ -15,7 +15,7 @@ use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::{Stroked, code_colour, scroll_area, short};
 use crate::studio::engine::ModelSource;
-use crate::studio::session::state::StudioState;
+use crate::studio::session::Session;
 use crate::studio::training::{Outcome, Plan, RunView, Training};
 use crate::train::Progress;
 
@@ -25,9 +25,8 @@ const COLUMN: f32 = 84.0 * GRID;
 const NARROW: f32 = 190.0 * GRID;
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    let StudioState { training, notices, .. } = state;
-    training.follow(ui.ctx(), notices);
+pub fn show(ui: &mut Ui, training: &mut Training, session: &mut Session) {
+    training.follow(ui.ctx(), &mut session.notices);
     let mut wanted = None;
     if ui.available_width() >= NARROW {
         ui.horizontal_top(|ui| {
@@ -52,7 +51,7 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
         });
     }
     if let Some(model) = wanted {
-        state.load_model(ModelSource::File(model));
+        session.load_model(ModelSource::File(model));
     }
 }
 
