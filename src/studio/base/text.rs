@@ -11,9 +11,3 @@ pub fn count(number: usize, what: &str) -> String {
 pub fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
-
-/// A text with its first letter large.
-pub fn first_capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}

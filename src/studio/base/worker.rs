@@ -13,7 +13,7 @@ use std::time::Duration;
 use egui::Context;
 use thiserror::Error;
 
-use crate::studio::engine::panic_line;
+use crate::fault::panic_line;
 
 /// Called from other threads when there is something to take in.
 #[derive(Clone)]

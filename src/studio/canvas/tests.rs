@@ -3,7 +3,7 @@
 use egui::{Key, PointerButton, Pos2, Vec2};
 use egui_kittest::kittest::Queryable as _;
 
-use super::{Paint, Tool};
+use super::tool::{Paint, Tool};
 use crate::studio::session::draft::Draft;
 use crate::studio::session::token::Token;
 use crate::studio::testing::window::{Window, click, finished, wait_until, window};
@@ -202,7 +202,9 @@ fn a_picture_from_outside_is_shown_as_its_codes_first_and_then_painted() {
     wait_until(&mut window, |app| {
         app.shell.studio.canvas.inpaint.subject().is_some_and(|subject| subject.picture().is_some())
     });
-    assert!(window.query_by_label_contains("Holiday.png as the model's codes have it").is_some());
+    assert!(
+        window.query_by_label_contains("Decoded from the model's codes: holiday.png").is_some()
+    );
     assert!(window.query_by_label("Picture 1").is_none());
     window.state_mut().shell.studio.canvas.brush.region_size = 1;
     click(&mut window, "Picture to change");

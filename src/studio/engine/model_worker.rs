@@ -4,17 +4,18 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use eframe::egui_wgpu::RenderState;
 use image::RgbImage;
 
+use super::colormap;
+use super::message::{Drawing, ModelInfo, ModelSource};
 use super::opener::Opener;
 use super::pictures::Pictures;
 use super::present::Presenter;
+use super::worker::{Trajectory, Worker};
 use crate::data::fit_square;
 use crate::device::Selected;
 use crate::doctor::{self, Records};
 use crate::flow::{self, LatentShape, Latents, SampleSettings, Sampler, State, StepRecord};
 use crate::kernels::present::Pixels;
 use crate::model::{Model, from_pictures, params, to_pictures};
-use crate::studio::base::colormap;
-use crate::studio::engine::{Drawing, ModelInfo, ModelSource, Trajectory, Worker};
 
 /// A device, and the model that was last loaded on it.
 #[derive(Debug)]

@@ -12,6 +12,8 @@ use std::time::Instant;
 use rfd::{AsyncFileDialog, FileHandle};
 
 use super::feed::{Eater, Feed, Hunger, Wanted};
+use super::labels::{file_name, run_name, settings_here};
+use super::numbers;
 use crate::flow::trajectory::{self, End};
 use crate::io::animation::{Animation, AnimationError, Format};
 use crate::io::tensors::TensorFileError;
@@ -21,7 +23,6 @@ use crate::studio::base::dialogs::{Choice, pictures_folder, unused_name, with_en
 use crate::studio::base::images::contact_sheet;
 use crate::studio::base::jobs::Progress;
 use crate::studio::engine::{RunId, View};
-use crate::studio::export::{file_name, numbers, run_name, settings_here};
 use crate::studio::session::run::{Run, class_name};
 use crate::studio::session::{Outcome, Session, settings_file};
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::flow::StepRecord;
 use crate::studio::base::jobs::Progress;
 use crate::studio::engine::pictures::Pictures;
-use crate::studio::engine::{Command, RunId, View};
+use crate::studio::engine::{Question, RunId, View};
 use crate::studio::session::Session;
 use crate::studio::session::run::Run;
 
@@ -257,7 +257,7 @@ impl Request {
             Self::Codes(codes, batch) => session.ask_decode(codes, batch),
             Self::Step(view, position, record) => {
                 let ticket = session.number_ticket();
-                session.send(Command::DecodeStep { ticket, view, position, record });
+                session.ask(Question::DecodeStep { ticket, view, position, record });
                 ticket
             }
         }

@@ -2,7 +2,7 @@
 
 use egui::{Button, Ui};
 
-use super::{Export, can_export};
+use super::begin::{Export, can_export};
 use crate::io::animation::Format;
 use crate::studio::base::theme::GRID;
 use crate::studio::session::Session;

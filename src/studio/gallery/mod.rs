@@ -25,7 +25,6 @@ pub use self::item::{Item, Made};
 use crate::studio::base::notices::{About, Notices};
 use crate::studio::base::text::count;
 use crate::studio::base::worker::{Wake, no_thread};
-use crate::studio::gallery::pane::GalleryPane;
 
 /// The folder of the gallery: the one that the environment names, or one in the program's data folder.
 pub fn default_folder() -> Option<PathBuf> {
@@ -57,8 +56,6 @@ pub struct Gallery {
     asked: HashSet<(String, bool)>,
     thumbnails: Vec<(String, RgbImage)>,
     revision: u64,
-    /// What the pane is doing.
-    pub pane: GalleryPane,
 }
 
 impl Gallery {

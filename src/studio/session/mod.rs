@@ -10,10 +10,14 @@ pub mod draft;
 pub mod edits;
 pub mod history;
 pub mod look;
+mod made;
+mod outbox;
+mod place;
 pub mod playback;
 pub mod presets;
 mod questions;
 pub mod restored;
+mod rethinking;
 pub mod run;
 mod settings;
 pub mod settings_file;
@@ -32,11 +36,11 @@ use self::branch::BranchPoint;
 use self::draft::{Draft, FIRST_CLASS};
 use self::history::History;
 use self::look::Look;
+use self::made::Made;
+use self::outbox::{Answers, Outbox};
 use self::playback::Playback;
-use self::questions::{Answers, Outbox};
 use self::restored::Restored;
 use self::run::{Run, class_name};
-use self::settings::Made;
 use self::swatches::Swatches;
 use self::token::Token;
 use self::what_if::WhatIf;
@@ -45,7 +49,7 @@ use crate::studio::base::jobs;
 use crate::studio::base::notices::{About, Notices};
 use crate::studio::base::text::count;
 use crate::studio::engine::pictures::Pictures;
-use crate::studio::engine::{Command, Event, ModelInfo, ModelSource, RunId};
+use crate::studio::engine::{Answer, Command, Event, ModelInfo, ModelSource, RunEvent, RunId};
 
 /// What a job may have found that the window goes on with.
 #[derive(Debug)]
@@ -170,7 +174,7 @@ impl Session {
     /// Opens a model.
     pub fn load_model(&mut self, source: ModelSource) {
         self.loading = Some(source.clone());
-        self.send(Command::LoadModel(source));
+        self.send(Command::Load(source));
     }
 
     /// Whether the model in use has a belief about codes that can be edited.
@@ -199,7 +203,7 @@ impl Session {
         self.follow = true;
         self.playback.playing = false;
         let settings = SampleSettings::clone(&settings);
-        self.send(Command::Generate { run, settings, start, watched: true });
+        self.send(Command::Run { run, settings, start, watched: true });
     }
 
     /// Drops the run being computed.
@@ -236,13 +240,10 @@ impl Session {
     /// waits for them then; what is still wanted is asked again.
     pub fn loses_answers(&mut self, event: &Event) -> bool {
         let loses = match event {
-            Event::Failed { .. } => {
-                self.broke_off = true;
-                true
-            }
-            Event::Started { .. } => std::mem::take(&mut self.broke_off),
-            _ => false,
+            Event::Run(_, RunEvent::Started) => std::mem::take(&mut self.broke_off),
+            event => event.is_failure(),
         };
+        self.broke_off |= event.is_failure();
         if loses {
             self.forget_questions();
         }
@@ -256,40 +257,48 @@ impl Session {
                 self.model_loaded(model);
                 return Some(Happened::ModelLoaded);
             }
-            Event::Step { run, record, predicted } => {
-                return self.take_step(run, record, predicted);
+            Event::LoadFailed(text) => {
+                self.loading = None;
+                self.notices.error_about(About::Opening, text);
             }
-            Event::Finished { run, codes, pictures, wall } => {
-                return self.take_end(run, codes, pictures, wall);
-            }
-            Event::Stopped { run } => {
-                self.end_active(run);
-            }
-            Event::Failed { run, text } => self.take_failure(run, text),
-            Event::Rendered { key, pictures } => self.take_rendered(key, pictures),
-            Event::Rethought { ticket, record, predicted } => {
-                self.take_rethought(ticket, record, predicted);
-            }
-            Event::Decoded { ticket, pictures } => self.answers.take_decoded(ticket, pictures),
-            Event::Encoded { ticket, codes } => self.answers.take_encoded(ticket, codes),
-            Event::Swatches(list) => self.swatches.take(list),
-            Event::Started { .. } | Event::Overlaid { .. } => {}
+            Event::Run(run, event) => return self.take_run(run, event),
+            Event::Answered(answer) => self.take_answer(answer),
+            Event::AskFailed(text) => self.notices.error_about(About::Computing, text),
         }
         None
     }
 
-    fn take_failure(&mut self, run: Option<RunId>, text: String) {
-        let about = match self.loading.is_some() && run.is_none() {
-            true => About::Opening,
-            false => About::Computing,
-        };
-        match run {
-            Some(run) => {
-                self.end_active(run);
+    fn take_run(&mut self, run: RunId, event: RunEvent) -> Option<Happened> {
+        match event {
+            RunEvent::Started => None,
+            RunEvent::Step { record, predicted } => self.take_step(run, record, predicted),
+            RunEvent::Finished { codes, pictures, wall } => {
+                self.take_end(run, codes, pictures, wall)
             }
-            None => self.loading = None,
+            RunEvent::Stopped => {
+                self.end_active(run);
+                None
+            }
+            RunEvent::Failed(text) => {
+                self.end_active(run);
+                self.notices.error_about(About::Computing, text);
+                None
+            }
         }
-        self.notices.error_about(about, text);
+    }
+
+    fn take_answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Rendered { key, pictures } => self.take_rendered(key, pictures),
+            Answer::Rethought { ticket, record, predicted } => {
+                self.take_rethought(ticket, record, predicted);
+            }
+            Answer::Decoded { ticket, pictures } => self.answers.take_decoded(ticket, pictures),
+            Answer::Encoded { ticket, codes } => self.answers.take_encoded(ticket, codes),
+            Answer::Swatches(list) => self.swatches.take(list),
+            // The canvas takes its own.
+            Answer::Overlaid { .. } => {}
+        }
     }
 
     /// There is nothing to compute with any more.

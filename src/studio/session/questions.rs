@@ -1,53 +1,11 @@
-//! What is asked of the compute thread beside runs, and its answers until they are taken.
-
-use std::collections::HashMap;
+//! What is asked of the compute thread beside runs.
 
 use image::RgbImage;
 
 use super::Session;
 use super::what_if::Shown;
 use crate::studio::engine::pictures::Pictures;
-use crate::studio::engine::{Command, PictureKey, RunId, View};
-
-/// What is to be sent to the compute thread, and the numbers that it goes by.
-#[derive(Debug)]
-pub(super) struct Outbox {
-    pub(super) commands: Vec<Command>,
-    next_run: RunId,
-    next_ticket: u64,
-}
-
-impl Default for Outbox {
-    fn default() -> Self {
-        // A ticket of 0 stands for a run's own belief.
-        Self { commands: Vec::new(), next_run: 1, next_ticket: 1 }
-    }
-}
-
-/// Questions that have no answer yet, and answers that nobody has taken yet.
-#[derive(Debug, Default)]
-pub(super) struct Answers {
-    /// The view that is being decoded, one at a time.
-    pub(super) asked_view: Option<PictureKey>,
-    decoded: HashMap<u64, Pictures>,
-    encoded: HashMap<u64, Vec<u32>>,
-}
-
-impl Answers {
-    pub(super) fn take_decoded(&mut self, ticket: u64, pictures: Pictures) {
-        self.decoded.insert(ticket, pictures);
-    }
-
-    pub(super) fn take_encoded(&mut self, ticket: u64, codes: Vec<u32>) {
-        self.encoded.insert(ticket, codes);
-    }
-
-    /// Forgets answers: they are of a model that is no longer there.
-    pub(super) fn clear(&mut self) {
-        self.decoded.clear();
-        self.encoded.clear();
-    }
-}
+use crate::studio::engine::{Command, PictureKey, Question, RunId, View};
 
 impl Session {
     /// What is to be sent to the compute thread.
@@ -58,6 +16,11 @@ impl Session {
     /// Sends a command to the compute thread.
     pub fn send(&mut self, command: Command) {
         self.outbox.commands.push(command);
+    }
+
+    /// Asks something of the compute thread.
+    pub fn ask(&mut self, question: Question) {
+        self.send(Command::Ask(question));
     }
 
     /// A number for a run that is to be sent.
@@ -76,7 +39,7 @@ impl Session {
     /// [`Session::take_decoded`] takes.
     pub fn ask_decode(&mut self, codes: Vec<u32>, batch: usize) -> u64 {
         let ticket = self.number_ticket();
-        self.send(Command::Decode { ticket, codes, batch });
+        self.ask(Question::Decode { ticket, codes, batch });
         ticket
     }
 
@@ -88,7 +51,7 @@ impl Session {
     /// Asks for the codes of a picture; gives the number that [`Session::take_encoded`] takes.
     pub fn ask_encode(&mut self, picture: RgbImage) -> u64 {
         let ticket = self.number_ticket();
-        self.send(Command::Encode { ticket, picture: Box::new(picture) });
+        self.ask(Question::Encode { ticket, picture: Box::new(picture) });
         ticket
     }
 
@@ -139,7 +102,7 @@ impl Session {
             && let Some(Shown { record, .. }) = self.shown()
         {
             self.answers.asked_view = Some(key);
-            self.send(Command::Render { key, record });
+            self.ask(Question::Render { key, record });
         }
         None
     }
@@ -158,5 +121,24 @@ impl Session {
     pub fn decodes_run(&self) -> bool {
         let known = self.run.as_ref().is_some_and(|run| run.is_of(self.model.as_ref()));
         known && self.loading.is_none()
+    }
+
+    /// Asks for the swatches of `codes` that were not asked for before.
+    pub fn want_swatches(&mut self, codes: impl Iterator<Item = u32>) {
+        let new: Vec<u32> = codes.filter(|code| self.swatches.asked.insert(*code)).collect();
+        if !new.is_empty() {
+            self.ask(Question::Swatches(new));
+        }
+    }
+
+    /// Asks for the next few swatches of many `codes`, once those asked for before have come.
+    pub fn want_swatches_in_turn(&mut self, codes: impl Iterator<Item = u32>) {
+        const AT_ONCE: usize = 32;
+        if !self.swatches.are_here() {
+            return;
+        }
+        let asked = &self.swatches.asked;
+        let next: Vec<u32> = codes.filter(|code| !asked.contains(code)).take(AT_ONCE).collect();
+        self.want_swatches(next.into_iter());
     }
 }

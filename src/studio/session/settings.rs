@@ -1,7 +1,6 @@
 //! The settings on the controls: what a run of them is asked to do, taking over those of another run,
 //! and going back.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::Session;
@@ -11,29 +10,11 @@ use super::history::Setup;
 use super::restored::Restored;
 use crate::flow::SampleSettings;
 use crate::studio::base::notices::About;
-use crate::studio::engine::ModelInfo;
-
-/// What the settings were made of, and they themselves: with many pins they take a while to make, and
-/// several panes ask for them in every frame.
-#[derive(Debug, Default)]
-pub(super) struct Made(RefCell<Option<(Arc<ModelInfo>, Setup, Arc<SampleSettings>)>>);
 
 impl Session {
     /// What a run of the settings on the controls is asked to do, if there is a model.
     pub fn settings(&self) -> Option<Arc<SampleSettings>> {
-        let model = self.model.as_ref()?;
-        let mut made = self.made.0.borrow_mut();
-        if let Some((of, setup, settings)) = &*made
-            && Arc::ptr_eq(of, model)
-            && setup.draft == self.draft
-            && setup.branch.as_ref() == self.branch()
-        {
-            return Some(Arc::clone(settings));
-        }
-        let setup = self.setup();
-        let settings = Arc::new(settings_of(&setup, model));
-        *made = Some((Arc::clone(model), setup, Arc::clone(&settings)));
-        Some(settings)
+        Some(self.made.of(self.model.as_ref()?, &self.draft, self.branch.as_ref()))
     }
 
     /// Makes a picture again from the settings that were read from it; says whether it can be.
@@ -47,7 +28,7 @@ impl Session {
             self.notices.error_about(About::Opening, text);
             return false;
         }
-        self.draft.adopt(restored, &model.card);
+        self.draft.adopt(&restored.settings, restored.class.as_deref(), &model.card);
         self.branch = restored.settings.branch.as_deref().cloned().map(BranchPoint::from);
         self.notices.settled(About::Opening);
         let other_model = restored.model_hash.as_ref().is_some_and(|hash| *hash != model.hash);
@@ -68,8 +49,7 @@ impl Session {
         if let Err(text) = fits(settings) {
             return self.notices.error_about(About::Opening, text);
         }
-        let restored = Restored { class: None, model_hash: None, settings: settings.clone() };
-        self.draft.adopt(&restored, &model.card);
+        self.draft.adopt(settings, None, &model.card);
         let known = self.branch.take();
         self.branch = settings.branch.as_deref().map(|branch| {
             known
@@ -120,16 +100,6 @@ impl Session {
             self.branch = branch.map(BranchPoint::from);
         }
     }
-}
-
-/// What a run of `setup` is asked to do.
-fn settings_of(setup: &Setup, model: &ModelInfo) -> SampleSettings {
-    let Some(branch) = &setup.branch else {
-        return setup.draft.settings(&model.card);
-    };
-    // A branch has as many pictures as what it leaves.
-    let draft = Draft { count: branch.parent.labels.len(), ..setup.draft.clone() };
-    SampleSettings { branch: Some(Box::new(branch.clone())), ..draft.settings(&model.card) }
 }
 
 /// Whether settings that were read are of a size that the window can show and a run can have. Those of

@@ -5,15 +5,13 @@ use std::collections::{HashMap, HashSet};
 use egui::{Context, TextureHandle, TextureId, TextureOptions};
 use image::RgbImage;
 
-use super::Session;
 use crate::studio::base::images::colour_image;
-use crate::studio::engine::Command;
 
 /// Small pictures of codes.
 #[derive(Default)]
 pub struct Swatches {
     known: HashMap<u32, RgbImage>,
-    asked: HashSet<u32>,
+    pub(super) asked: HashSet<u32>,
     textures: HashMap<u32, TextureHandle>,
 }
 
@@ -49,26 +47,5 @@ impl Swatches {
     /// Whether all that were asked for have come.
     pub(super) fn are_here(&self) -> bool {
         self.asked.iter().all(|code| self.known.contains_key(code))
-    }
-}
-
-impl Session {
-    /// Asks for the swatches of `codes` that were not asked for before.
-    pub fn want_swatches(&mut self, codes: impl Iterator<Item = u32>) {
-        let new: Vec<u32> = codes.filter(|code| self.swatches.asked.insert(*code)).collect();
-        if !new.is_empty() {
-            self.send(Command::Swatches(new));
-        }
-    }
-
-    /// Asks for the next few swatches of many `codes`, once those asked for before have come.
-    pub fn want_swatches_in_turn(&mut self, codes: impl Iterator<Item = u32>) {
-        const AT_ONCE: usize = 32;
-        if !self.swatches.are_here() {
-            return;
-        }
-        let asked = &self.swatches.asked;
-        let next: Vec<u32> = codes.filter(|code| !asked.contains(code)).take(AT_ONCE).collect();
-        self.want_swatches(next.into_iter());
     }
 }

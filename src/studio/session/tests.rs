@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::flow::Grid;
-use crate::studio::engine::{View, Worker};
+use crate::studio::engine::{Question, View, Worker};
 use crate::studio::session::draft::TemperatureKind;
 use crate::studio::testing::fake::FakeWorker;
 
@@ -16,34 +16,37 @@ fn settle(session: &mut Session) {
         }
         for command in commands {
             match command {
-                Command::LoadModel(source) => {
+                Command::Load(source) => {
                     let info = worker.load(&source).unwrap();
                     session.take(Event::ModelReady(Arc::new(info)));
                 }
-                Command::Generate { run, settings, start, .. } => {
+                Command::Run { run, settings, start, .. } => {
                     let start = start.map(|start| *start);
                     let mut trajectory = worker.begin(&settings, start).unwrap();
                     while let Some(record) = trajectory.advance() {
                         let predicted = Some(worker.decode(&record.prediction));
-                        session.take(Event::Step { run, record: Arc::new(record), predicted });
+                        session.take(Event::Run(
+                            run,
+                            RunEvent::Step { record: Arc::new(record), predicted },
+                        ));
                     }
                     let codes = trajectory.codes();
                     let pictures = worker.decode_codes(&codes, settings.labels.len());
                     let wall = Duration::from_secs(1);
-                    session.take(Event::Finished { run, codes, pictures, wall });
+                    session.take(Event::Run(run, RunEvent::Finished { codes, pictures, wall }));
                 }
-                Command::Render { key, record } => {
+                Command::Ask(Question::Render { key, record }) => {
                     let pictures = worker.decode(&record.x);
-                    session.take(Event::Rendered { key, pictures });
+                    session.take(Event::Answered(Answer::Rendered { key, pictures }));
                 }
-                Command::Rethink { ticket, record, settings } => {
+                Command::Ask(Question::Rethink { ticket, record, settings }) => {
                     let record = Arc::new(worker.rethink(&record, &settings).unwrap());
                     let predicted = worker.decode(&record.prediction);
-                    session.take(Event::Rethought { ticket, record, predicted });
+                    session.take(Event::Answered(Answer::Rethought { ticket, record, predicted }));
                 }
-                Command::Decode { ticket, codes, batch } => {
+                Command::Ask(Question::Decode { ticket, codes, batch }) => {
                     let pictures = worker.decode_codes(&codes, batch);
-                    session.take(Event::Decoded { ticket, pictures });
+                    session.take(Event::Answered(Answer::Decoded { ticket, pictures }));
                 }
                 _ => {}
             }
@@ -110,9 +113,9 @@ fn steps_of_a_dropped_run_are_not_shown() {
     let (old, record) = (shown.id, shown.record(0).unwrap());
     let predicted = shown.frames[0].predicted.clone();
     session.generate();
-    session.take(Event::Step { run: old, record, predicted });
+    session.take(Event::Run(old, RunEvent::Step { record, predicted }));
     assert_eq!(session.run.as_ref().unwrap().frames.len(), 24);
-    session.take(Event::Stopped { run: old });
+    session.take(Event::Run(old, RunEvent::Stopped));
     assert!(session.active.is_some());
 }
 
@@ -180,7 +183,7 @@ fn a_failure_keeps_what_is_on_show() {
     let mut session = ready();
     session.generate();
     let run = session.active.as_ref().unwrap().id;
-    session.take(Event::Failed { run: Some(run), text: "out of memory".to_owned() });
+    session.take(Event::Run(run, RunEvent::Failed("out of memory".to_owned())));
     assert!(session.active.is_none() && session.run.is_some());
     assert!(session.notices.banner.is_some());
 }
@@ -222,8 +225,7 @@ fn a_branch_goes_on_from_the_step_on_show() {
     session.draft.temperature = TemperatureKind::Linear;
     session.draft.count = 9;
     session.generate();
-    let Some(Command::Generate { settings, start: Some(start), .. }) =
-        session.outbox.commands.last()
+    let Some(Command::Run { settings, start: Some(start), .. }) = session.outbox.commands.last()
     else {
         panic!("no branch was sent")
     };
@@ -270,14 +272,17 @@ fn what_was_asked_is_asked_again_after_a_failure_and_after_the_recovery() {
     assert!(session.pictures().is_none());
     session.want_swatches([3, 4].into_iter());
     let commands = session.take_commands();
-    assert!(matches!(commands[..], [Command::Render { .. }, Command::Swatches(_)]));
+    assert!(matches!(
+        commands[..],
+        [Command::Ask(Question::Render { .. }), Command::Ask(Question::Swatches(_))]
+    ));
     assert!(session.pictures().is_none() && session.take_commands().is_empty(), "asked once");
-    session.take(Event::Failed { run: None, text: "no".to_owned() });
+    session.take(Event::AskFailed("no".to_owned()));
     // There is no model to ask, and these go unanswered too.
     assert!(session.pictures().is_none());
     session.want_swatches([3, 4].into_iter());
     assert_eq!(session.take_commands().len(), 2);
-    session.take(Event::Started { run: 99 });
+    session.take(Event::Run(99, RunEvent::Started));
     assert!(session.pictures().is_none());
     settle(&mut session);
     assert!(session.pictures().is_some());
@@ -291,7 +296,9 @@ fn a_run_of_another_model_is_not_decoded_by_the_one_in_use() {
     let model = FakeWorker::default().load(&ModelSource::Embedded).unwrap();
     session.model = Some(Arc::new(model));
     assert!(session.pictures().is_none());
-    assert!(!session.take_commands().iter().any(|c| matches!(c, Command::Render { .. })));
+    assert!(
+        !session.take_commands().iter().any(|c| matches!(c, Command::Ask(Question::Render { .. })))
+    );
 }
 
 #[test]

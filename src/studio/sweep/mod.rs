@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use crate::flow::{SampleSettings, State};
 use crate::studio::base::dialogs::{Dialogs, Reply};
-use crate::studio::engine::{Command, Event, ModelInfo, RunId};
+use crate::studio::engine::{Command, Event, ModelInfo, RunEvent, RunId};
 use crate::studio::session::Session;
-use crate::studio::sweep::pane::SweepPane;
 use crate::sweep::axis::{Axis, AxisText, Parameter};
 use crate::sweep::study::{Cell, Plan, Study, Tally};
 
@@ -48,8 +47,8 @@ pub struct Sweep {
     pub study: Option<Study>,
     /// Dialogs for its files.
     pub dialogs: Dialogs,
-    /// The pane's own.
-    pub pane: SweepPane,
+    /// How many sweeps were begun.
+    begun: u64,
     /// The state that a branch goes on from.
     start: Option<Box<State>>,
     phase: Phase,
@@ -70,7 +69,7 @@ impl Default for Sweep {
             two: true,
             study: None,
             dialogs: Dialogs::default(),
-            pane: SweepPane::default(),
+            begun: 0,
             start: None,
             phase: Phase::default(),
             current: None,
@@ -119,7 +118,12 @@ impl Sweep {
         self.start = start;
         self.current = None;
         (self.failures, self.failed) = (0, 0);
-        self.pane.forget();
+        self.begun += 1;
+    }
+
+    /// A number that changes with the study.
+    pub fn serial(&self) -> u64 {
+        self.begun
     }
 
     /// Whether it runs, waits or has come to its end.
@@ -187,7 +191,7 @@ impl Sweep {
         if let Some((settings, start)) = self.next() {
             let run = session.number_run();
             self.sent(run);
-            session.send(Command::Generate { run, settings, start, watched: false });
+            session.send(Command::Run { run, settings, start, watched: false });
         }
     }
 
@@ -221,21 +225,15 @@ impl Sweep {
             // Its cells would be of two models.
             (self.phase, self.current) = (Phase::Idle, None);
         }
-        let run = match &event {
-            Event::Started { run }
-            | Event::Step { run, .. }
-            | Event::Finished { run, .. }
-            | Event::Stopped { run }
-            | Event::Failed { run: Some(run), .. } => *run,
-            _ => return Some(event),
-        };
+        let Event::Run(run, event) = event else { return Some(event) };
         let Some(current) = self.current.as_mut().filter(|current| current.run == run) else {
-            return Some(event);
+            return Some(Event::Run(run, event));
         };
         let cell = current.cell;
         match event {
-            Event::Step { record, .. } => current.tally.push(&record),
-            Event::Finished { pictures, .. } => {
+            RunEvent::Started => {}
+            RunEvent::Step { record, .. } => current.tally.push(&record),
+            RunEvent::Finished { pictures, .. } => {
                 let tally = std::mem::take(&mut current.tally);
                 self.failures = 0;
                 self.settle(
@@ -247,8 +245,8 @@ impl Sweep {
                 );
             }
             // Something else was more urgent: it is made again later.
-            Event::Stopped { .. } => self.current = None,
-            Event::Failed { text, .. } => {
+            RunEvent::Stopped => self.current = None,
+            RunEvent::Failed(text) => {
                 self.failures += 1;
                 self.failed += 1;
                 self.settle(cell, Cell::Refused(text.clone()));
@@ -257,7 +255,6 @@ impl Sweep {
                     self.trouble = Some(format!("The sweep is paused, its runs fail. {text}"));
                 }
             }
-            _ => {}
         }
         None
     }
@@ -445,7 +442,7 @@ mod tests {
         desk.studio.take(Event::ModelReady(other.into()));
         assert_eq!(desk.studio.sweep.phase(), Phase::Idle);
         let generates = desk.studio.take_commands();
-        let generates = generates.iter().filter(|c| matches!(c, Command::Generate { .. })).count();
+        let generates = generates.iter().filter(|c| matches!(c, Command::Run { .. })).count();
         assert_eq!(generates, 1, "the new model's first run, and none of the sweep");
         gate.let_pass(1000);
     }

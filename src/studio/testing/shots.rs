@@ -5,7 +5,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
 use crate::studio::action::{CodebookAction, WindowAction};
-use crate::studio::canvas::{Paint, Tool};
+use crate::studio::canvas::tool::{Paint, Tool};
 use crate::studio::codebook::Order;
 use crate::studio::engine::{Engine, ModelSource};
 use crate::studio::pane::Pane;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::plan::Plan;
 use crate::device::{self, DeviceChoice};
-use crate::studio::engine::panic_line;
+use crate::fault::panic_line;
 use crate::train::{self, Ending, Progress, TrainError};
 
 /// What the thread tells.

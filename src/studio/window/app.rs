@@ -14,7 +14,7 @@ use super::measure::Measurement;
 use super::saved::{Begun, Kept, SavedFile};
 use super::shell::Shell;
 use super::studio::Studio;
-use super::{bar, pages, shortcuts};
+use super::{bar, first_steps, pages, shortcuts};
 use crate::studio::base::dialogs::Dialogs;
 use crate::studio::base::notices::About;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN};
@@ -159,6 +159,7 @@ impl eframe::App for StudioApp {
             .show_separator_line(false)
             .frame(around)
             .show(ui, |ui| bar::show(ui, shell));
+        first_steps::show(ui, shell);
         CentralPanel::default().frame(Frame::NONE).show(ui, |ui| {
             shell.dock.show(ui, &mut shell.studio);
         });

@@ -7,6 +7,7 @@ use egui::{
     Ui, WidgetInfo, vec2,
 };
 
+use super::dock::Dock;
 use super::shell::{Page, Shell};
 use crate::studio::action::{FilesAction, WindowAction};
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
@@ -27,6 +28,9 @@ const BARE: f32 = 100.0 * GRID;
 
 /// The height that the longest menu is sure to have room in, in points.
 const LONGEST: f32 = 150.0 * GRID;
+
+/// Width of the View menu, in points.
+const VIEW: f32 = 56.0 * GRID;
 
 /// Scales of the interface on offer.
 const SCALES: [f32; 7] = [0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0];
@@ -164,25 +168,16 @@ fn edit_menu(ui: &mut Ui, shell: &mut Shell) {
 }
 
 fn view_menu(ui: &mut Ui, shell: &mut Shell) {
-    ui.set_min_width(56.0 * GRID);
-    for pane in Pane::ALL {
-        ui.horizontal(|ui| {
-            let mut shown = shell.dock.is_shown(pane);
-            if ui.checkbox(&mut shown, pane.title()).clicked() {
-                shell.dock.set_shown(pane, shown);
-                if shown {
-                    shell.dock.reveal(pane);
-                }
-            }
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let mut floating = shell.dock.is_floating(pane);
-                let name = format!("{} in a window of its own", pane.title());
-                let response = ui.toggle_value(&mut floating, "window").on_hover_text(&name);
-                if response.accessible_name(name).clicked() {
-                    shell.dock.set_floating(pane, floating);
-                }
-            });
+    // As wide as it is: what lies at its right would fill all the width that there is.
+    ui.set_width(VIEW);
+    ui.horizontal(|ui| {
+        ui.label(theme::section(ui, "Pane"));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.label(theme::section(ui, "Separate window"));
         });
+    });
+    for pane in Pane::ALL {
+        pane_row(ui, &mut shell.dock, pane);
     }
     ui.separator();
     let (other, name) = match shell.theme {
@@ -209,6 +204,27 @@ fn view_menu(ui: &mut Ui, shell: &mut Shell) {
     if item(ui, "Reset layout", None, true) {
         shell.dock.reset();
     }
+}
+
+/// Whether a pane is shown, and whether in a window of its own.
+fn pane_row(ui: &mut Ui, dock: &mut Dock, pane: Pane) {
+    ui.horizontal(|ui| {
+        let mut shown = dock.is_shown(pane);
+        if ui.checkbox(&mut shown, pane.title()).clicked() {
+            dock.set_shown(pane, shown);
+            if shown {
+                dock.reveal(pane);
+            }
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let mut floating = dock.is_floating(pane);
+            let name = format!("{} in a separate window", pane.title());
+            let response = ui.checkbox(&mut floating, "").on_hover_text(&name);
+            if response.accessible_name(name).clicked() {
+                dock.set_floating(pane, floating);
+            }
+        });
+    });
 }
 
 fn help_menu(ui: &mut Ui, shell: &mut Shell) {

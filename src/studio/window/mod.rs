@@ -3,6 +3,7 @@
 pub mod app;
 mod bar;
 pub mod dock;
+mod first_steps;
 pub mod frames;
 pub mod measure;
 mod pages;

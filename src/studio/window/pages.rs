@@ -1,4 +1,4 @@
-//! What lies over the panes: notices, help, credits, the hint of a first start, frame times.
+//! What lies over the panes: notices, help, credits, frame times.
 
 use egui::{
     Align, Align2, Area, Color32, Context, Frame, Grid, Id, Layout, Margin, Modal, Order, RichText,
@@ -11,7 +11,6 @@ use super::shell::{Page, Shell};
 use crate::studio::base::notices::{Entry, Level};
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::pane::Pane;
-use crate::studio::session::run::Run;
 
 const KEYS: &[(&str, &str)] = &[
     ("G", "Generate"),
@@ -40,7 +39,6 @@ const ARTWORK: &str = include_str!("../../../assets/ATTRIBUTION.md");
 
 /// Shows whatever lies over the panes.
 pub fn show(ctx: &Context, shell: &mut Shell) {
-    hint(ctx, shell);
     banner(ctx, shell);
     match shell.page {
         Some(Page::Keys) => keys(ctx, shell),
@@ -111,51 +109,6 @@ fn banner(ctx: &Context, shell: &mut Shell) {
                 ScrollArea::vertical().max_height(most).show(ui, |ui| ui.label(text));
             });
         });
-}
-
-/// What to do first, until it was read.
-fn hint(ctx: &Context, shell: &mut Shell) {
-    // Who has asked a token of a run of their own has found the way.
-    let found = |run: &Run| run.id > 1 && run.end.is_some();
-    shell.greeted |= shell.studio.session.selected.is_some()
-        && shell.studio.session.run.as_ref().is_some_and(found);
-    if shell.greeted || shell.page.is_some() {
-        return;
-    }
-    Area::new(Id::unique("first steps"))
-        .order(Order::Middle)
-        .anchor(Align2::RIGHT_BOTTOM, vec2(-3.0 * GRID, -3.0 * GRID))
-        .show(ctx, |ui| {
-            let accent = palette(ui.visuals()).accent;
-            let frame = Frame::popup(ui.style())
-                .inner_margin(Margin::symmetric(20, 16))
-                .stroke(Stroke::new(1.0, accent));
-            frame.show(ui, |ui| {
-                ui.set_width(fitting(ctx, 60.0 * GRID));
-                ui.label(RichText::new("First steps").color(accent));
-                let most = room(ctx, bar::HEIGHT + 30.0 * GRID);
-                ScrollArea::vertical().max_height(most).show(ui, first_steps);
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    if ui.button("Got it").clicked() {
-                        shell.greeted = true;
-                    }
-                });
-            });
-        });
-}
-
-fn first_steps(ui: &mut Ui) {
-    for (number, text) in [
-        ("1", "Generate makes pictures of the class on the left, step by step."),
-        ("2", "Drag through the timeline below to see how noise became a picture."),
-        ("3", "Click a picture: the belief about that token opens on the right."),
-        ("4", "Move a slider: the step on show answers at once; Live runs it all again."),
-    ] {
-        ui.horizontal_top(|ui| {
-            ui.label(theme::number(ui, number));
-            ui.add(egui::Label::new(text).wrap());
-        });
-    }
 }
 
 fn keys(ctx: &Context, shell: &mut Shell) {

@@ -19,22 +19,22 @@ pub fn show(pane: Pane, ui: &mut Ui, studio: &mut Studio) {
     let scrolling = Margin { right: 0, bottom: 0, ..margin };
     let Studio { session, actions, .. } = studio;
     match pane {
-        Pane::Canvas => canvas::show(ui, &mut studio.canvas, session, actions),
+        Pane::Canvas => canvas::pane::show(ui, &mut studio.canvas, session, actions),
         Pane::Controls => padded(ui, scrolling, |ui| {
-            controls::show(ui, &mut studio.controls, session);
+            controls::pane::show(ui, &mut studio.controls, session);
         }),
         Pane::Timeline => padded(ui, margin, |ui| timeline::show(ui, session)),
         Pane::Posterior => padded(ui, scrolling, |ui| {
-            posterior::show(ui, &mut studio.posterior, session, actions);
+            posterior::pane::show(ui, &mut studio.posterior, session, actions);
         }),
         Pane::Codebook => padded(ui, scrolling, |ui| {
             codebook::pane::show(ui, &mut studio.codebook, session, actions);
         }),
         Pane::Gallery => padded(ui, scrolling, |ui| {
-            gallery::pane::show(ui, &mut studio.gallery, actions);
+            gallery::pane::show(ui, &mut studio.gallery_pane, &mut studio.gallery, actions);
         }),
         Pane::Sweep => padded(ui, scrolling, |ui| {
-            sweep::pane::show(ui, &mut studio.sweep, session, actions);
+            sweep::pane::show(ui, &mut studio.sweep_pane, &mut studio.sweep, session, actions);
         }),
         Pane::Playground => padded(ui, margin, |ui| {
             playground::pane::show(ui, &mut studio.playground, session);

@@ -10,7 +10,7 @@ use crate::data::is_picture;
 use crate::studio::action::{FilesAction, WindowAction};
 use crate::studio::base::dialogs::{Dialogs, Reply};
 use crate::studio::base::notices::About;
-use crate::studio::canvas::Tool;
+use crate::studio::canvas::tool::Tool;
 use crate::studio::model::tell_left_out;
 
 /// A page over the whole window.

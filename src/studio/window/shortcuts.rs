@@ -34,7 +34,7 @@ pub fn take(ctx: &Context, shell: &mut Shell) {
     }
     commands(ctx, shell);
     let studio = &mut shell.studio;
-    canvas::shortcuts(ctx, &mut studio.canvas, &studio.session);
+    canvas::pane::shortcuts(ctx, &mut studio.canvas, &studio.session);
     run(ctx, &mut studio.session);
 }
 

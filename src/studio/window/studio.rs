@@ -9,14 +9,16 @@ use crate::studio::base::worker::Wake;
 use crate::studio::canvas::Canvas;
 use crate::studio::codebook::Codebook;
 use crate::studio::controls::Controls;
-use crate::studio::engine::{Command, Event};
+use crate::studio::engine::{Command, Event, RunEvent};
 use crate::studio::export::{Destination, Export, Exports};
 use crate::studio::gallery::Gallery;
+use crate::studio::gallery::pane::GalleryPane;
 use crate::studio::model::Files;
 use crate::studio::playground::Playground;
 use crate::studio::posterior::Posterior;
 use crate::studio::session::{Found, Happened, Outcome, Session};
 use crate::studio::sweep::Sweep;
+use crate::studio::sweep::pane::SweepPane;
 use crate::studio::training::Training;
 
 /// The session, and the features over it.
@@ -34,8 +36,12 @@ pub struct Studio {
     pub codebook: Codebook,
     /// Pictures that were made.
     pub gallery: Gallery,
+    /// What is shown of them.
+    pub gallery_pane: GalleryPane,
     /// Runs over two settings.
     pub sweep: Sweep,
+    /// What is shown of them.
+    pub sweep_pane: SweepPane,
     /// A flow in the plane.
     pub playground: Playground,
     /// Training in the background.
@@ -70,9 +76,9 @@ impl Studio {
         if self.session.loses_answers(&event) {
             self.canvas.forget_questions();
             self.posterior.forget_question();
-            match event {
-                Event::Failed { .. } => self.exports.fail_waiting("the computation broke off"),
-                _ => self.canvas.ask_again(&mut self.session),
+            match event.is_failure() {
+                true => self.exports.fail_waiting("the computation broke off"),
+                false => self.canvas.ask_again(&mut self.session),
             }
         }
         if let Event::ModelReady(_) = event {
@@ -101,10 +107,12 @@ impl Studio {
 
     /// Says that nothing more will be computed: the compute thread has ended, against all care.
     pub fn lose_engine(&mut self) {
-        let run = self.session.active.as_ref().map(|active| active.id);
         let text = "The computation has ended for good. Pictures can still be exported: do so, then \
                     start the program again.";
-        self.take(Event::Failed { run, text: text.to_owned() });
+        self.take(match &self.session.active {
+            Some(active) => Event::Run(active.id, RunEvent::Failed(text.to_owned())),
+            None => Event::AskFailed(text.to_owned()),
+        });
         self.session.give_up_model();
     }
 

@@ -64,7 +64,7 @@ impl Size {
 }
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, gallery: &mut Gallery, actions: &mut Actions) {
+pub fn show(ui: &mut Ui, pane: &mut GalleryPane, gallery: &mut Gallery, actions: &mut Actions) {
     if gallery.folder().is_none() {
         return empty_state(
             ui,
@@ -72,7 +72,6 @@ pub fn show(ui: &mut Ui, gallery: &mut Gallery, actions: &mut Actions) {
             "There is no folder for pictures: set PURRSCOPE_GALLERY to one and start again.",
         );
     }
-    let mut pane = std::mem::take(&mut gallery.pane);
     pane.thumbs.take(ui.ctx(), gallery.take_thumbnails());
     if pane.compare.as_ref().is_some_and(|compare| !compare.is_there(gallery)) {
         pane.compare = None;
@@ -85,7 +84,6 @@ pub fn show(ui: &mut Ui, gallery: &mut Gallery, actions: &mut Actions) {
         }
         None => pane.show(ui, gallery, actions),
     }
-    gallery.pane = pane;
 }
 
 impl GalleryPane {

@@ -30,8 +30,8 @@ fn pane_of(size: egui::Vec2, bench: Bench) -> Pane {
             ui.painter().rect_filled(ui.ctx().content_rect(), 0.0, fill);
             let rect = ui.max_rect().shrink(PANE_MARGIN);
             ui.scope_builder(UiBuilder::new().max_rect(rect), |ui| {
-                let Studio { gallery, actions, .. } = &mut bench.studio;
-                show(ui, gallery, actions);
+                let Studio { gallery, gallery_pane, actions, .. } = &mut bench.studio;
+                show(ui, gallery_pane, gallery, actions);
             });
         },
         bench,
@@ -83,8 +83,8 @@ fn pick(pane: &mut Pane, label: &str, modifiers: Modifiers) {
 }
 
 fn chosen(pane: &Pane) -> Vec<String> {
-    let gallery = &pane.state().studio.gallery;
-    let titles = gallery.pane.chosen.iter().map(|name| gallery.item(name).unwrap().title());
+    let Studio { gallery, gallery_pane, .. } = &pane.state().studio;
+    let titles = gallery_pane.chosen.iter().map(|name| gallery.item(name).unwrap().title());
     titles.collect()
 }
 
@@ -109,7 +109,7 @@ fn a_filter_of_words_and_of_favourites() {
     pane.get_by_label("Filter pictures").type_text(" nothing of the kind");
     pane.run_steps(3);
     assert!(pane.query_by_label("No picture fits").is_some());
-    pane.state_mut().studio.gallery.pane.filter.clear();
+    pane.state_mut().studio.gallery_pane.filter.clear();
     pane.run_steps(2);
     pick(&mut pane, ROBOT, Modifiers::NONE);
     click(&mut pane, "Favourite");
@@ -198,7 +198,7 @@ fn a_picture_is_copied_out() {
     click(&mut pane, "Export...");
     wait(&mut pane, |pane| pane.state().exported().len() == 3);
     let bench = pane.state();
-    let file = bench.studio.gallery.pane.chosen[0].clone();
+    let file = bench.studio.gallery_pane.chosen[0].clone();
     let kept = std::fs::read(bench.studio.gallery.path(&file).unwrap()).unwrap();
     assert!(bench.exported().iter().any(|(name, bytes)| *name == file && *bytes == kept));
     assert!(bench.errors().is_empty());
@@ -362,14 +362,13 @@ fn screenshots_of_the_gallery() {
         shoot(&mut pane, "many");
         let first = pane.state().studio.gallery.items()[1].name.clone();
         let other = pane.state().studio.gallery.items()[18].name.clone();
-        let gallery = &mut pane.state_mut().studio.gallery;
+        let Studio { gallery, gallery_pane, .. } = &mut pane.state_mut().studio;
         gallery.set_favourite(std::slice::from_ref(&first), true);
-        gallery.pane.choose_only(first);
+        gallery_pane.choose_only(first);
         shoot(&mut pane, "one");
-        let gallery = &mut pane.state_mut().studio.gallery;
-        gallery.pane.toggle(other);
+        pane.state_mut().studio.gallery_pane.toggle(other);
         shoot(&mut pane, "two");
-        pane.state_mut().studio.gallery.pane.begin_compare();
+        pane.state_mut().studio.gallery_pane.begin_compare();
         pane.run_steps(5);
         std::thread::sleep(Duration::from_millis(100));
         shoot(&mut pane, "compare");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use egui::{Align, ComboBox, Image, Layout, Slider, Ui, vec2};
 
-use super::{look, short_name};
+use super::looks::{look, short_name};
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::{Icon, Plot, PlotLine, empty_state, icon_button};
 use crate::studio::training::{Bin, RunView, Training, smooth};

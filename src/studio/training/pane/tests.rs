@@ -98,7 +98,7 @@ fn the_newest_model_is_opened_in_the_canvas() {
     });
     click(&mut stage, "Open newest model in the canvas");
     let commands = stage.state_mut().take_commands();
-    let [Command::LoadModel(ModelSource::File(path))] = commands.as_slice() else {
+    let [Command::Load(ModelSource::File(path))] = commands.as_slice() else {
         panic!("{commands:?}")
     };
     assert_eq!(path, &folder.path().join("flow/model.safetensors"));

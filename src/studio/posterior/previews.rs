@@ -3,25 +3,18 @@
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use egui::{
-    Rect, Sense, Stroke, StrokeKind, TextureHandle, TextureOptions, Ui, Vec2, WidgetInfo, vec2,
-};
+use egui::{TextureHandle, TextureOptions};
 use image::RgbImage;
 
-use super::Posterior;
 use crate::studio::base::images::colour_image;
 use crate::studio::base::notices::About;
-use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::engine::pictures::Pictures;
 use crate::studio::session::Session;
 use crate::studio::session::token::Token;
 
-const HINT: &str = "The codes on show, decoded: as they are, and with this token replaced. A decoder looks \
-                    at neighbours too, so more than the outlined token may change.";
-
 /// Which picture: its codes, the token, and the code that it would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Key {
+pub(super) struct Key {
     codes: u64,
     token: (usize, usize),
     code: u32,
@@ -38,12 +31,12 @@ pub struct Previews {
 }
 
 /// A picture as it is and as it would be.
-struct Pair {
-    textures: [TextureHandle; 2],
+pub(super) struct Pair {
+    pub(super) textures: [TextureHandle; 2],
     /// Pixels that differ, in `[0, 1]` of all.
-    changed: f32,
+    pub(super) changed: f32,
     /// Mean difference of a channel where pixels differ, of 255.
-    by: f32,
+    pub(super) by: f32,
 }
 
 impl Pair {
@@ -82,13 +75,13 @@ impl Previews {
         self.pending.is_some()
     }
 
-    fn find(&self, key: Key) -> Option<&Pair> {
+    pub(super) fn find(&self, key: Key) -> Option<&Pair> {
         self.known.iter().find(|(known, _)| *known == key).map(|(_, pair)| pair)
     }
 }
 
 /// Asks for the pair that is to be shown, one at a time; `eager` also while a run is computed.
-fn follow(
+pub(super) fn follow(
     ctx: &egui::Context,
     previews: &mut Previews,
     session: &mut Session,
@@ -139,61 +132,6 @@ fn follow(
         previews.pending = Some((key, ticket));
     }
     Some(key)
-}
-
-/// Shows the picture of `token` as it is, and as it would be with `code`.
-pub(super) fn show(
-    ui: &mut Ui,
-    posterior: &mut Posterior,
-    session: &mut Session,
-    token: Token,
-    code: u32,
-    eager: bool,
-) {
-    let previews = &mut posterior.previews;
-    let Some(key) = follow(ui.ctx(), previews, session, token, code, eager) else { return };
-    let Some(shape) = session.run.as_ref().map(|run| run.shape) else { return };
-    let name = format!("If the token were code {code}");
-    ui.label(theme::section(ui, &name)).on_hover_text(HINT);
-    let gap = 2.0 * GRID;
-    let side = ((ui.available_width() - gap) / 2.0).clamp(16.0 * GRID, 40.0 * GRID).floor();
-    let pair = previews.find(key);
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = gap;
-        for index in 0..2 {
-            let (rect, response) = ui.allocate_exact_size(Vec2::splat(side), Sense::hover());
-            let label = match index {
-                0 => "The picture as it is".to_owned(),
-                _ => format!("The picture with code {code}"),
-            };
-            match pair {
-                Some(pair) => {
-                    let id = pair.textures[index].id();
-                    egui::Image::new((id, rect.size())).corner_radius(2.0).paint_at(ui, rect);
-                    response.widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, &label));
-                }
-                None => {
-                    ui.painter().rect_filled(rect, 2.0, ui.visuals().extreme_bg_color);
-                }
-            }
-            let size = rect.size() / vec2(shape.width as f32, shape.height as f32);
-            let corner = rect.min + vec2(token.column as f32, token.row as f32) * size;
-            let cell = Rect::from_min_size(corner, size).expand(1.0);
-            let dark = Stroke::new(3.0, egui::Color32::from_black_alpha(200));
-            ui.painter().rect_stroke(cell, 1.0, dark, StrokeKind::Middle);
-            let bright = Stroke::new(1.0, palette(ui.visuals()).mark);
-            ui.painter().rect_stroke(cell, 1.0, bright, StrokeKind::Middle);
-            response.on_hover_text(format!("{label}. {HINT}"));
-        }
-    });
-    let text = match pair {
-        Some(Pair { changed: 0.0, .. }) => "the same picture".to_owned(),
-        Some(Pair { changed, by, .. }) => {
-            format!("{:.1} % of the pixels change, by {by:.0} of 255", changed * 100.0)
-        }
-        None => "decoding".to_owned(),
-    };
-    ui.add(egui::Label::new(theme::weak(ui, text)).truncate());
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use egui::{Slider, SliderClamping, Ui};
 
 use super::curve::{self, Scale};
-use super::{combo, heading, remark, unless};
+use super::parts::{combo, heading, remark, unless};
 use crate::flow::Temperature;
 use crate::model::Objective;
 use crate::studio::base::theme::palette;

@@ -2,7 +2,7 @@
 
 use egui::{Slider, SliderClamping, Ui};
 
-use super::{combo, heading, unless};
+use super::parts::{combo, heading, unless};
 use crate::flow::Solver;
 use crate::model::Objective;
 use crate::studio::base::theme::GRID;

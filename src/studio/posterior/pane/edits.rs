@@ -2,10 +2,11 @@
 
 use egui::{Align, Button, CollapsingHeader, Label, Layout, ScrollArea, TextEdit, Ui, Vec2};
 
-use super::{Posterior, swatch};
+use super::swatch::swatch;
 use crate::flow::Spot;
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID};
+use crate::studio::posterior::Posterior;
 use crate::studio::session::Session;
 use crate::studio::session::token::Token;
 

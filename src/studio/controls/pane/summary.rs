@@ -3,7 +3,7 @@
 use egui::{CollapsingHeader, RichText, TextStyle, Ui};
 
 use super::command::{NO_COMMAND, command};
-use super::figure;
+use super::parts::{figure, remark};
 use crate::model::Objective;
 use crate::studio::base::theme::{self, GRID};
 use crate::studio::session::Session;
@@ -35,7 +35,7 @@ pub fn show(ui: &mut Ui, session: &Session, objective: Objective) {
     });
     let title = RichText::new("As a command").text_style(TextStyle::Small);
     CollapsingHeader::new(title).show(ui, |ui| match command(&settings, model) {
-        None => super::remark(ui, NO_COMMAND),
+        None => remark(ui, NO_COMMAND),
         Some(text) => {
             let shown = RichText::new(&text).monospace();
             ui.add(egui::Label::new(shown).wrap().selectable(true));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use egui::{Color32, ColorImage, Sense, TextureOptions, Ui, Vec2};
 
-use super::Canvas;
-use crate::studio::base::colormap::viridis;
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::legend_ramp;
+use crate::studio::canvas::Canvas;
+use crate::studio::canvas::drawn::OverlayKey;
+use crate::studio::engine::colormap::viridis;
 use crate::studio::engine::{Drawing, PictureKey};
 use crate::studio::session::Session;
 use crate::studio::session::edits::Edits;
@@ -140,30 +141,6 @@ pub(super) fn update(
     });
     canvas.overlays.update(ui.ctx(), key, "overlay", TextureOptions::NEAREST, images);
     asked
-}
-
-/// What an uploaded overlay depends on.
-#[derive(Clone, PartialEq)]
-pub(super) struct OverlayKey {
-    pictures: PictureKey,
-    /// Tells the answers to what the settings on the controls would change apart.
-    believed: Option<usize>,
-    overlay: Overlay,
-    top: u32,
-    mark: Color32,
-    ended: bool,
-    edits: Option<Edits>,
-}
-
-impl OverlayKey {
-    /// Some overlay of some step.
-    #[cfg(test)]
-    pub(super) fn of(overlay: Overlay) -> Self {
-        use crate::studio::engine::View;
-        let pictures = PictureKey { run: 1, position: 0, view: View::Predicted, ticket: 0 };
-        let (top, mark) = (0, Color32::RED);
-        Self { pictures, believed: None, overlay, top, mark, ended: false, edits: None }
-    }
 }
 
 /// Tells what the colours mean, in a row that fills from the right.

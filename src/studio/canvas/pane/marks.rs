@@ -2,8 +2,8 @@
 
 use egui::{Color32, Mesh, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Ui, Vec2, pos2, vec2};
 
-use super::camera::Placement;
 use crate::studio::base::theme::palette;
+use crate::studio::canvas::camera::Placement;
 use crate::studio::canvas::inpaint::Region;
 use crate::studio::session::edits::Edits;
 use crate::studio::session::run::Run;

@@ -6,18 +6,21 @@ use egui::{
     UiBuilder, Vec2, vec2,
 };
 
-use super::tools::{Brush, Paint, Tool};
-use super::{Canvas, LOW};
 use crate::studio::action::{Actions, WindowAction};
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::choice;
+use crate::studio::canvas::Canvas;
+use crate::studio::canvas::tool::{Brush, Paint, Tool};
 use crate::studio::engine::View;
 use crate::studio::session::Session;
 use crate::studio::session::draft::Draft;
 use crate::studio::session::edits::Edits;
 use crate::studio::session::look::{Look, Overlay};
 
+/// A canvas lower than this shows pictures, and how they are looked at, but no tools and no footer, in
+/// points.
+pub(super) const LOW: f32 = 66.0 * GRID;
 /// Height of the row of views, in points.
 const VIEW_ROW: f32 = 10.0 * GRID;
 /// Height of a row of tools, in points.

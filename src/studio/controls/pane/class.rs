@@ -2,8 +2,8 @@
 
 use egui::{Align, Button, Frame, Key, Layout, Margin, RichText, ScrollArea, TextEdit, Ui};
 
-use super::Controls;
 use crate::studio::base::theme::{self, GRID, palette};
+use crate::studio::controls::Controls;
 use crate::studio::session::Session;
 
 /// Shows the search and the list, `height` points high, and the classes that take turns. Before its
