@@ -3,19 +3,19 @@
 
 use std::any::Any;
 use std::backtrace::Backtrace;
-use std::panic::set_hook;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::{Mutex, PoisonError};
 
 use crate::say;
 
-/// More than so many are of no use to anyone.
+/// More than this many are of no use to anyone.
 const MOST_NOTED: usize = 16;
 
 /// What panics said, and where they happened.
 static NOTED: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
-/// From now on a panic prints nothing, unless the log is asked for details (`RUST_LOG=debug`): whoever
-/// catches it tells of it, with [`describe`] or in the window.
+/// From now on a panic prints nothing, unless the log is asked for details (`RUST_LOG=debug`): whatever
+/// catches it reports it, with [`describe`] or in the window.
 pub fn listen() {
     set_hook(Box::new(|info| {
         let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
@@ -45,7 +45,7 @@ pub fn panic_line(panic: &(dyn Any + Send)) -> &str {
     panic_text(panic).lines().next().unwrap_or_default()
 }
 
-/// A panic in one line for people, with the place where it happened if it was noted.
+/// A panic in one readable line, with the place where it happened if it was noted.
 pub fn describe(panic: &(dyn Any + Send)) -> String {
     let text = panic_text(panic);
     let noted = NOTED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,9 +58,24 @@ pub fn describe(panic: &(dyn Any + Send)) -> String {
     )
 }
 
+/// Does some work; where it panics, as burn does when a device refuses something, gives the first line
+/// of what the panic says.
+pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic_text(panic.as_ref());
+        text.lines().next().unwrap_or("no reason was given").to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_becomes_its_first_line() {
+        assert_eq!(attempt(|| 3), Ok(3));
+        assert_eq!(attempt(|| panic!("one\ntwo")), Err::<(), _>("one".to_owned()));
+    }
 
     #[test]
     fn a_panic_is_told_in_one_line() {

@@ -31,6 +31,17 @@ fn escaped<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
     Cow::Owned(shown)
 }
 
+/// A number of things: `1 picture`, `2 pictures`, `2 classes`, `2 entries`.
+pub fn count(number: usize, what: &str) -> String {
+    let vowel_before_y = ["ay", "ey", "oy", "uy"].iter().any(|end| what.ends_with(end));
+    match what.strip_suffix('y') {
+        _ if number == 1 => format!("1 {what}"),
+        Some(stem) if !vowel_before_y => format!("{number} {stem}ies"),
+        _ if what.ends_with('s') => format!("{number} {what}es"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
 /// A text from a file or a command line as one line that can be shown anywhere.
 pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, &[])
@@ -77,6 +88,19 @@ impl Write for Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_things_agree_with_them() {
+        for (number, what, said) in [
+            (0, "picture", "0 pictures"),
+            (1, "picture", "1 picture"),
+            (2, "class", "2 classes"),
+            (3, "entry", "3 entries"),
+            (2, "day", "2 days"),
+        ] {
+            assert_eq!(count(number, what), said);
+        }
+    }
 
     #[test]
     fn what_would_act_on_a_terminal_is_written_out() {

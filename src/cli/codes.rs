@@ -9,13 +9,14 @@ use clap::{Args, CommandFactory};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::{Cli, DeviceArg};
+use super::{Cli, DeviceArg, PrecisionArg};
 use crate::data::{ImageFolder, ShardWriter, Walk, read_square};
 use crate::flow::LatentShape;
 use crate::io::outputs::{self, Content};
 use crate::io::png;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::{Model, from_pictures, params};
+use crate::say;
 
 /// Pictures encoded or decoded at once.
 const BATCH: usize = 32;
@@ -42,6 +43,8 @@ pub struct EncodeArgs {
     shard_size: u32,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
 }
 
 #[derive(Debug, Args)]
@@ -55,6 +58,8 @@ pub struct DecodeArgs {
     out: PathBuf,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
 }
 
 /// What a file of codes says of itself.
@@ -72,7 +77,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     }
     args.shards.iter().try_for_each(|folder| outputs::check_folder(folder))?;
     let selected = args.device.open()?;
-    let model = Model::open(&args.model, &selected.device)?;
+    let model = super::open_model(Some(&args.model), &selected, args.precision, None)?;
     let out = match (&args.out, &args.shards) {
         (Some(out), _) => out,
         (None, Some(folder)) => return encode_shards(args, folder, &model),
@@ -112,11 +117,17 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     let header = Header { model_hash: model.hash().to_owned(), pictures: names };
     writer.metadata(METADATA_KEY, serde_json::to_string(&header)?);
     writer.write(out)?;
-    super::print(&format!("{} pictures in {}\n", header.pictures.len(), out.display()))
+    super::print(&format!(
+        "{} in {}\n",
+        say::count(header.pictures.len(), "picture"),
+        out.display()
+    ))
 }
 
-/// Writes the quantised latents of a folder of classes, as the reference's `get_latents.py` does. A
+/// Writes the quantised latents of a folder of classes, as the reference's [`get_latents.py`] does. A
 /// class has the number that the model has for its name, or else its place in the order of names.
+///
+/// [`get_latents.py`]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/get_latents.py#L173-L275
 fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
     let [folder] = &args.pictures[..] else {
         let text = "--shards takes one folder of pictures, with a sub-folder a class";
@@ -158,7 +169,7 @@ fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
     }
     let count = writer.finish()?;
     ensure!(count > 0, "none of the {} pictures can be read", images.len());
-    super::print(&format!("{count} pictures in {}\n", out.display()))
+    super::print(&format!("{} in {}\n", say::count(count, "picture"), out.display()))
 }
 
 /// The pictures at `path`: itself, or all below it, in order of name.
@@ -178,7 +189,7 @@ fn pictures_at(path: &Path) -> Result<Vec<PathBuf>> {
 pub fn decode(args: &DecodeArgs) -> Result<()> {
     outputs::check_folder(&args.out)?;
     let selected = args.device.open()?;
-    let model = Model::open(&args.model, &selected.device)?;
+    let model = super::open_model(Some(&args.model), &selected, args.precision, None)?;
     let file = TensorFile::open(&args.codes)?;
     let (shape, codes) = file.integers("codes")?;
     let grid = model.card.backbone.input_size;
@@ -204,5 +215,5 @@ pub fn decode(args: &DecodeArgs) -> Result<()> {
             super::write_beside(&args.out, &format!("{:05}", batch * BATCH + i), "png", &bytes)?;
         }
     }
-    super::print(&format!("{count} pictures in {}\n", args.out.display()))
+    super::print(&format!("{} in {}\n", say::count(count, "picture"), args.out.display()))
 }

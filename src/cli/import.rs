@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::model::import::{Sources, Weights, import};
+use crate::say;
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
@@ -37,7 +38,7 @@ enum Choice {
     Live,
 }
 
-/// Makes a model file.
+/// Converts a checkpoint to a model file.
 pub fn run(args: &ImportArgs) -> Result<()> {
     let sources = Sources {
         checkpoint: &args.checkpoint,
@@ -52,12 +53,12 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     };
     let card = import(&sources, &args.out)?;
     super::print(&format!(
-        "{}: {} with {} codes of {} numbers, {} classes, pictures of {} pixels\n",
+        "{}: {} with {} of {}, {}, pictures of {} pixels\n",
         args.out.display(),
         card.objective,
-        card.tokenizer.codes,
-        card.tokenizer.code_size,
-        card.class_names.len(),
+        say::count(card.tokenizer.codes, "code"),
+        say::count(card.tokenizer.code_size, "number"),
+        say::count(card.class_names.len(), "class"),
         card.image_size()
     ))
 }

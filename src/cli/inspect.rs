@@ -25,7 +25,7 @@ pub struct InspectArgs {
     json: bool,
 }
 
-/// Tells what a file holds.
+/// Describes a file.
 pub fn run(args: &InspectArgs) -> Result<()> {
     let report = report(&args.file)?;
     if args.json {

@@ -1,5 +1,6 @@
 //! The command line: arguments to commands, errors to one line.
 
+mod bench;
 mod codes;
 mod devices;
 mod doctor;
@@ -16,18 +17,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
-use burn::tensor::Device;
+use anyhow::{Context, Result, ensure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::device::{DeviceChoice, Selected, guard, select};
 use crate::doctor::{Records, Standing, heed};
+use crate::flow::StepRecord;
 use crate::io::atomic;
-use crate::model::{Model, ModelError};
+use crate::model::{Model, Precision, PrecisionChoice};
 use crate::studio::StudioOptions;
 use crate::studio::window::measure;
 use crate::{fault, say};
@@ -48,12 +48,12 @@ struct Cli {
     /// Continues the run from its last checkpoint
     #[arg(long, requires = "train")]
     resume: bool,
-    /// Opens the studio, generates for so many seconds, prints how long its frames took, and closes
-    #[arg(long, value_name = "SECONDS", conflicts_with = "train",
-        value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    measure: Option<u64>,
     #[command(flatten)]
     device: DeviceArg,
+    /// What the networks of the studio compute with: f32, f16 (half precision, on a GPU that has it:
+    /// half the memory, other last digits) or auto (f32)
+    #[arg(long, value_name = "P", default_value_t = PrecisionChoice::Auto, conflicts_with = "train")]
+    precision: PrecisionChoice,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -61,6 +61,14 @@ struct DeviceArg {
     /// Where to compute: auto, gpu, gpu:N or cpu (`purrscope devices` lists them)
     #[arg(long, value_name = "D", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+struct PrecisionArg {
+    /// What the networks compute with: f32, f16 (half precision, on a GPU that has it: half the memory,
+    /// other last digits) or auto (that of a restored picture, else f32)
+    #[arg(long, value_name = "P", default_value_t = PrecisionChoice::Auto)]
+    precision: PrecisionChoice,
 }
 
 /// The device of the command, to be asked whether it is lost when something goes wrong.
@@ -77,7 +85,7 @@ impl DeviceArg {
     fn open_examined(self) -> Result<Selected> {
         self.open_if(|records, gpu| {
             if gpu.handles.is_some() && records.standing(gpu).is_none() {
-                say::note("examining the device, once (`purrscope doctor` tells more)");
+                say::note("checking the device, once (`purrscope doctor` says more)");
             }
             Ok(Some(records.examined(gpu)?))
         })
@@ -100,11 +108,11 @@ impl DeviceArg {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Makes pictures without a window
+    /// Generates pictures without a window
     Sample(Box<sample::SampleArgs>),
-    /// Makes pictures over two settings, side by side on one sheet
+    /// Varies two settings and lays the pictures out on one sheet
     Sweep(Box<sweep::SweepArgs>),
-    /// Makes a model file of a checkpoint of the reference implementation
+    /// Converts a checkpoint of the reference implementation to a model file
     Import(import::ImportArgs),
     /// Turns pictures into codes
     Encode(codes::EncodeArgs),
@@ -112,12 +120,14 @@ enum Command {
     Decode(codes::DecodeArgs),
     /// Runs solvers on the exact posterior of a codebook, where the truth is known
     Oracle(Box<oracle::OracleArgs>),
-    /// Tells what a model, trajectory, codes or exported PNG holds
+    /// Describes a model, trajectory, codes file or exported PNG
     Inspect(inspect::InspectArgs),
     /// Lists the adapters of this machine and what each can run
     Devices(devices::DevicesArgs),
-    /// Tests every operation of a device against stored numbers
+    /// Checks every operation of a device against stored numbers
     Doctor(doctor::DoctorArgs),
+    /// Measures this machine: operations, sampling, training, and the studio's frames
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the program: 0 on success, 1 with one line on standard error, 2 for a wrong command line.
@@ -237,14 +247,16 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Devices(args)) => devices::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
         None => match cli.train {
             Some(file) => train::run(&file, cli.resume, cli.device),
-            None => studio(cli.model, cli.device, cli.measure),
+            None => studio(cli),
         },
     }
 }
 
-fn studio(model: Option<PathBuf>, device: DeviceArg, measure: Option<u64>) -> Result<()> {
+fn studio(cli: Cli) -> Result<()> {
+    let Cli { model, device: DeviceArg { device }, precision, .. } = cli;
     if let Some(path) = &model
         && !path.exists()
     {
@@ -256,16 +268,38 @@ fn studio(model: Option<PathBuf>, device: DeviceArg, measure: Option<u64>) -> Re
             )
             .exit();
     }
-    let measure = measure.map(Duration::from_secs);
-    Ok(crate::studio::run(StudioOptions { model, device: device.device, measure })?)
+    Ok(crate::studio::run(StudioOptions { model, device, precision, measure: None })?)
 }
 
-/// Opens a model file, or the embedded model.
-fn open_model(path: Option<&Path>, device: &Device) -> Result<Model, ModelError> {
-    match path {
-        Some(path) => Model::open(path, device),
-        None => Model::embedded(device),
-    }
+/// Opens a model file, or the embedded model, in the precision that was asked for or, where that was
+/// left open, the one that is `recorded`.
+fn open_model(
+    path: Option<&Path>,
+    selected: &Selected,
+    precision: PrecisionArg,
+    recorded: Option<Precision>,
+) -> Result<Model> {
+    let device = &selected.device;
+    let precision = precision.precision.on(selected, recorded)?;
+    Ok(match path {
+        Some(path) => Model::open_in(precision, path, device)?,
+        None => Model::embedded_in(precision, device)?,
+    })
+}
+
+/// Whether a step led anywhere: in half precision a number may be larger than it holds.
+fn check_finite(step: &StepRecord, model: &Model) -> Result<()> {
+    let numbers = &step.x_next.values;
+    let advice = match model.precision() {
+        Precision::F16 => ": this model's are too large for half precision; use --precision f32",
+        Precision::F32 => "",
+    };
+    ensure!(
+        numbers.iter().all(|value| value.is_finite()),
+        "step {} gave numbers that are not finite{advice}",
+        step.step + 1
+    );
+    Ok(())
 }
 
 /// Writes a file into a folder, beside files of other contents that have its name already.

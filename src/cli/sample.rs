@@ -11,8 +11,8 @@ use clap::{Args, ValueEnum};
 use image::RgbImage;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::DeviceArg;
 use super::settings::SettingsArgs;
+use super::{DeviceArg, PrecisionArg};
 use crate::flow::trajectory::Trajectory;
 use crate::flow::{
     Domain, LatentShape, Latents, Recorded, RunRecord, SampleError, SampleSettings, Sampler,
@@ -23,6 +23,7 @@ use crate::io::outputs::{self, Content};
 use crate::io::tensors::{TensorFile, TensorFileError};
 use crate::io::{names, png};
 use crate::model::{Model, Objective};
+use crate::say;
 
 /// Pictures that are computed at once, where they do not depend on one another: enough to keep a
 /// device busy, and few enough that any number of pictures takes the same memory.
@@ -41,8 +42,7 @@ pub struct SampleArgs {
     model: Option<PathBuf>,
     /// Makes the picture of an exported PNG again; all settings are taken from it
     #[arg(long, value_name = "PICTURE.png", conflicts_with_all = [
-        "labels", "class", "count", "seed", "noise", "solver", "grid", "steps", "temperature", "cfg",
-        "eta", "atol", "rtol", "pins", "bans", "banned_codes",
+        "labels", "class", "count", "noise", "table", "pins", "bans", "banned_codes",
     ])]
     restore: Option<PathBuf>,
     #[command(flatten)]
@@ -61,6 +61,8 @@ pub struct SampleArgs {
     animate: Option<Animation>,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
 }
 
 /// Formats of animations.
@@ -97,8 +99,13 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     let begun = Instant::now();
     args.check_outputs()?;
     let selected = args.device.open()?;
-    let model = super::open_model(args.model.as_deref(), &selected.device)?;
-    let job = Job::new(args, &model)?;
+    let restored = match &args.restore {
+        Some(path) => Some(read_record(path).with_context(|| path.display().to_string())?),
+        None => None,
+    };
+    let recorded = restored.as_ref().and_then(|record| record.precision);
+    let model = super::open_model(args.model.as_deref(), &selected, args.precision, recorded)?;
+    let job = Job::new(args, restored, &model)?;
     args.trajectory.iter().try_for_each(|path| outputs::prepare(path))?;
     outputs::prepare_folder(&args.out)?;
     let done = job.run()?;
@@ -113,10 +120,10 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         count => format!(", {count} numbered since other pictures have their names"),
     };
     super::print(&format!(
-        "{} pictures in {}{numbered} ({} evaluations of the network{adaptive}, {:.1} s)\n",
-        done.pictures,
+        "{} in {}{numbered} ({} of the network{adaptive}, {:.1} s)\n",
+        say::count(done.pictures, "picture"),
         args.out.display(),
-        done.evaluations,
+        say::count(done.evaluations, "evaluation"),
         begun.elapsed().as_secs_f64()
     ))
 }
@@ -145,13 +152,13 @@ struct Done {
 
 impl<'a> Job<'a> {
     /// Checks all that was asked for.
-    fn new(args: &'a SampleArgs, model: &'a Model) -> Result<Self> {
-        let (settings, noise_file, wanted) = match &args.restore {
-            Some(path) => {
-                let record = restored(path, model).with_context(|| path.display().to_string())?;
+    fn new(args: &'a SampleArgs, restored: Option<Recorded>, model: &'a Model) -> Result<Self> {
+        let (settings, noise_file, wanted) = match (&args.restore, restored) {
+            (Some(path), Some(record)) => {
+                check_restored(&record, model).with_context(|| path.display().to_string())?;
                 (record.settings, record.noise.map(PathBuf::from), record.image)
             }
-            None => (args.settings.settings(&model.card)?, args.noise.clone(), None),
+            _ => (args.settings.settings(&model.card)?, args.noise.clone(), None),
         };
         settings.validate(&Domain::of(&model.card))?;
         let read = |path: &PathBuf| read_noise(path, model, settings.labels.len());
@@ -195,6 +202,7 @@ impl<'a> Job<'a> {
         let card = &self.model.card;
         RunRecord {
             noise: self.noise_file.as_ref().map(|path| path.display().to_string()),
+            precision: self.model.precision().noted(),
             ..RunRecord::new(&card.name, self.model.hash(), &self.settings)
         }
     }
@@ -238,6 +246,7 @@ impl<'a> Job<'a> {
         let mut evaluations = 0;
         for step in sampler.by_ref() {
             bar.inc(1);
+            super::check_finite(&step, self.model)?;
             evaluations = step.evaluations;
             done.accepted += step.accepted;
             done.rejected += step.rejected;
@@ -300,10 +309,14 @@ fn images_of(noise: &Latents, images: &Range<usize>) -> Latents {
     Latents { shape, values: noise.values[images.start * each..images.end * each].to_vec() }
 }
 
-/// What an exported picture says of its run, which this model has to have made.
-fn restored(path: &Path, model: &Model) -> Result<Recorded> {
+/// What an exported picture says of its run.
+fn read_record(path: &Path) -> Result<Recorded> {
     let file = BufReader::new(File::open(path)?);
-    let record = Recorded::from_json(&png::read_settings(file)?)?;
+    Ok(Recorded::from_json(&png::read_settings(file)?)?)
+}
+
+/// Whether this model made the picture of a record, and can make it again.
+fn check_restored(record: &Recorded, model: &Model) -> Result<()> {
     match &record.model_hash {
         Some(hash) if hash == model.hash() => {}
         Some(hash) => bail!(
@@ -316,7 +329,7 @@ fn restored(path: &Path, model: &Model) -> Result<Recorded> {
         bail!("it shows a run at t = {t}, not at its end; the studio restores it");
     }
     record.settings.validate(&Domain::of(&model.card))?;
-    Ok(record)
+    Ok(())
 }
 
 /// Starting noise, which has to fit the model and the number of pictures.

@@ -1,9 +1,11 @@
 //! The options of every command that samples.
 
 use anyhow::{Result, bail, ensure};
-use clap::Args;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgGroup, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::flow::{Grid, SampleSettings, Solver, Spot, Temperature};
+use crate::flow::settings::SETTINGS;
+use crate::flow::{SampleSettings, Spot};
 use crate::model::ModelCard;
 
 /// What a run is asked to do.
@@ -18,34 +20,8 @@ pub struct SettingsArgs {
     /// Images of the class
     #[arg(long, requires = "class")]
     count: Option<usize>,
-    /// Seed of the starting noise
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Solver: euler, midpoint, heun, rk4, dopri5 or exp2m
-    #[arg(long, default_value_t = Solver::Euler)]
-    solver: Solver,
-    /// Grid of times: uniform, cosine or shifted:S
-    #[arg(long, default_value_t = Grid::Uniform)]
-    grid: Grid,
-    /// Intervals of the grid
-    #[arg(long, default_value_t = 24)]
-    steps: usize,
-    /// Temperature: a number (0 is the most likely code), linear:A:B, cosine:A:B, points:T=V,...,
-    /// or entropy:A:B for whatever gives the posterior a mean entropy of A to B nats
-    #[arg(long, default_value_t = Temperature::default(), allow_hyphen_values = true)]
-    temperature: Temperature,
-    /// Guidance scale: 1 conditional only, 0 unconditional only
-    #[arg(long, default_value_t = 1.5, allow_hyphen_values = true)]
-    cfg: f32,
-    /// Stochasticity from 0 to 1, with the euler solver; for dfm the rate of masking again
-    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
-    eta: f32,
-    /// Absolute tolerance of dopri5
-    #[arg(long, default_value_t = 1e-4)]
-    atol: f32,
-    /// Relative tolerance of dopri5
-    #[arg(long, default_value_t = 1e-4)]
-    rtol: f32,
+    #[command(flatten)]
+    table: TableArgs,
     /// Holds a token to a code through every step: IMAGE,ROW,COLUMN=CODE; may be repeated
     #[arg(long = "pin", value_name = "TOKEN=CODE")]
     pins: Vec<Spot>,
@@ -97,20 +73,58 @@ impl SettingsArgs {
     pub fn with_labels(&self, labels: Vec<usize>) -> SampleSettings {
         SampleSettings {
             labels,
-            seed: self.seed,
-            solver: self.solver,
-            grid: self.grid,
-            steps: self.steps,
-            temperature: self.temperature.clone(),
-            guidance: self.cfg,
-            eta: self.eta,
-            atol: self.atol,
-            rtol: self.rtol,
             pins: self.pins.clone(),
             bans: self.bans.clone(),
             banned_codes: self.banned_codes.clone(),
-            branch: None,
+            ..self.table.0.clone()
         }
+    }
+}
+
+/// An option for every setting of the table.
+#[derive(Debug)]
+struct TableArgs(SampleSettings);
+
+impl Args for TableArgs {
+    fn augment_args(command: Command) -> Command {
+        let all = SETTINGS.map(|setting| setting.option);
+        let group = ArgGroup::new("table").args(all).multiple(true);
+        SETTINGS.into_iter().fold(command.group(group), |command, setting| {
+            let read = move |text: &str| {
+                setting.set(&mut SampleSettings::default(), text).map(|()| text.to_owned())
+            };
+            command.arg(
+                Arg::new(setting.option)
+                    .long(setting.option)
+                    .value_name(setting.value_name)
+                    .help(setting.help)
+                    .default_value(setting.get(&SampleSettings::default()))
+                    .allow_hyphen_values(true)
+                    .value_parser(read),
+            )
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for TableArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = Self(SampleSettings::default());
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for setting in SETTINGS {
+            if let Some(text) = matches.get_one::<String>(setting.option) {
+                let refused = |error| clap::Error::raw(ErrorKind::ValueValidation, error);
+                setting.set(&mut self.0, text).map_err(refused)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -138,6 +152,7 @@ mod tests {
             steps: 17,
             temperature: "points:0=1.2,0.5=0.9,1=0.7".parse().unwrap(),
             guidance: -1.25,
+            guidance_interval: "0.125:0.75".parse().unwrap(),
             eta: 0.3,
             atol: 1e-8,
             rtol: 0.05,
@@ -163,7 +178,7 @@ mod tests {
         let mut draft = Draft::default();
         assert_eq!(parsed(&draft.settings(&card())), draft.settings(&card()));
         draft.toggle_class("robot-blue");
-        draft.eta = 0.7;
+        draft.sampling.eta = 0.7;
         assert_eq!(parsed(&draft.settings(&card())), draft.settings(&card()));
     }
 

@@ -6,13 +6,13 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::DeviceArg;
 use super::settings::SettingsArgs;
+use super::{DeviceArg, PrecisionArg};
 use crate::flow::{SampleSettings, Sampler};
 use crate::io::outputs::{self, Content};
 use crate::io::{atomic, png};
 use crate::model::Model;
-use crate::sweep::axis::{AxisText, Parameter};
+use crate::sweep::axis::{self, AxisText, Parameter};
 use crate::sweep::sheet::{self, Show};
 use crate::sweep::study::{Cell, Outcome, Plan, Study, Tally};
 
@@ -20,9 +20,10 @@ use crate::sweep::study::{Cell, Outcome, Plan, Study, Tally};
 pub struct SweepArgs {
     /// Model file (the embedded model if none is named)
     model: Option<PathBuf>,
-    /// What varies across: PARAMETER=VALUES, such as temperature=0.5,0.7,0.9 or guidance='0..4 x 5';
-    /// of temperature, steps, solver, guidance, eta, seed, class, grid, shift, count, tolerance
-    #[arg(long, value_name = "P=VALUES")]
+    #[arg(long, value_name = "P=VALUES", help = format!(
+        "What varies across: PARAMETER=VALUES, such as temperature=0.5,0.7,0.9 or guidance='0..4 x 5'; of {}",
+        axis::names()
+    ))]
     x: AxisText,
     /// What varies down, likewise
     #[arg(long, value_name = "P=VALUES")]
@@ -40,6 +41,8 @@ pub struct SweepArgs {
     csv: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
 }
 
 /// Runs every cell, then writes the sheet and the numbers.
@@ -50,7 +53,7 @@ pub fn run(args: &SweepArgs) -> Result<()> {
         outputs::check(csv, Content::TABLE, &[&read[..], &[args.out.as_path()]].concat())?;
     }
     let selected = args.device.open()?;
-    let model = super::open_model(args.model.as_deref(), &selected.device)?;
+    let model = super::open_model(args.model.as_deref(), &selected, args.precision, None)?;
     let read = |axis: &AxisText| axis.read(&model.card.class_names);
     let (x, y) = (read(&args.x)?, args.y.as_ref().map(read).transpose()?);
     let by_class = [Some(&args.x), args.y.as_ref()]
@@ -62,6 +65,7 @@ pub fn run(args: &SweepArgs) -> Result<()> {
         _ => args.settings.settings(&model.card)?,
     };
     let mut study = Study::new(Plan::new(base, x, y, &model.card)?, &model.card, model.hash());
+    study.precision = model.precision();
     if study.waiting().is_none()
         && let Some(Cell::Refused(reason)) = study.cells.first()
     {
@@ -109,7 +113,10 @@ fn run_cell(model: &Model, settings: SampleSettings) -> Result<Outcome> {
     let count = settings.labels.len();
     let mut sampler = Sampler::new(model, settings, None)?;
     let mut tally = Tally::default();
-    sampler.by_ref().for_each(|step| tally.push(&step));
+    for step in sampler.by_ref() {
+        super::check_finite(&step, model)?;
+        tally.push(&step);
+    }
     let pictures = model.decode_codes(&sampler.codes(), count);
     Ok(tally.finish(pictures.into()))
 }

@@ -2,8 +2,9 @@
 
 use burn::tensor::{Device, Int, Tensor};
 
-use super::check::{attempt, timed};
+use super::check::timed;
 use super::{Finding, Verdict};
+use crate::fault::attempt;
 
 /// Bytes that are tried at the most on a GPU, whose limit may be far beyond its memory.
 const MOST_GPU_BYTES: u64 = 1 << 30;

@@ -17,12 +17,13 @@ use std::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
-use self::check::{Check, Patient, attempt, timed};
+use self::check::{Check, Patient, timed};
 use self::stored::Stored;
 use crate::device::Selected;
+use crate::fault::attempt;
 use crate::io::tensors::TensorFileError;
 use crate::kernels::{Path, take_path};
-use crate::model::Model;
+use crate::model::{Model, Precision};
 pub use records::{Records, Standing, heed};
 
 /// An examination that cannot begin.
@@ -167,7 +168,11 @@ pub fn examine(
         let reason = "the adapter has no 16-bit floats in shaders".to_owned();
         note(timed("16-bit floats".to_owned(), || Verdict::Skipped { reason }));
     }
-    embedded(&patient, &stored, &mut note);
+    embedded(Precision::F32, &patient, &stored, &mut note);
+    // On the CPU nothing computes in half precision.
+    if extent == Extent::Full && half && handles.is_some() {
+        embedded(Precision::F16, &patient, &stored, &mut note);
+    }
     if extent == Extent::Full {
         let limit = handles.map(|h| h.device.limits().max_storage_buffer_binding_size);
         let software =
@@ -177,16 +182,25 @@ pub fn examine(
     Ok(findings)
 }
 
-/// The embedded model, opened on the device.
-fn embedded(patient: &Patient<'_>, stored: &Stored, note: &mut impl FnMut(Finding)) {
-    let opened = attempt(|| Model::embedded(patient.device));
+/// The embedded model, opened on the device in a precision.
+fn embedded(
+    precision: Precision,
+    patient: &Patient<'_>,
+    stored: &Stored,
+    note: &mut impl FnMut(Finding),
+) {
+    let opened = attempt(|| Model::embedded_in(precision, patient.device));
     let broken = |reason: String| {
-        timed("opening the embedded model".to_owned(), || Verdict::Broken { reason })
+        timed(format!("opening the embedded model in {precision}"), || Verdict::Broken { reason })
+    };
+    let checks = match precision {
+        Precision::F32 => networks::EMBEDDED,
+        Precision::F16 => networks::EMBEDDED_IN_HALF,
     };
     match opened {
         Ok(Ok(model)) => {
             let patient = Patient { model: Some(&model), ..*patient };
-            for check in networks::EMBEDDED {
+            for check in checks {
                 note(check.try_on(&patient, stored, ""));
             }
         }

@@ -35,6 +35,20 @@ pub(super) const EMBEDDED: &[Check] = &[
     Check { name: "picture of the embedded model", exactness: Exactness::Pixels, run: picture },
 ];
 
+/// The embedded model in half precision.
+pub(super) const EMBEDDED_IN_HALF: &[Check] = &[
+    Check {
+        name: "guided step of the embedded model in f16",
+        exactness: Exactness::HalfNetwork,
+        run: step,
+    },
+    Check {
+        name: "picture of the embedded model in f16",
+        exactness: Exactness::HalfPixels,
+        run: picture,
+    },
+];
+
 /// Gives a network made-up weights.
 fn filled<M: Module>(blank: M, naming: Naming, prefix: &str, patient: &Patient<'_>) -> M {
     let device = patient.device.clone().autodiff();

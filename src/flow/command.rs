@@ -1,6 +1,6 @@
 //! The options of the command line that say the same as settings.
 
-use super::settings::SampleSettings;
+use super::settings::{SETTINGS, SampleSettings};
 use crate::model::ModelCard;
 
 /// The words that `purrscope sample` takes for the settings; none for a run that goes on from another one.
@@ -20,15 +20,9 @@ pub fn options(settings: &SampleSettings, card: &ModelCard) -> Option<Vec<String
             option("labels", labels.join(","));
         }
     }
-    option("seed", settings.seed.to_string());
-    option("solver", settings.solver.to_string());
-    option("grid", settings.grid.to_string());
-    option("steps", settings.steps.to_string());
-    option("temperature", settings.temperature.to_string());
-    option("cfg", settings.guidance.to_string());
-    option("eta", settings.eta.to_string());
-    option("atol", settings.atol.to_string());
-    option("rtol", settings.rtol.to_string());
+    for setting in SETTINGS.into_iter().filter(|setting| setting.is_told(settings)) {
+        option(setting.option, setting.get(settings));
+    }
     settings.pins.iter().for_each(|pin| option("pin", pin.to_string()));
     settings.bans.iter().for_each(|ban| option("ban", ban.to_string()));
     settings.banned_codes.iter().for_each(|code| option("ban-code", code.to_string()));

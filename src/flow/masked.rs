@@ -1,8 +1,10 @@
 //! Masked discrete Euler steps of the `dfm` objective, after Campbell et al. 2024, "Generative flows
 //! on discrete state-spaces".
 //!
-//! The reference's loop draws twice a step and edits its state while it reads it; here a step reads
+//! [The reference's loop] draws twice a step and edits its state while it reads it; here a step reads
 //! the state at its beginning, and each token draws once.
+//!
+//! [The reference's loop]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/utils/sample_utils.py#L298-L399
 
 use super::predictor::Draw;
 

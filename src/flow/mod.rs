@@ -3,7 +3,6 @@
 //! Names follow the paper: `t` in `[0, 1]` runs from noise to data, `x` is the state, `mu` the
 //! posterior mean of the codebook `E`, `c` the code indices.
 
-mod bounds;
 pub mod codebooks;
 pub mod command;
 mod masked;
@@ -13,10 +12,8 @@ mod predictor;
 mod record;
 mod run_record;
 mod sampler;
-mod settings;
+pub mod settings;
 mod solver;
-mod spot;
-mod temperature;
 pub mod trajectory;
 
 pub use crate::latents::{LatentShape, Latents};
@@ -27,8 +24,6 @@ pub use record::{CodeStep, Posterior, StepRecord};
 pub use run_record::{RecordError, Recorded, RunRecord};
 pub use sampler::{SampleError, Sampler, State, rethink, seeded_noise};
 pub use settings::{
-    Branch, Domain, Grid, SampleSettings, SettingsError, Solver, guidance_evaluations,
+    Branch, Domain, Grid, SampleSettings, SettingsError, Solver, Spot, Temperature, Warmth,
 };
 pub use solver::Field;
-pub use spot::Spot;
-pub use temperature::{Temperature, Warmth};

@@ -1,4 +1,7 @@
-//! The path from noise to data, and the losses that networks are trained on.
+//! The path from noise to data, and the losses that networks are trained on, those of the reference's
+//! [training step].
+//!
+//! [training step]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/trainer.py#L437-L486
 
 use burn::tensor::{Int, Tensor};
 

@@ -7,8 +7,7 @@ use super::predictor::{
     CodePrediction, Draw, Prediction, Predictor, draw_code, temperature_for, token_mask,
 };
 use super::record::Posterior;
-use super::settings::{Domain, SampleSettings};
-use super::temperature::{Temperature, Warmth};
+use super::settings::{Domain, SampleSettings, Temperature, Warmth};
 use crate::latents::{LatentShape, Latents};
 use crate::model::Objective;
 

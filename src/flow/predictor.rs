@@ -1,10 +1,8 @@
 //! What a sampler asks of whatever it samples from.
 
 use super::record::Posterior;
-use super::settings::{Domain, SampleSettings};
+use super::settings::{Domain, SampleSettings, Spot, Temperature, Warmth};
 use super::solver::Field;
-use super::spot::Spot;
-use super::temperature::{Temperature, Warmth};
 use crate::kernels::TokenMask;
 use crate::latents::{LatentShape, Latents};
 use crate::model::head::{Features, HostBeliefs, Reading};
@@ -90,7 +88,7 @@ impl Predictor for Model {
     }
 
     fn predict(&self, x: &Latents, t: f32, settings: &SampleSettings) -> Prediction {
-        let features = self.features(self.upload(x), t, &settings.labels, settings.guidance);
+        let features = self.features(self.upload(x), t, &settings.labels, settings.guidance_at(t));
         if self.card.objective.has_posterior() {
             let belief = Belief::new(self, settings, x.shape);
             let (posterior, mean, temperature) = belief.read(&features, t);
@@ -111,7 +109,7 @@ impl Predictor for Model {
         draws: &[Draw],
     ) -> CodePrediction {
         let shape = Self::latent_shape(self, settings.labels.len());
-        let features = self.features_of_codes(codes, t, &settings.labels, settings.guidance);
+        let features = self.features_of_codes(codes, t, &settings.labels, settings.guidance_at(t));
         // The last channel stands for [MSK], which no token ends on: it is not among the codebook's.
         let belief = Belief::new(self, settings, shape);
         let (posterior, mean, temperature) = belief.read(&features, t);

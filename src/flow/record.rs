@@ -111,7 +111,7 @@ impl StepRecord {
         4 * (latents + posterior + codes + self.likeliest.len())
     }
 
-    /// Bytes that the records of so many steps take at most, for latents of this shape.
+    /// Bytes that the records of that many steps take at most, for latents of this shape.
     pub fn bytes_of(shape: LatentShape, steps: usize) -> usize {
         let LatentShape { batch, channels, height, width } = shape;
         let tokens = batch.saturating_mul(height).saturating_mul(width);

@@ -5,6 +5,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::settings::SampleSettings;
+use crate::io::tensors::Precision;
 
 /// The JSON in a picture's text chunk and in a trajectory's metadata, under the key `purrscope`.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +31,10 @@ pub struct RunRecord<'a> {
     /// File that the starting noise was read from; absent where the seed gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise: Option<String>,
+    /// The precision that the model computed in, since the last digits follow it; absent where that was
+    /// f32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
 }
 
 impl<'a> RunRecord<'a> {
@@ -45,6 +50,7 @@ impl<'a> RunRecord<'a> {
             image: None,
             t: None,
             noise: None,
+            precision: None,
         }
     }
 
@@ -89,6 +95,8 @@ pub struct Recorded {
     pub t: Option<f32>,
     /// File that the starting noise was read from; absent where the seed gave it.
     pub noise: Option<String>,
+    /// The precision that the model computed in; absent where that was f32.
+    pub precision: Option<Precision>,
 }
 
 impl Recorded {
@@ -158,7 +166,7 @@ mod tests {
     const DOMAIN: Domain =
         Domain { objective: Objective::Purrception, classes: 10, codes: 64, height: 8, width: 8 };
 
-    /// Settings that go on from others, so many runs deep.
+    /// Settings that go on from others, this many runs deep.
     fn nested(deep: usize) -> SampleSettings {
         (0..deep).fold(SampleSettings::default(), |parent, _| SampleSettings {
             pins: vec!["0,1,2=3".parse().unwrap()],
@@ -183,21 +191,33 @@ mod tests {
             image: Some(0),
             t: Some(0.5),
             noise: Some("n.safetensors".to_owned()),
+            precision: Precision::F16.noted(),
             ..RunRecord::new("m", "ab", &settings)
         };
         let read = Recorded::from_json(&format!("\u{feff}{}", record.to_json().unwrap())).unwrap();
         assert_eq!(read.settings, settings);
         assert_eq!((read.image, read.t), (Some(0), Some(0.5)));
         assert_eq!(read.noise.as_deref(), Some("n.safetensors"));
+        assert_eq!(read.precision, Some(Precision::F16));
+    }
+
+    #[test]
+    fn a_record_of_f32_says_nothing_of_precision() {
+        let settings = SampleSettings { labels: vec![1], ..SampleSettings::default() };
+        let precision = Precision::F32.noted();
+        let record = RunRecord { precision, ..RunRecord::new("m", "ab", &settings) };
+        let json = record.to_json().unwrap();
+        assert!(!json.contains("precision"), "{json}");
+        assert_eq!(Recorded::from_json(&json).unwrap().precision, None);
     }
 
     #[test]
     fn what_is_out_of_bounds_is_named() {
         let huge = 1u64 << 62;
         for (key, value, said) in [
-            ("steps", huge.into(), "steps must be 1 to 10000"),
-            ("steps", 1_000_000_000_000u64.into(), "steps must be 1 to 10000"),
-            ("steps", 0.into(), "steps must be 1 to 10000"),
+            ("steps", huge.into(), "steps must be a whole number from 1 to 10000"),
+            ("steps", 1_000_000_000_000u64.into(), "steps must be a whole number from 1 to 10000"),
+            ("steps", 0.into(), "steps must be a whole number from 1 to 10000"),
             ("seed", (-1).into(), "-1"),
             ("seed", 1.5.into(), "1.5"),
             ("labels", "cat".into(), "labels are missing"),
@@ -207,8 +227,13 @@ mod tests {
             ("temperature", "x".repeat(5000).into(), "..."),
             ("guidance", 1e300.into(), "guidance must be"),
             ("guidance", 1e30.into(), "guidance must be"),
+            ("guidance_interval", "0.8:0.2".into(), "0 <= A <= B <= 1"),
+            ("guidance_interval", "0:1.5".into(), "0 <= A <= B <= 1"),
+            ("guidance_interval", "NaN:1".into(), "0 <= A <= B <= 1"),
+            ("guidance_interval", "half".into(), "0 <= A <= B <= 1"),
             ("eta", 1e9.into(), "eta must be"),
             ("solver", "magic".into(), "magic"),
+            ("precision", "f8".into(), "f8"),
             ("grid", "shifted:-1".into(), "above 0"),
             ("atol", 0.into(), "atol must be"),
             ("rtol", 2.into(), "rtol must be"),

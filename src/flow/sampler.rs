@@ -1,4 +1,7 @@
-//! Carrying noise to data, one record a step.
+//! Carrying noise to data, one record a step. The reference's loop is [`sample_purrception`]; here the last
+//! step lands on the prediction itself instead of dividing by `1 - t`.
+//!
+//! [`sample_purrception`]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/utils/sample_utils.py#L402-L473
 
 use std::time::Instant;
 
@@ -7,7 +10,7 @@ use thiserror::Error;
 use super::masked;
 use super::predictor::{CodePrediction, Prediction, Predictor, token_of};
 use super::record::{CodeStep, Posterior, StepRecord};
-use super::settings::{SampleSettings, SettingsError, guidance_evaluations};
+use super::settings::{SampleSettings, SettingsError};
 use super::solver::{Crossing, Flow, Interval, Memory, Tolerances, cross, stochastic};
 use crate::latents::{LatentShape, Latents};
 use crate::model::{Model, Objective};
@@ -170,7 +173,7 @@ impl<'p, P: Predictor> Sampler<'p, P> {
         let held = Held::new(*predictor, settings, shape);
         let mut asked = 0;
         let mut ask = |x: &Latents, t: f32| {
-            asked += 1;
+            asked += settings.evaluations_at(t);
             predictor.predict(x, t, settings)
         };
         let Prediction { output, posterior, temperature } = ask(&state.x, t);
@@ -188,7 +191,7 @@ impl<'p, P: Predictor> Sampler<'p, P> {
             cross(settings.solver, memory, &state.x, &output, interval, tolerances, &mut flow)
         };
         held.put(&mut crossing.x, Some((&state.x, interval)));
-        self.evaluations += asked * guidance_evaluations(settings.guidance);
+        self.evaluations += asked;
         let likeliest = likeliest_codes(*predictor, posterior.as_ref(), &prediction);
         StepRecord {
             step: self.step,
@@ -228,7 +231,7 @@ impl<'p, P: Predictor> Sampler<'p, P> {
         let mut after = before.clone();
         draws.iter().zip(drawn).for_each(|(draw, code)| after[draw.token] = code);
         hide.iter().for_each(|token| after[*token] = masked);
-        self.evaluations += guidance_evaluations(settings.guidance);
+        self.evaluations += settings.evaluations_at(t);
         let likeliest = stand_as_revealed(&posterior, &mut mean, &before, &state.x, masked);
         let x_next = predictor.look_up(&after, batch);
         state.codes = Some(after.clone());

@@ -63,7 +63,7 @@ enum State<W: Write> {
 }
 
 impl<W: Write> Animation<W> {
-    /// An animation of so many frames. `settings` is what an APNG says of the run, as JSON.
+    /// An animation of that many frames. `settings` is what an APNG says of the run, as JSON.
     ///
     /// # Errors
     /// Whatever the file system says.

@@ -58,7 +58,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     File::open(path)?.take(LONGEST_TEXT + 1).read_to_end(&mut bytes)?;
     let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     if bytes.len() as u64 > LONGEST_TEXT {
-        return Err(invalid(format!("it is no text of at most {} MiB", LONGEST_TEXT >> 20)));
+        return Err(invalid(format!("it is not a text of at most {} MiB", LONGEST_TEXT >> 20)));
     }
     decode(&bytes).ok_or_else(|| match foreign::recognise(&bytes) {
         None | Some(Foreign::Text) => invalid("it is not text in UTF-8".to_owned()),

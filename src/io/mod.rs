@@ -9,6 +9,7 @@ pub mod input;
 pub mod json;
 pub mod names;
 pub mod npy;
+mod numbers;
 pub mod outputs;
 pub mod paths;
 pub mod pickle;

@@ -50,7 +50,7 @@ pub enum OutputError {
     )]
     NoFolder(PathBuf),
     /// It is a device, a pipe or a socket, which a file would replace.
-    #[error("{path}: this is no regular file; name a file to write", path = .0.display())]
+    #[error("{path}: not a regular file; name a file to write", path = .0.display())]
     Special(PathBuf),
     /// It promises other contents.
     #[error("{path}: {content} is written, so let the name end in .{ending}", path = .path.display())]
@@ -191,7 +191,7 @@ mod tests {
         assert!([at("sub"), at("run.v2"), at("new")].iter().all(|path| check_folder(path).is_ok()));
         fs::create_dir(at("sub/old.png")).unwrap();
         assert!(check_folder(&at("sub/old.png")).is_ok());
-        // A folder that is still to be made is no place for a file.
+        // A folder that is still to be made has no place for a file.
         assert!(said(at("out"), &[&at("out/deeper")]).is_some());
         assert!(said(at("out/t.safetensors"), &[&at("out")]).is_none());
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), if cfg!(unix) { 3 } else { 2 });

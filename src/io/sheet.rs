@@ -21,7 +21,7 @@ impl Sheet {
         Self { columns, gap: 2, border: 2, ground: Rgb([24, 24, 27]) }
     }
 
-    /// As square a grid as there is for so many `pictures`; else as [`Sheet::rows_of`].
+    /// As square a grid as there is for that many `pictures`; else as [`Sheet::rows_of`].
     pub fn square(pictures: usize) -> Self {
         Self::rows_of((pictures as f32).sqrt().ceil() as usize)
     }

@@ -11,10 +11,10 @@ use half::f16;
 use memmap2::Mmap;
 use safetensors::tensor::{Metadata, TensorView, View};
 use safetensors::{Dtype, SafeTensors};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::foreign::{self, Foreign};
+pub use super::numbers::{Numbers, Precision};
 use super::{atomic, header, input};
 
 /// Key of the header's metadata under which this program keeps its JSON.
@@ -72,6 +72,17 @@ pub enum TensorFileError {
     /// A tensor with numbers that are not finite.
     #[error("{path}: tensor '{name}' holds values that are not finite")]
     NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor with numbers that two bytes do not hold, where those are wanted.
+    #[error(
+        "{path}: tensor '{name}' holds values beyond 65504, which half precision does not hold: use \
+         --precision f32"
+    )]
+    TooLarge {
         /// The file.
         path: PathBuf,
         /// The tensor.
@@ -243,7 +254,7 @@ impl TensorFile {
         }
     }
 
-    fn raw(&self, name: &str) -> Result<(Dtype, &[usize], &[u8]), TensorFileError> {
+    pub(super) fn raw(&self, name: &str) -> Result<(Dtype, &[usize], &[u8]), TensorFileError> {
         let info = self.header.info(name).ok_or_else(|| TensorFileError::Missing {
             path: self.path.clone(),
             name: name.to_owned(),
@@ -254,7 +265,7 @@ impl TensorFile {
         Ok((info.dtype, &info.shape, data))
     }
 
-    fn mismatch(
+    pub(super) fn mismatch(
         &self,
         name: &str,
         expected: impl Into<String>,
@@ -405,19 +416,8 @@ where
     })
 }
 
-fn elements<const N: usize, T>(data: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
+pub(super) fn elements<const N: usize, T>(data: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
     data.as_chunks::<N>().0.iter().map(|bytes| read(*bytes)).collect()
-}
-
-/// How floating-point numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Four bytes a number.
-    #[default]
-    F32,
-    /// Two bytes a number.
-    F16,
 }
 
 /// Tensors on their way into a file.

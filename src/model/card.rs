@@ -191,7 +191,7 @@ pub struct Provenance {
 pub struct ModelCard {
     /// Version of this format.
     pub format: u32,
-    /// A name for people.
+    /// A readable name.
     pub name: String,
     /// What the network predicts.
     pub objective: Objective,

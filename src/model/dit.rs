@@ -1,14 +1,16 @@
 //! The backbone: a diffusion transformer with adaLN-Zero conditioning (Peebles and Xie 2023), as in
-//! `models/dit.py` of the Purrception reference.
+//! [`models/dit.py`] of the Purrception reference.
+//!
+//! [`models/dit.py`]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/models/dit.py#L149-L331
 
 use burn::module::Module;
 use burn::tensor::activation::silu;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::attend::attend;
 use super::card::DitConfig;
 use super::layers::{Conv2d, Embedding, Initialiser, Linear};
+use super::precision::wide;
 use crate::kernels::{gelu_tanh, layer_norm_modulate};
 
 /// Deviation of the first values of the time MLP and the label table.
@@ -97,7 +99,7 @@ impl Dit {
     pub fn forward(&self, x: Tensor<4>, t: &[f32], labels: Tensor<1, Int>) -> Tensor<3> {
         let features = self.features(x, t, labels);
         match &self.final_layer.linear {
-            Some(linear) => self.unpatchify(linear.forward(features)),
+            Some(linear) => self.unpatchify(wide(linear.forward(features))),
             None => unreachable!("a network whose head was taken off is asked for features only"),
         }
     }
@@ -109,16 +111,16 @@ impl Dit {
         (self, head)
     }
 
-    /// What the last linear layer is applied to; arguments as for [`Dit::forward`].
+    /// What the last linear layer is applied to, in f32; arguments as for [`Dit::forward`].
     ///
     /// # Shapes
     /// - output: `[batch, patches, hidden_size]`
     pub fn features(&self, x: Tensor<4>, t: &[f32], labels: Tensor<1, Int>) -> Tensor<3> {
         let positions = Tensor::<3>::from_data(self.positions.clone(), &x.device());
         let times = time_features(t, &x.device());
-        let mut tokens = self.x_embedder.proj.patches(x) + positions;
+        let mut tokens = wide(self.x_embedder.proj.patches(x)) + positions;
         let condition =
-            self.t_embedder.forward(times) + self.y_embedder.embedding_table.forward(labels);
+            self.t_embedder.forward(times) + wide(self.y_embedder.embedding_table.forward(labels));
         let condition = silu(condition);
         for block in &self.blocks {
             tokens = block.forward(tokens, &condition);
@@ -150,9 +152,9 @@ struct TimeEmbedder {
 }
 
 impl TimeEmbedder {
-    /// `[batch, 256]` to `[batch, hidden]`
+    /// `[batch, 256]` to `[batch, hidden]`, in f32: every block follows it.
     fn forward(&self, features: Tensor<2>) -> Tensor<2> {
-        self.mlp_out.forward(silu(self.mlp_in.forward(features)))
+        self.mlp_out.forward_wide(silu(self.mlp_in.forward_wide(features)))
     }
 }
 
@@ -201,20 +203,21 @@ impl Block {
     }
 
     /// # Shapes
-    /// - `x`, output: `[batch, patches, hidden]`
+    /// - `x`, output: `[batch, patches, hidden]`, in f32
     /// - `condition`: `[batch, hidden]`, after its SiLU
     fn forward(&self, x: Tensor<3>, condition: &Tensor<2>) -> Tensor<3> {
         let [shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp] =
             split_modulation(self.modulation.forward(condition.clone()));
         let attended = self.attn.forward(layer_norm_modulate(x.clone(), shift_attn, scale_attn));
-        let x = x + gate_attn * attended;
+        let x = x + gate_attn * wide(attended);
         let mixed = self.mlp.forward(layer_norm_modulate(x.clone(), shift_mlp, scale_mlp));
-        x + gate_mlp * mixed
+        x + gate_mlp * wide(mixed)
     }
 }
 
-/// `[batch, n * hidden]` to `n` vectors of `[batch, 1, hidden]`
+/// `[batch, n * hidden]` to `n` vectors of `[batch, 1, hidden]`, in f32
 fn split_modulation<const N: usize>(modulation: Tensor<2>) -> [Tensor<3>; N] {
+    let modulation = wide(modulation);
     let hidden = modulation.dims()[1] / N;
     std::array::from_fn(|i| {
         modulation
@@ -243,8 +246,7 @@ impl Attention {
             .reshape([batch, patches, 3, self.heads, head])
             .permute([2, 0, 3, 1, 4]);
         let part = |i: usize| qkv.clone().slice_dim(0, i..i + 1).squeeze_dim::<4>(0);
-        let mixed =
-            attention(part(0), part(1), part(2), None, None, AttentionModuleOptions::default());
+        let mixed = attend(part(0), part(1), part(2));
         self.proj.forward(mixed.swap_dims(1, 2).reshape([batch, patches, hidden]))
     }
 }
@@ -257,7 +259,7 @@ struct Mlp {
 
 impl Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(gelu_tanh(self.fc1.forward(x)))
+        self.fc2.forward(gelu_tanh(wide(self.fc1.forward(x))))
     }
 }
 

@@ -1,16 +1,17 @@
 //! The last layer of the backbone, applied in chunks: its output, the logits of every token, is by far
 //! the largest thing a step makes, and never takes more memory than a budget.
 
-use burn::tensor::module::linear;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
+use super::half::affine;
 use super::layers::Linear;
+use super::precision::{Precision, wide};
 use super::{Guided, params};
 use crate::kernels::{TokenMask, packed_expectation};
 
-/// Bytes that the logits of a step may take at a time unless a model says otherwise: what WebGPU lets a
-/// shader bind by default.
-pub const LOGITS_BUDGET: usize = 128 << 20;
+/// Bytes that the logits of a step may take at a time unless a model says otherwise: half of what WebGPU
+/// lets a shader bind by default, since what they are made of stands beside them.
+pub const LOGITS_BUDGET: usize = 64 << 20;
 
 /// What the head is applied to.
 #[derive(Debug, Clone)]
@@ -59,11 +60,12 @@ struct Part {
 }
 
 impl Part {
-    /// `[rows, hidden]` to `[rows, channels]`, of the first so many channels.
+    /// `[rows, hidden]` to `[rows, channels]`, of the first so many channels, in the precision of the
+    /// weight.
     fn apply(&self, rows: Tensor<2>, channels: usize) -> Tensor<2> {
         let (weight, bias) = (self.weight.clone(), self.bias.clone());
         let (weight, bias) = (weight.narrow(0, 0, channels), bias.narrow(0, 0, channels));
-        linear(rows, weight.transpose(), Some(bias))
+        affine(rows, weight, bias)
     }
 }
 
@@ -124,6 +126,14 @@ impl Head {
         (weights.collect(), biases.collect())
     }
 
+    /// The precision that it computes in.
+    pub fn precision(&self) -> Precision {
+        match self.parts.first().map(|part| part.weight.dtype()) {
+            Some(DType::F16) => Precision::F16,
+            _ => Precision::F32,
+        }
+    }
+
     fn channels(&self) -> usize {
         self.parts.first().map_or(0, |part| part.bias.dims()[0])
     }
@@ -132,7 +142,14 @@ impl Head {
         self.side * self.side
     }
 
-    /// The whole output, tokens in row-major order: for outputs that are small.
+    /// Rows of logits that the budget has room for; one at least.
+    fn rows_within(&self, reading: &Reading, guided: bool) -> usize {
+        let number = self.parts.first().map_or(size_of::<f32>(), |p| p.weight.dtype().size());
+        let row = reading.codebook.dims()[0] * number * if guided { 2 } else { 1 };
+        (reading.budget / row).max(1)
+    }
+
+    /// The whole output, tokens in row-major order, in f32: for outputs that are small.
     ///
     /// # Shapes
     /// - output: `[batch, tokens, channels]`
@@ -140,7 +157,8 @@ impl Head {
         let whole = |features: Tensor<3>| {
             let ([batch, patches, hidden], p) = (features.dims(), self.patch);
             let rows = features.reshape([batch * patches, hidden]);
-            let parts = self.parts.iter().map(|part| part.apply(rows.clone(), self.channels()));
+            let parts =
+                self.parts.iter().map(|part| wide(part.apply(rows.clone(), self.channels())));
             Tensor::cat(parts.collect(), 0)
                 .reshape([p, p, batch, self.side, self.side, self.channels()])
                 .permute([2, 3, 0, 4, 1, 5])
@@ -161,7 +179,7 @@ impl Head {
     ) -> impl FnMut(f32) -> HostBeliefs + 'a {
         let spans = self.spans(features, &reading);
         let all = features.conditional.dims()[0] * self.patches() * self.parts.len();
-        let fits = all <= rows_within(&reading, features.unconditional.is_some());
+        let fits = all <= self.rows_within(&reading, features.unconditional.is_some());
         let mut kept: Option<Vec<Chunk>> = None;
         move |temperature| {
             let chunk = |span: &Span| self.chunk(features, *span, &reading);
@@ -201,7 +219,7 @@ impl Head {
         mut each: impl FnMut(usize, &mut [f32]),
     ) {
         let codes = reading.codebook.dims()[0];
-        let most = rows_within(reading, features.unconditional.is_some());
+        let most = self.rows_within(reading, features.unconditional.is_some());
         for (number, part) in self.parts.iter().enumerate() {
             let placed = tokens.iter().enumerate().map(|(i, token)| (i, self.place(*token)));
             let wanted: Vec<(usize, usize)> = placed
@@ -213,7 +231,7 @@ impl Head {
                 let device = features.conditional.device();
                 let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
                 let logits = |features: &Tensor<3>| {
-                    part.apply(flat(features).select(0, rows.clone()), codes).unsqueeze::<3>()
+                    wide(part.apply(flat(features).select(0, rows.clone()), codes)).unsqueeze::<3>()
                 };
                 let guided = Guided {
                     conditional: logits(&features.conditional),
@@ -233,7 +251,7 @@ impl Head {
     /// Chunks within the budget, part after part.
     fn spans(&self, features: &Features, reading: &Reading) -> Vec<Span> {
         let rows = features.conditional.dims()[0] * self.patches();
-        let most = rows_within(reading, features.unconditional.is_some());
+        let most = self.rows_within(reading, features.unconditional.is_some());
         (0..self.parts.len())
             .flat_map(|part| {
                 let firsts = (0..rows).step_by(most);
@@ -312,12 +330,6 @@ impl Head {
 
 fn flat(features: &Tensor<3>) -> Tensor<2> {
     features.clone().flatten(0, 1)
-}
-
-/// Rows of logits that the budget has room for; one at least.
-fn rows_within(reading: &Reading, guided: bool) -> usize {
-    let row = reading.codebook.dims()[0] * size_of::<f32>() * if guided { 2 } else { 1 };
-    (reading.budget / row).max(1)
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::module::{conv2d, linear};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+use super::half;
+use super::precision::{as_precise_as, wide};
 use crate::kernels::{group_norm_silu, plain};
 use crate::rng::Stream;
 
@@ -101,11 +103,20 @@ impl Linear {
         Self { weight: init.constant(0.0, [outputs, inputs]), bias: init.constant(0.0, [outputs]) }
     }
 
+    /// In the precision of the weight.
+    ///
     /// # Shapes
     /// - `x`: `[..., inputs]`
     /// - output: `[..., outputs]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+        half::affine(x, self.weight.val(), self.bias.val())
+    }
+
+    /// As [`Linear::forward`], in f32 whatever the precision of the weight: for small layers on whose
+    /// last digits much depends.
+    pub fn forward_wide<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let (weight, bias) = (wide(self.weight.val()), wide(self.bias.val()));
+        linear(wide(x), weight.transpose(), Some(bias))
     }
 }
 
@@ -138,11 +149,20 @@ impl Conv2d {
     }
 
     fn apply(&self, x: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        if weight.dtype() == DType::F16 {
+            return half::conv2d(x, weight, bias, stride, padding);
+        }
         let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
-        conv2d(x, self.weight.val(), Some(self.bias.val()), options)
+        conv2d(x, weight, Some(bias), options)
     }
 
-    /// Stride 1 and 'same' padding.
+    /// `x` in the precision of the weight, which what only moves numbers should do before it.
+    pub fn prepared(&self, x: Tensor<4>) -> Tensor<4> {
+        as_precise_as(x, &self.weight.val())
+    }
+
+    /// Stride 1 and 'same' padding, in the precision of the weight.
     ///
     /// # Shapes
     /// - `x`: `[batch, inputs, height, width]`
@@ -176,7 +196,7 @@ impl Conv2d {
             .permute([0, 2, 4, 1, 3, 5])
             .reshape([batch, rows * columns, inputs * kernel * kernel]);
         let weight = self.weight.val().reshape([outputs, inputs * kernel * kernel]);
-        linear(x, weight.transpose(), Some(self.bias.val()))
+        half::affine(x, weight, self.bias.val())
     }
 }
 
@@ -201,18 +221,20 @@ impl GroupNorm {
         }
     }
 
+    /// In f32.
+    ///
     /// # Shapes
     /// - `x`, output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        plain::group_norm(x, self.weight.val(), self.bias.val(), self.groups)
+        plain::group_norm(wide(x), wide(self.weight.val()), wide(self.bias.val()), self.groups)
     }
 
-    /// Normalises, then applies `x sigmoid(x)`.
+    /// Normalises, then applies `x sigmoid(x)`, in f32.
     ///
     /// # Shapes
     /// - `x`, output: `[batch, channels, height, width]`
     pub fn silu(&self, x: Tensor<4>) -> Tensor<4> {
-        group_norm_silu(x, self.weight.val(), self.bias.val(), self.groups)
+        group_norm_silu(wide(x), wide(self.weight.val()), wide(self.bias.val()), self.groups)
     }
 }
 

@@ -1,12 +1,16 @@
 //! A model: backbone, tokenizer and card, opened from one file.
 
+mod attend;
 pub mod card;
 pub mod dit;
+mod half;
 pub mod head;
 pub mod import;
 pub mod layers;
 pub mod limits;
 pub mod params;
+pub mod precision;
+pub mod random;
 pub mod tokenizer;
 
 use std::path::{Path, PathBuf};
@@ -16,9 +20,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
 use thiserror::Error;
 
-use crate::io::tensors::{
-    Contents, METADATA_KEY, Precision, TensorFile, TensorFileError, TensorWriter,
-};
+use crate::io::tensors::{Contents, METADATA_KEY, TensorFile, TensorFileError, TensorWriter};
 use crate::io::{digest, json};
 use crate::latents::{LatentShape, Latents};
 use card::TokenizerCard;
@@ -29,6 +31,7 @@ use layers::Initialiser;
 use limits::check_card;
 pub use limits::{check_dit, check_tokenizer};
 use params::NamedTensor;
+pub use precision::{Precision, PrecisionChoice};
 pub use tokenizer::Tokenizer;
 
 /// The model that is part of the program.
@@ -43,6 +46,8 @@ const SWATCH_BATCH: usize = 64;
 
 /// Weight and bias of the head, in model files.
 const HEAD: [&str; 2] = ["backbone.final_layer.linear.weight", "backbone.final_layer.linear.bias"];
+/// The table of codes, in model files.
+const CODEBOOK: &str = "tokenizer.quantize.embedding.weight";
 
 /// A model that cannot be used.
 #[derive(Debug, Error)]
@@ -120,6 +125,7 @@ pub struct Model {
     /// Bytes that the logits of a step may take at a time.
     pub logits_budget: usize,
     device: Device,
+    precision: Precision,
     /// `[codes, code_size]`, in the units of the flow.
     codebook: Tensor<2>,
     /// The same on the host, once it has been asked for.
@@ -128,32 +134,56 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a model file.
+    /// Opens a model file, to compute in f32.
     ///
     /// # Errors
     /// The file is not a whole model of this format.
     pub fn open(path: &Path, device: &Device) -> Result<Self, ModelError> {
-        Self::read(&TensorFile::open(path)?, device)
+        Self::open_in(Precision::F32, path, device)
     }
 
-    /// Opens the model that is part of the program.
+    /// As [`Model::open`], to compute in a precision that the device has
+    /// ([`PrecisionChoice::on`] tells). Weights that the file has in two bytes are never widened on
+    /// their way to a device that computes with two.
+    ///
+    /// # Errors
+    /// As [`Model::open`], or a weight that the precision does not hold.
+    pub fn open_in(precision: Precision, path: &Path, device: &Device) -> Result<Self, ModelError> {
+        Self::read(precision, &TensorFile::open(path)?, device)
+    }
+
+    /// Opens the model that is part of the program, to compute in f32.
     ///
     /// # Errors
     /// None in a program that was built whole.
     pub fn embedded(device: &Device) -> Result<Self, ModelError> {
-        Self::read(&TensorFile::from_static("embedded model", EMBEDDED)?, device)
+        Self::embedded_in(Precision::F32, device)
     }
 
-    fn read(file: &TensorFile, device: &Device) -> Result<Self, ModelError> {
+    /// As [`Model::embedded`], to compute in a precision that the device has.
+    ///
+    /// # Errors
+    /// As [`Model::embedded`].
+    pub fn embedded_in(precision: Precision, device: &Device) -> Result<Self, ModelError> {
+        Self::read(precision, &TensorFile::from_static("embedded model", EMBEDDED)?, device)
+    }
+
+    fn read(precision: Precision, file: &TensorFile, device: &Device) -> Result<Self, ModelError> {
         let card = read_card(file)?;
         check_against_file(&card, file)?;
-        let (backbone, _) = Dit::new(&card.backbone, &mut Initialiser::blank(device)).take_head();
-        let backbone = params::load(backbone, backbone_name, device, |name, shape| {
-            file.floats_of_shape(name, shape)
-        })?;
-        let head = read_head(file, &card.backbone, device)?;
-        let tokenizer = read_tokenizer(file, &card.tokenizer, device)?;
-        let model = Self::of_parts(card, backbone, head, tokenizer, device);
+        // Weights stay as long as the model does: each has memory of its very size.
+        let parts = device.memory_persistent_allocations((), |()| {
+            let blank = Dit::new(&card.backbone, &mut Initialiser::blank(device));
+            let (backbone, _) = blank.take_head();
+            let backbone = params::load(backbone, backbone_name, device, |name, shape| {
+                file.numbers_of_shape(name, shape, precision)
+            })?;
+            let head = read_head(file, &card.backbone, precision, device)?;
+            let tokenizer = read_tokenizer_in(precision, file, &card.tokenizer, device)?;
+            Ok::<_, ModelError>((backbone, head, tokenizer))
+        });
+        let (backbone, head, tokenizer) = parts?;
+        let model = Self::from_parts(card, backbone, head, tokenizer, device);
         let _ = model.hash.set(digest::short(file.bytes()));
         Ok(model)
     }
@@ -166,16 +196,18 @@ impl Model {
             Some(linear) => Head::new(&linear, input_size / patch_size, patch_size),
             None => unreachable!("only a model takes the head off, and keeps the network"),
         };
-        Self::of_parts(card, backbone, head, tokenizer, device)
+        Self::from_parts(card, backbone, head, tokenizer, device)
     }
 
-    fn of_parts(
+    /// A model from its parts, the backbone without its head.
+    pub fn from_parts(
         card: ModelCard,
         backbone: Dit,
         head: Head,
         tokenizer: Tokenizer,
         device: &Device,
     ) -> Self {
+        let precision = head.precision();
         let codebook = tokenizer.codebook() * card.latent_scale;
         Self {
             card,
@@ -184,6 +216,7 @@ impl Model {
             tokenizer,
             logits_budget: LOGITS_BUDGET,
             device: device.clone(),
+            precision,
             codebook,
             host_codebook: OnceLock::new(),
             hash: OnceLock::new(),
@@ -209,6 +242,11 @@ impl Model {
     /// The first 16 hexadecimal digits of the SHA-256 of the file; empty for a model that has none.
     pub fn hash(&self) -> &str {
         self.hash.get().map_or("", String::as_str)
+    }
+
+    /// The precision that its networks compute in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The device that the model is on.
@@ -509,15 +547,20 @@ fn check_tokenizer_against_file(
 
 /// The backbone's head in a model file, a part at a time: the whole may be more than a device takes in
 /// one piece.
-fn read_head(file: &TensorFile, dit: &DitConfig, device: &Device) -> Result<Head, ModelError> {
+fn read_head(
+    file: &TensorFile,
+    dit: &DitConfig,
+    precision: Precision,
+    device: &Device,
+) -> Result<Head, ModelError> {
     let DitConfig { hidden_size, out_channels, patch_size, input_size, .. } = *dit;
     let rows = patch_size * patch_size * out_channels;
-    let weights = file.floats_of_shape(HEAD[0], &[rows, hidden_size])?;
-    let biases = file.floats_of_shape(HEAD[1], &[rows])?;
-    let weights = weights.chunks_exact(out_channels * hidden_size);
-    let parts = weights.zip(biases.chunks_exact(out_channels)).map(|(weight, bias)| {
-        let weight = TensorData::new(weight.to_vec(), [out_channels, hidden_size]);
-        (Tensor::from_data(weight, device), Tensor::from_floats(bias, device))
+    let weights = file.numbers_of_shape(HEAD[0], &[rows, hidden_size], precision)?;
+    let biases = file.numbers_of_shape(HEAD[1], &[rows], precision)?;
+    let weights = weights.pieces(out_channels * hidden_size);
+    let parts = weights.zip(biases.pieces(out_channels)).map(|(weight, bias)| {
+        let weight = params::upload(weight, [out_channels, hidden_size], device);
+        (weight, params::upload(bias, [out_channels], device))
     });
     Ok(Head::from_parts(parts.collect(), input_size / patch_size, patch_size))
 }
@@ -531,10 +574,25 @@ pub fn read_tokenizer(
     config: &TokenizerConfig,
     device: &Device,
 ) -> Result<Tokenizer, ModelError> {
+    read_tokenizer_in(Precision::F32, file, config, device)
+}
+
+/// As [`read_tokenizer`], to compute in a precision that the device has. Codes keep all their digits:
+/// they are what the flow ends on.
+fn read_tokenizer_in(
+    precision: Precision,
+    file: &TensorFile,
+    config: &TokenizerConfig,
+    device: &Device,
+) -> Result<Tokenizer, ModelError> {
     check_tokenizer_against_file(config, file)?;
     let tokenizer = Tokenizer::new(config, &mut Initialiser::blank(device));
     Ok(params::load(tokenizer, tokenizer_name, device, |name, shape| {
-        file.floats_of_shape(name, shape)
+        let precision = match precision {
+            Precision::F16 if name == CODEBOOK => file.precision_of(name)?,
+            _ => precision,
+        };
+        file.numbers_of_shape(name, shape, precision)
     })?)
 }
 
@@ -552,6 +610,12 @@ pub fn tokenizer_name(path: &str) -> String {
 pub fn to_pictures(images: Tensor<4>) -> Vec<RgbImage> {
     let [_, _, height, width] = images.dims();
     let values = params::host((images.permute([0, 2, 3, 1]) + 1.0) * 127.5);
+    if values.iter().any(|value| !value.is_finite()) {
+        tracing::warn!(
+            "the decoder gave values that are not finite, which are shown as black or white; where it \
+             computed in half precision, f32 may hold them (--precision f32)"
+        );
+    }
     values
         .chunks_exact(3 * height * width)
         .map(|pixels| {

@@ -1,7 +1,9 @@
 //! Parameters by name: out of modules into files, and back.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Gradients, Tensor, TensorData};
+
+use crate::io::tensors::Numbers;
 
 /// A naming of parameters: the path of a field to the name in files.
 pub type Naming = fn(&str) -> String;
@@ -108,6 +110,32 @@ pub fn gradients<M: Module>(
     reader.found
 }
 
+/// The module with copies in half precision of the parameters whose paths are `chosen`; gradients of what
+/// it gives arrive at the parameters themselves, in their own precision.
+pub fn halved<M: Module>(module: &M, chosen: fn(&str) -> bool) -> M {
+    struct Halver {
+        path: PathStack,
+        chosen: fn(&str) -> bool,
+    }
+    impl ModuleMapper for Halver {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.0.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.0.pop();
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            match (self.chosen)(&self.path.0.join(".")) {
+                true => Param::initialized(param.id, param.val().cast(FloatDType::F16)),
+                false => param,
+            }
+        }
+    }
+    module.clone().map(&mut Halver { path: PathStack::default(), chosen })
+}
+
 /// Name and shape of every parameter of a module, in the order of its fields; blank ones stay blank.
 pub fn shapes<M: Module>(module: &M, naming: Naming) -> Vec<(String, Vec<usize>)> {
     struct Reader {
@@ -134,15 +162,28 @@ pub fn shapes<M: Module>(module: &M, naming: Naming) -> Vec<(String, Vec<usize>)
     reader.found
 }
 
-/// Gives every parameter the numbers that `source` has for its name and shape, on `device`.
+/// Puts numbers on a device, in their own precision.
+pub fn upload<const D: usize>(numbers: Numbers, shape: [usize; D], device: &Device) -> Tensor<D> {
+    match numbers {
+        Numbers::F32(values) => {
+            Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
+        }
+        Numbers::F16(values) => {
+            Tensor::from_data(TensorData::new(values, shape), (device, DType::F16))
+        }
+    }
+}
+
+/// Gives every parameter the numbers that `source` has for its name and shape, on `device` and in their
+/// own precision.
 ///
 /// # Errors
 /// The first error of `source`; parameters after it are left as they were.
-pub fn load<M: Module, E>(
+pub fn load<M: Module, N: Into<Numbers>, E>(
     module: M,
     naming: Naming,
     device: &Device,
-    source: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+    source: impl FnMut(&str, &[usize]) -> Result<N, E>,
 ) -> Result<M, E> {
     struct Loader<'a, F, E> {
         path: PathStack,
@@ -151,7 +192,9 @@ pub fn load<M: Module, E>(
         source: F,
         failed: Option<E>,
     }
-    impl<E, F: FnMut(&str, &[usize]) -> Result<Vec<f32>, E>> ModuleMapper for Loader<'_, F, E> {
+    impl<E, N: Into<Numbers>, F: FnMut(&str, &[usize]) -> Result<N, E>> ModuleMapper
+        for Loader<'_, F, E>
+    {
         fn enter_module(&mut self, name: &str, _: &str) {
             self.path.0.push(name.to_owned());
         }
@@ -166,8 +209,8 @@ pub fn load<M: Module, E>(
             }
             let shape: [usize; D] = param.lazy_shape().dims();
             match (self.source)(&self.path.name(self.naming), &shape) {
-                Ok(values) => {
-                    let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
+                Ok(numbers) => {
+                    let tensor = upload(numbers.into(), shape, self.device);
                     // On an autodiff device parameters are what gradients are taken of.
                     let leaf = self.device.is_autodiff();
                     Param::initialized(param.id, tensor.set_require_grad(leaf))

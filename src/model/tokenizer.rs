@@ -7,6 +7,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::card::TokenizerConfig;
 use super::layers::{Conv2d, Embedding, GroupNorm, Initialiser};
+use super::precision::wide;
 use crate::kernels;
 
 /// Pictures to latents, latents to codes, codes to pictures.
@@ -46,7 +47,7 @@ impl Tokenizer {
     /// - `images`: `[batch, image_channels, height, width]`, in `[-1, 1]`
     /// - output: `[batch, code_size, height / f, width / f]` with `f` the down-sampling
     pub fn encode(&self, images: Tensor<4>) -> Tensor<4> {
-        let latents = self.quant_conv.same(self.encoder.forward(images));
+        let latents = wide(self.quant_conv.same(self.encoder.forward(images)));
         if self.config.l2_normalised { unit_length(latents, 1) } else { latents }
     }
 
@@ -56,9 +57,9 @@ impl Tokenizer {
         if self.config.l2_normalised { unit_length(rows, 1) } else { rows }
     }
 
-    /// The codebook as it is stored, before any normalisation. `[codes, code_size]`
+    /// The codebook as it is stored, before any normalisation, in f32. `[codes, code_size]`
     pub fn codebook_table(&self) -> Tensor<2> {
-        self.quantize.embedding.weight.val()
+        wide(self.quantize.embedding.weight.val())
     }
 
     /// The same tokenizer with another table of codes, a leaf of gradients on an autodiff device.
@@ -95,9 +96,9 @@ impl Tokenizer {
     ///
     /// # Shapes
     /// - `latents`: `[batch, code_size, height, width]`
-    /// - output: `[batch, image_channels, f height, f width]`, about `[-1, 1]`
+    /// - output: `[batch, image_channels, f height, f width]`, about `[-1, 1]`, in f32
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
-        self.decoder.forward(self.post_quant_conv.same(latents))
+        wide(self.decoder.forward(self.post_quant_conv.same(latents)))
     }
 }
 
@@ -259,7 +260,7 @@ impl Level {
             x = downsample.conv.halve(x);
         }
         if let Some(upsample) = &self.upsample {
-            x = upsample.conv.same(double_size(x));
+            x = upsample.conv.same(double_size(upsample.conv.prepared(x)));
         }
         x
     }
@@ -327,7 +328,7 @@ impl ResidualBlock {
             Some(shortcut) => shortcut.same(x),
             None => x,
         };
-        skipped + inner
+        wide(skipped) + wide(inner)
     }
 }
 
@@ -351,12 +352,14 @@ impl AttentionBlock {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
         let normal = self.norm.forward(x.clone());
-        let flat =
-            |conv: &Conv2d| conv.same(normal.clone()).reshape([batch, channels, height * width]);
+        let flat = |conv: &Conv2d| {
+            wide(conv.same(normal.clone())).reshape([batch, channels, height * width])
+        };
         let scores = flat(&self.q).swap_dims(1, 2).matmul(flat(&self.k));
         let weights = softmax(scores * (channels as f64).powf(-0.5), 2);
         let mixed = flat(&self.v).matmul(weights.swap_dims(1, 2));
-        x + self.proj_out.same(mixed.reshape([batch, channels, height, width]))
+        let mixed = self.proj_out.same(mixed.reshape([batch, channels, height, width]));
+        wide(x) + wide(mixed)
     }
 }
 

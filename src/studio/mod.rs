@@ -27,7 +27,6 @@ pub mod window;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuError};
 use egui::{IconData, ViewportBuilder};
@@ -36,10 +35,11 @@ use thiserror::Error;
 use self::engine::{Engine, ModelSource};
 use crate::device::{self, DeviceChoice};
 use crate::doctor::Records;
+use crate::model::PrecisionChoice;
 use crate::studio::engine::model_worker::ModelWorker;
 use crate::studio::engine::opener::{self, Graphics, Opener};
 use crate::studio::window::app::StudioApp;
-use crate::studio::window::measure::Measurement;
+use crate::studio::window::measure::{Measurement, Order};
 use crate::studio::window::saved::SavedFile;
 
 /// What the window opens with.
@@ -49,8 +49,10 @@ pub struct StudioOptions {
     pub model: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceChoice,
-    /// How long to measure frames, generating all the while; then the window closes.
-    pub measure: Option<Duration>,
+    /// What the networks compute with.
+    pub precision: PrecisionChoice,
+    /// A measurement of frames, generating all the while; then the window closes.
+    pub measure: Option<Order>,
 }
 
 /// A window that cannot be opened.
@@ -142,7 +144,7 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
         persistence_path: Some(PathBuf::new()),
         ..eframe::NativeOptions::default()
     };
-    let StudioOptions { model, device, measure } = options.clone();
+    let StudioOptions { model, device, precision, measure } = options.clone();
     let source = model.map_or(ModelSource::Embedded, ModelSource::File);
     let create = move |creation: &eframe::CreationContext<'_>| {
         let (window, ctx) = (creation.wgpu_render_state.clone(), creation.egui_ctx.clone());
@@ -150,7 +152,8 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
         let engine = Engine::spawn(
             move || {
                 let mut records = Records::of_user();
-                ModelWorker::examined(&mut opener, window.as_ref(), &mut records)
+                let worker = ModelWorker::examined(&mut opener, window.as_ref(), &mut records)?;
+                Ok(worker.in_precision(precision))
             },
             move || ctx.request_repaint(),
         )?;

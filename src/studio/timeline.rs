@@ -407,7 +407,7 @@ mod tests {
     use crate::studio::testing::window::{Window, click, finished, wait_until, window};
 
     fn run_of(window: &mut Window, steps: usize) {
-        window.state_mut().shell.studio.session.draft.steps = steps;
+        window.state_mut().shell.studio.session.draft.sampling.steps = steps;
         click(window, "Generate");
         wait_until(window, |app| {
             finished(app)
@@ -428,7 +428,7 @@ mod tests {
         window.state_mut().shell.studio.session.go_to(9);
         window.run_steps(2);
         click(&mut window, "Branch here");
-        window.state_mut().shell.studio.session.draft.guidance = 3.0;
+        window.state_mut().shell.studio.session.draft.sampling.guidance = 3.0;
         click(&mut window, "Generate");
         wait_until(&mut window, |app| {
             finished(app)

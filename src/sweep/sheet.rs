@@ -231,7 +231,7 @@ mod tests {
 
     /// For a look: `PURRSCOPE_SHOTS=DIR cargo test --release --lib sheet -- --ignored`.
     #[test]
-    #[ignore = "writes a picture for people to look at"]
+    #[ignore = "writes a picture to look at"]
     fn sheet_for_a_look() {
         let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
         draw(&filled(), Show::First).save(folder.join("sheet.png")).unwrap();

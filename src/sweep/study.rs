@@ -9,8 +9,9 @@ use serde_json::{Value as Json, json};
 use thiserror::Error;
 
 use super::axis::{Axis, Parameter, Value};
-use crate::flow::{Domain, RunRecord, SampleSettings, Solver, StepRecord, guidance_evaluations};
-use crate::model::ModelCard;
+use crate::flow::settings::{SETTINGS, Setting};
+use crate::flow::{Domain, RunRecord, SampleSettings, StepRecord};
+use crate::model::{ModelCard, Precision};
 
 /// Two axes that make no sweep.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -69,7 +70,10 @@ impl Plan {
         card: &ModelCard,
     ) -> Result<Self, PlanError> {
         let plan = Self { base, x, y, domain: Domain::of(card) };
-        plan.check_axes()?;
+        let target = plan.x.parameter.target();
+        if plan.y.as_ref().is_some_and(|y| y.parameter.target() == target) {
+            return Err(PlanError::Twice(target));
+        }
         let cells = plan.cells();
         if cells > Self::MOST_CELLS {
             return Err(PlanError::TooMany(cells));
@@ -77,6 +81,7 @@ impl Plan {
         if plan.base.labels.len() > Self::MOST_PICTURES {
             return Err(PlanError::TooManyPictures(plan.base.labels.len()));
         }
+        plan.check_axes()?;
         let pictures: usize = (0..cells).map(|cell| plan.pictures(cell)).sum();
         let bytes = card.image_size().saturating_pow(2).saturating_mul(3 * pictures);
         if bytes > Self::MOST_BYTES {
@@ -85,42 +90,29 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Checks that both axes change something.
     fn check_axes(&self) -> Result<(), PlanError> {
-        let sets = |parameter| match parameter {
-            Parameter::Shift => Parameter::Grid.name(),
-            other => other.name(),
-        };
-        if let Some(y) = &self.y
-            && sets(y.parameter) == sets(self.x.parameter)
-        {
-            return Err(PlanError::Twice(sets(y.parameter)));
-        }
-        let objective = self.domain.objective;
-        let varies = |wanted| self.axes().any(|axis| axis.parameter == wanted);
         let useless = |parameter, reason| Err(PlanError::Useless { parameter, reason });
-        if varies(Parameter::Temperature) && !objective.has_posterior() {
-            return useless(
-                Parameter::Temperature,
-                "this model has no belief over codes that it could warm or cool",
-            );
-        }
-        let adaptive = self.base.solver == Solver::Dopri5 || varies(Parameter::Solver);
-        if varies(Parameter::Tolerance) && !adaptive {
-            return useless(Parameter::Tolerance, "only the solver dopri5 has one");
-        }
-        if varies(Parameter::Class) && self.base.branch.is_none() && self.domain.classes < 2 {
-            return useless(Parameter::Class, "this model has one class");
+        for parameter in self.axes().map(|axis| axis.parameter) {
+            for setting in SETTINGS.into_iter().filter(|setting| parameter.sets(setting)) {
+                if let Some(reason) = self.idle(setting) {
+                    return useless(parameter, reason);
+                }
+            }
+            let by_class = parameter == Parameter::Class && self.base.branch.is_none();
+            if by_class && self.domain.classes < 2 {
+                return useless(parameter, "this model has one class");
+            }
         }
         Ok(())
     }
 
-    /// Whether a cell is run by the solver that has tolerances.
-    fn is_adaptive(&self) -> bool {
-        let varied = self.axes().find(|axis| axis.parameter == Parameter::Solver);
-        match varied {
-            Some(axis) => axis.values.contains(&Value::Solver(Solver::Dopri5)),
-            None => self.base.solver == Solver::Dopri5,
-        }
+    /// Why a setting changes nothing in any cell, if it does not.
+    fn idle(&self, setting: &Setting) -> Option<&'static str> {
+        let mut reasons = (0..self.cells())
+            .map(|cell| (setting.idle)(&self.settings(cell), self.domain.objective));
+        let first = reasons.next()??;
+        reasons.all(|reason| reason.is_some()).then_some(first)
     }
 
     /// The axes, across first.
@@ -177,9 +169,9 @@ impl Plan {
         /// Evaluations that the adaptive solver is taken to need for an interval.
         const ADAPTIVE: usize = 7;
         let settings = self.settings(cell);
-        let steps = settings.times().len().saturating_sub(1);
-        let unknown = steps * ADAPTIVE * guidance_evaluations(settings.guidance);
-        let asked = settings.evaluations(self.domain.objective).unwrap_or(unknown);
+        let asked = settings.evaluations(self.domain.objective).unwrap_or_else(|| {
+            settings.times().iter().skip(1).map(|t| ADAPTIVE * settings.evaluations_at(*t)).sum()
+        });
         (asked * settings.labels.len()) as f64
     }
 }
@@ -247,6 +239,8 @@ pub struct Study {
     pub model: String,
     /// Digest of the model.
     pub hash: String,
+    /// The precision that the model computes in.
+    pub precision: Precision,
     /// Names of the model's classes.
     pub class_names: Vec<String>,
     /// Work of each cell, for the time left.
@@ -254,7 +248,8 @@ pub struct Study {
 }
 
 impl Study {
-    /// A study at its beginning. Cells whose settings cannot be used say so at once.
+    /// A study at its beginning, of a model that computes in f32. Cells whose settings cannot be used
+    /// say so at once.
     pub fn new(plan: Plan, card: &ModelCard, hash: &str) -> Self {
         let cell = |cell| match plan.settings(cell).validate(&plan.domain) {
             Ok(()) => Cell::Waiting,
@@ -266,6 +261,7 @@ impl Study {
             plan,
             model: card.name.clone(),
             hash: hash.to_owned(),
+            precision: Precision::F32,
             class_names: card.class_names.clone(),
         }
     }
@@ -319,19 +315,8 @@ impl Study {
 
     /// What is the same in every cell, a phrase each, for the head of a sheet.
     pub fn fixed(&self) -> Vec<String> {
-        let SampleSettings { solver, grid, steps, temperature, guidance, eta, .. } =
-            &self.plan.base;
         let base = &self.plan.base;
         let mut phrases = Vec::new();
-        let mut say = |parameter: Parameter, phrase: String| {
-            let varied = self.plan.axes().any(|axis| {
-                axis.parameter == parameter
-                    || (axis.parameter, parameter) == (Parameter::Shift, Parameter::Grid)
-            });
-            if !varied {
-                phrases.push(phrase);
-            }
-        };
         let mut classes: Vec<&str> = Vec::new();
         for label in &base.labels {
             let name = self.class_names.get(*label).map_or("?", String::as_str);
@@ -343,24 +328,15 @@ impl Study {
             0..=3 => classes.join(", "),
             many => format!("{many} classes"),
         };
-        say(Parameter::Class, classes);
-        say(Parameter::Seed, format!("seed {}", base.seed));
-        say(Parameter::Solver, format!("solver {solver}"));
-        say(Parameter::Steps, format!("{steps} steps"));
-        say(Parameter::Grid, format!("grid {grid}"));
-        if self.plan.domain.objective.has_posterior() {
-            say(Parameter::Temperature, format!("temperature {temperature}"));
+        let varied = |wanted| self.plan.axes().any(|axis| axis.parameter == wanted);
+        if !varied(Parameter::Class) {
+            phrases.push(classes);
         }
-        say(Parameter::Guidance, format!("guidance {guidance}"));
-        if *eta > 0.0 {
-            say(Parameter::Eta, format!("eta {eta}"));
-        }
-        if self.plan.is_adaptive() {
-            let tolerances = match base.atol == base.rtol {
-                true => format!("tolerance {}", base.atol),
-                false => format!("tolerances {} and {} times the value", base.atol, base.rtol),
-            };
-            say(Parameter::Tolerance, tolerances);
+        for setting in SETTINGS.into_iter().filter(|setting| setting.is_told(base)) {
+            let varied = self.plan.axes().any(|axis| axis.parameter.sets(setting));
+            if !varied && self.plan.idle(setting).is_none() {
+                phrases.push(format!("{} {}", setting.key, setting.get(base)));
+            }
         }
         let edits = base.pins.len() + base.bans.len() + base.banned_codes.len();
         if edits > 0 {
@@ -374,7 +350,10 @@ impl Study {
 
     /// The settings and every number as JSON: those of a run, and under `sweep` the axes and cells.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        let record = RunRecord::new(&self.model, &self.hash, &self.plan.base);
+        let record = RunRecord {
+            precision: self.precision.noted(),
+            ..RunRecord::new(&self.model, &self.hash, &self.plan.base)
+        };
         let mut json = serde_json::to_value(&record)?;
         let axis = |axis: &Axis| -> Json {
             let values: Vec<String> = axis.values.iter().map(ToString::to_string).collect();
@@ -446,7 +425,7 @@ impl Study {
 }
 
 impl Outcome {
-    /// Evaluations and time, and under them the entropy, for people.
+    /// Evaluations and time, and under them the entropy, as lines of text.
     pub fn lines(&self) -> Vec<String> {
         let time = match self.time.as_secs_f64() {
             seconds if seconds < 10.0 => format!("{:.0} ms", seconds * 1e3),
@@ -462,6 +441,7 @@ impl Outcome {
 pub(crate) mod tests {
     use super::super::axis::AxisText;
     use super::*;
+    use crate::flow::Solver;
     use crate::model::card::example as card;
 
     pub fn study(x: &str, y: Option<&str>, base: SampleSettings) -> Result<Study, PlanError> {
@@ -490,7 +470,7 @@ pub(crate) mod tests {
         assert_eq!(at(2), (8, "0.5".to_owned()));
         assert_eq!(at(3), (2, "1".to_owned()));
         let place = plan.place(5);
-        assert_eq!(place[1], (Parameter::Temperature, "1".to_owned()));
+        assert_eq!(place[1], ("temperature".parse().unwrap(), "1".to_owned()));
     }
 
     #[test]
@@ -540,11 +520,10 @@ pub(crate) mod tests {
     fn the_sheet_says_what_tolerances_the_solver_kept() {
         let base = |solver| SampleSettings { solver, rtol: 1e-2, ..SampleSettings::default() };
         let fixed = |x: &str, solver| study(x, None, base(solver)).unwrap().fixed().join("; ");
-        let both = "tolerances 0.0001 and 0.01 times the value";
-        assert!(fixed("steps=1,2", Solver::Dopri5).contains(both));
-        assert!(fixed("solver=euler,dopri5", Solver::Euler).contains(both));
-        assert!(!fixed("solver=euler,heun", Solver::Dopri5).contains("tolerance"));
-        assert!(!fixed("tolerance=0.1", Solver::Dopri5).contains("tolerance"));
+        assert!(fixed("steps=1,2", Solver::Dopri5).contains("rtol 0.01"));
+        assert!(fixed("solver=euler,dopri5", Solver::Euler).contains("rtol 0.01"));
+        assert!(!fixed("solver=euler,heun", Solver::Dopri5).contains("rtol"));
+        assert!(!fixed("tolerance=0.1", Solver::Dopri5).contains("rtol"));
     }
 
     #[test]

@@ -94,7 +94,9 @@ mod defaults {
     }
 }
 
-/// AdamW with a warm-up, a constant stretch and a decay; the reference's values by default.
+/// AdamW with a warm-up, a constant stretch and a decay; [the reference's values] by default.
+///
+/// [the reference's values]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/main.py#L102-L115
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimiserConfig {
@@ -228,6 +230,10 @@ pub struct FlowTask {
     /// How the model file stores its numbers.
     #[serde(default)]
     pub precision: Precision,
+    /// Whether a step computes with copies of the large weights in half precision; the weights
+    /// themselves, optimiser and averages stay in f32. Needs a GPU with 16-bit floats.
+    #[serde(default)]
+    pub mixed_precision: bool,
     /// Steps of the solver, temperature and guidance of the sample sheets.
     #[serde(default)]
     pub samples: SheetSettings,

@@ -13,6 +13,7 @@ use super::config::{FlowTask, RunConfig};
 use super::examples::{Batch, Examples, Source};
 use super::memory::Need;
 use super::optimiser::AdamW;
+use super::scale::LossScale;
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, is_cpu, program};
 use crate::data::EpochOrder;
 use crate::flow::{Domain, FlowLoss, Sampler, code_loss, endpoint_loss, masked_codes, path_point};
@@ -22,6 +23,7 @@ use crate::io::tensors::{Precision, TensorFile};
 use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
+use crate::model::precision::has_half;
 use crate::model::{
     Dit, Model, Tokenizer, backbone_name, read_tokenizer, read_tokenizer_card, tokenizer_name,
     write_model,
@@ -52,6 +54,8 @@ pub struct Training {
     data: Examples,
     holdout: Option<Examples>,
     order: EpochOrder,
+    /// Where steps compute in half precision.
+    loss_scale: Option<LossScale>,
 }
 
 /// What a run begins with.
@@ -78,6 +82,9 @@ impl Beginning<'_> {
         watch: &mut dyn FnMut(&Progress),
     ) -> Result<(Training, Dit), TrainError> {
         let Self { config, task, device, stop, held } = *self;
+        if task.mixed_precision && !has_half(device) {
+            return Err(TrainError::NoHalf);
+        }
         let check = |identity: &Identity| held.map_or(Ok(()), |held| held.check(identity));
         let (file, vq) = open_tokenizer(&task.tokenizer)?;
         let identity = identity.with(TOKENIZER, json!(digest::whole(file.bytes())));
@@ -138,6 +145,7 @@ impl Beginning<'_> {
             tokenizer,
             data,
             holdout,
+            loss_scale: task.mixed_precision.then(LossScale::default),
         };
         Ok((training, net))
     }
@@ -244,7 +252,24 @@ impl Trainee for Training {
         let indices = self.order.batch(step, self.config.batch);
         let stream = Stream::new(self.config.seed, step as u64);
         let device = self.device.clone().autodiff();
+        let halved = self.loss_scale.is_some().then(|| params::halved(net, is_large));
+        let net = halved.as_ref().unwrap_or(net);
         self.loss_on(net, &self.data, &indices, stream, self.task.label_dropout, &device)
+    }
+
+    fn loss_scale(&mut self) -> Option<&mut LossScale> {
+        self.loss_scale.as_mut()
+    }
+
+    fn extra(&self) -> Vec<NamedTensor> {
+        self.loss_scale.iter().map(|scale| scale.to_tensor()).collect()
+    }
+
+    fn restore_extra(&mut self, file: &TensorFile) -> Result<(), TrainError> {
+        if let Some(scale) = &mut self.loss_scale {
+            *scale = LossScale::read(file)?;
+        }
+        Ok(())
     }
 
     fn evaluate(
@@ -301,6 +326,13 @@ impl Trainee for Training {
         write_model(&path, &card, backbone.iter().chain(&tokenizer), self.task.precision)?;
         Ok(path)
     }
+}
+
+/// Whether products with a weight of the backbone are taken in half precision: in the blocks and at both
+/// ends, but not where time, class and codes are embedded.
+fn is_large(path: &str) -> bool {
+    let kept = ["t_embedder.", "y_embedder.", "x_pre_embedder."];
+    path.ends_with("weight") && !kept.iter().any(|part| path.starts_with(part))
 }
 
 impl From<FlowLoss> for Loss {

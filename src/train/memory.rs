@@ -83,7 +83,7 @@ impl Need {
     }
 }
 
-/// A number of bytes for people.
+/// A number of bytes, in readable units.
 fn size(bytes: f64) -> String {
     let gigabytes = bytes / 1e9;
     if gigabytes < 10_000.0 { format!("{gigabytes:.1} GB") } else { format!("{gigabytes:.0e} GB") }

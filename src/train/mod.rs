@@ -9,6 +9,7 @@ mod memory;
 mod metrics;
 mod optimiser;
 mod runfile;
+mod scale;
 mod session;
 mod tokenizer;
 
@@ -22,6 +23,7 @@ use image::RgbImage;
 use thiserror::Error;
 
 use self::checkpoint::{Held, Identity};
+use self::scale::LossScale;
 use self::session::Session;
 use crate::data::{DataError, ShardError};
 use crate::flow::{SampleError, SettingsError};
@@ -31,6 +33,7 @@ use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
 pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
 pub use optimiser::{AdamW, StepReport};
+pub(crate) use tokenizer::tokenizer_loss;
 
 /// A run that cannot begin or go on.
 #[derive(Debug, Error)]
@@ -70,16 +73,22 @@ pub enum TrainError {
     /// More than the machine has.
     #[error("{0}")]
     Memory(String),
+    /// Half precision on a device that has none.
+    #[error(
+        "task.mixed_precision needs a GPU whose shaders have 16-bit floats (`purrscope devices` tells): \
+         leave it out, or train on another device"
+    )]
+    NoHalf,
     /// Settings of the sample sheets that the model has no use for.
     #[error("task.samples: {0}")]
     Samples(#[from] SettingsError),
-    /// A file that is no tokenizer where one is asked for.
+    /// A file that is not a tokenizer where one is needed.
     #[error("task.tokenizer: {reason}")]
     NotATokenizer {
         /// What is wrong, with the file.
         reason: String,
     },
-    /// A file that is no checkpoint where one is expected.
+    /// A file that is not a checkpoint where one is expected.
     #[error("{path}: not the checkpoint of a run")]
     NotACheckpoint {
         /// The file.
@@ -153,7 +162,7 @@ fn advice(kept: usize) -> String {
     }
 }
 
-/// A run's progress, for whoever watches.
+/// A run's progress, for its observer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
     /// Pictures are being turned into codes, once, before the first step.
@@ -213,6 +222,11 @@ pub(crate) trait Trainee {
     /// Loss of step `step`, from 0, as a function of the step alone.
     fn loss(&mut self, net: &Self::Net, step: usize) -> Result<Loss, TrainError>;
 
+    /// What the loss is multiplied by before the gradient is taken, where it has to be.
+    fn loss_scale(&mut self) -> Option<&mut LossScale> {
+        None
+    }
+
     /// Anything to be done after the weights have moved.
     fn after_step(&mut self, net: Self::Net, _step: usize) -> Self::Net {
         net
@@ -270,7 +284,10 @@ pub fn run(
     match &held {
         Some(held) => held.check(&identity)?,
         None if resume => {
-            tracing::info!("{}: no checkpoint yet, the run begins anew", config.out.display());
+            tracing::info!(
+                "{}: no checkpoint yet, the run starts from the beginning",
+                config.out.display()
+            );
         }
         None => {}
     }

@@ -61,20 +61,22 @@ impl AdamW {
         learning_rate: f64,
     ) -> (M, StepReport) {
         let gradient_norm = Self::gradient_norm(&module, &gradients);
-        let moved = self.step_by(module, gradients, gradient_norm, learning_rate);
+        let moved = self.step_by(module, gradients, 1.0, gradient_norm, learning_rate);
         (moved, StepReport { gradient_norm })
     }
 
-    /// As [`AdamW::step`], where the norm of the gradient is known.
+    /// As [`AdamW::step`], where the norm of the gradient is known, and `gradients` are `scaled` times
+    /// as large as that says.
     pub fn step_by<M: Module>(
         &mut self,
         module: M,
         gradients: Gradients,
+        scaled: f64,
         gradient_norm: f64,
         learning_rate: f64,
     ) -> M {
         self.updates += 1;
-        let scale = (self.config.clip / (gradient_norm + 1e-6)).min(1.0);
+        let scale = (self.config.clip / (gradient_norm + 1e-6)).min(1.0) / scaled;
         let mut update =
             Update { optimiser: self, path: Vec::new(), gradients, scale, learning_rate };
         module.map(&mut update)
@@ -187,7 +189,7 @@ struct Update<'a> {
     optimiser: &'a mut AdamW,
     path: Vec<String>,
     gradients: Gradients,
-    /// Factor that clips the gradient.
+    /// Factor that clips the gradient and undoes its scale.
     scale: f64,
     learning_rate: f64,
 }

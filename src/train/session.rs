@@ -12,6 +12,7 @@ use super::checkpoint::{Held, State};
 use super::config::RunConfig;
 use super::metrics::Log;
 use super::optimiser::AdamW;
+use super::scale::LossScale;
 use super::{Ending, Evaluation, Loss, Progress, TrainError, Trainee, io_error};
 use crate::io::{atomic, png};
 use crate::model::params::NamedTensor;
@@ -28,7 +29,9 @@ pub(super) struct Session<'a> {
 struct Proof {
     loss: f64,
     terms: Vec<(&'static str, f32)>,
+    /// Those of the loss times `loss_scale`.
     gradients: Gradients,
+    loss_scale: Option<f32>,
     gradient_norm: f64,
 }
 
@@ -40,6 +43,9 @@ impl Proof {
         figures.insert("step".to_owned(), json!(step));
         figures.insert("loss".to_owned(), json!(self.loss));
         figures.insert("gradient_norm".to_owned(), json!(self.gradient_norm));
+        if let Some(scale) = self.loss_scale {
+            figures.insert("loss_scale".to_owned(), json!(scale));
+        }
         figures
     }
 }
@@ -115,8 +121,9 @@ impl Session<'_> {
             let begun = Instant::now();
             let learning_rate = config.optimiser.learning_rate_at(step, config.steps);
             let mut figures = proof.figures(step);
-            let Proof { loss, gradients, gradient_norm, .. } = proof;
-            let moved = optimiser.step_by(net, gradients, gradient_norm, learning_rate);
+            let Proof { loss, gradients, loss_scale, gradient_norm, .. } = proof;
+            let scaled = f64::from(loss_scale.unwrap_or(1.0));
+            let moved = optimiser.step_by(net, gradients, scaled, gradient_norm, learning_rate);
             net = trainee.after_step(moved, step);
 
             let images_per_second = pace.after(config.batch, proved + begun.elapsed());
@@ -168,21 +175,36 @@ impl Session<'_> {
     }
 }
 
-/// Takes the loss and the gradient of step `step`, which must be finite.
+/// Takes the loss and the gradient of step `step`, which must be finite. Where the loss is scaled, a
+/// gradient that overflows is taken again at half the scale: the step is not made until it fits.
 fn prove<T: Trainee>(trainee: &mut T, net: &T::Net, step: usize) -> Result<Proof, TrainError> {
     let diverged = |what: &str| TrainError::Diverged { what: what.to_owned(), step, kept: 0 };
-    let Loss { total, terms } = trainee.loss(net, step)?;
-    let loss = f64::from(total.clone().inner().into_scalar::<f32>());
-    if !loss.is_finite() {
-        return Err(diverged("the loss is"));
+    loop {
+        let Loss { total, terms } = trainee.loss(net, step)?;
+        let loss = f64::from(total.clone().inner().into_scalar::<f32>());
+        if !loss.is_finite() {
+            return Err(diverged("the loss is"));
+        }
+        let loss_scale = trainee.loss_scale().map(|scale| scale.value());
+        let scaled = match loss_scale {
+            Some(scale) => total * scale,
+            None => total,
+        };
+        let gradients = scaled.backward();
+        let gradient_norm =
+            AdamW::gradient_norm(net, &gradients) / f64::from(loss_scale.unwrap_or(1.0));
+        if !gradient_norm.is_finite() {
+            if trainee.loss_scale().is_some_and(LossScale::back_off) {
+                continue;
+            }
+            return Err(diverged("the gradient is"));
+        }
+        if let Some(scale) = trainee.loss_scale() {
+            scale.went_well();
+        }
+        let terms = terms.into_iter().map(|(name, term)| (name, term.inner().into_scalar::<f32>()));
+        return Ok(Proof { loss, terms: terms.collect(), gradients, loss_scale, gradient_norm });
     }
-    let gradients = total.backward();
-    let gradient_norm = AdamW::gradient_norm(net, &gradients);
-    if !gradient_norm.is_finite() {
-        return Err(diverged("the gradient is"));
-    }
-    let terms = terms.into_iter().map(|(name, term)| (name, term.inner().into_scalar::<f32>()));
-    Ok(Proof { loss, terms: terms.collect(), gradients, gradient_norm })
 }
 
 /// Pictures a second, as a moving average.

@@ -129,32 +129,14 @@ impl Trainee for Training {
         let pictures: Vec<_> =
             self.images.pictures(&indices)?.into_iter().map(|(picture, _)| picture).collect();
         let images = from_pictures(&pictures, &self.device.clone().autodiff());
-        let latents = net.encode(images.clone());
-        let [batch, size, height, width] = latents.dims();
-        let codes: Tensor<3, Int> = net.quantise(latents.clone().detach());
-        let chosen = net.look_up(codes.clone());
-
-        let codebook = (chosen.clone() - latents.clone().detach()).square().mean();
-        let commitment = (latents.clone() - chosen.clone().detach()).square().mean();
-        // The decoder sees codes; its gradient passes straight through to the latents.
-        let passed = latents.clone() + (chosen - latents.clone()).detach();
-        let difference = net.decode(passed) - images;
-        let l1 = difference.clone().abs().mean();
-        let l2 = difference.clone().square().mean();
-        let edges = edge_difference(difference);
-        let task = &self.task;
-        let total = l1.clone() * task.l1
-            + l2.clone() * task.l2
-            + edges.clone() * task.edges
-            + codebook * task.codebook
-            + commitment.clone() * task.commitment;
+        let TokenizerLoss { loss, latents, codes } = tokenizer_loss(net, images, &self.task);
 
         let codes = host_codes(codes)?;
         codes.iter().for_each(|code| self.usage[*code as usize] += 1.0);
+        let [batch, size, height, width] = latents.dims();
         let flat = latents.inner().permute([0, 2, 3, 1]).reshape([batch * height * width, size]);
         self.latest = Some((flat, codes));
-        let terms = vec![("l1", l1), ("l2", l2), ("edges", edges), ("commitment", commitment)];
-        Ok(Loss { total, terms })
+        Ok(loss)
     }
 
     fn after_step(&mut self, net: Tokenizer, step: usize) -> Tokenizer {
@@ -217,6 +199,52 @@ impl Trainee for Training {
         writer.write(&path)?;
         Ok(path)
     }
+}
+
+/// The loss of a tokenizer, with what it was taken from.
+pub(crate) struct TokenizerLoss {
+    loss: Loss,
+    /// `[batch, code_size, height, width]`
+    latents: Tensor<4>,
+    /// The codes chosen for them, `[batch, height, width]`.
+    codes: Tensor<3, Int>,
+}
+
+impl TokenizerLoss {
+    /// What is minimised, `[1]`.
+    pub fn total(self) -> Tensor<1> {
+        self.loss.total
+    }
+}
+
+/// Reconstruction and commitment of pictures, weighed as the task says.
+///
+/// # Shapes
+/// - `images`: `[batch, channels, height, width]`, in `[-1, 1]`, on an autodiff device
+pub(crate) fn tokenizer_loss(
+    net: &Tokenizer,
+    images: Tensor<4>,
+    task: &TokenizerTask,
+) -> TokenizerLoss {
+    let latents = net.encode(images.clone());
+    let codes = net.quantise(latents.clone().detach());
+    let chosen = net.look_up(codes.clone());
+
+    let codebook = (chosen.clone() - latents.clone().detach()).square().mean();
+    let commitment = (latents.clone() - chosen.clone().detach()).square().mean();
+    // The decoder sees codes; its gradient passes straight through to the latents.
+    let passed = latents.clone() + (chosen - latents.clone()).detach();
+    let difference = net.decode(passed) - images;
+    let l1 = difference.clone().abs().mean();
+    let l2 = difference.clone().square().mean();
+    let edges = edge_difference(difference);
+    let total = l1.clone() * task.l1
+        + l2.clone() * task.l2
+        + edges.clone() * task.edges
+        + codebook * task.codebook
+        + commitment.clone() * task.commitment;
+    let terms = vec![("l1", l1), ("l2", l2), ("edges", edges), ("commitment", commitment)];
+    TokenizerLoss { loss: Loss { total, terms }, latents, codes }
 }
 
 /// Mean absolute difference of the horizontal and vertical steps between neighbouring pixels.

@@ -3,6 +3,7 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use burn_wgpu::WgpuSetup;
 use purrscope::device::{DeviceChoice, adapters, select};
 use purrscope::io::tensors::TensorFile;
 use purrscope::kernels;
@@ -21,6 +22,28 @@ pub fn gpu() -> Device {
             .device
     })
     .clone()
+}
+
+/// A device that grants no more than WebGPU does by default.
+pub fn narrow_device() -> Device {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let options = wgpu::RequestAdapterOptions::default();
+    let adapter = pollster::block_on(instance.request_adapter(&options)).unwrap();
+    let limits = wgpu::Limits::default();
+    let used = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64;
+    let descriptor = wgpu::DeviceDescriptor {
+        required_limits: wgpu::Limits {
+            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+            max_buffer_size: limits.max_buffer_size,
+            ..adapter.limits()
+        },
+        required_features: adapter.features() & used,
+        ..wgpu::DeviceDescriptor::default()
+    };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    let backend = adapter.get_info().backend;
+    let setup = WgpuSetup { instance, adapter, device, queue, backend };
+    Device::wgpu_options().setup(setup).init().unwrap()
 }
 
 /// Every way of sharing out a token that the adapter has, one after the other; one test at a time.

@@ -1,7 +1,6 @@
 //! The head in chunks: the same beliefs whatever the budget, and never a binding beyond WebGPU's.
 
-use burn::tensor::{Device, Tensor, TensorData};
-use burn_wgpu::WgpuSetup;
+use burn::tensor::{Tensor, TensorData};
 use purrscope::flow::{Predictor, SampleSettings, Spot, Temperature, seeded_noise};
 use purrscope::kernels::{plain_expectation, plain_guided};
 use purrscope::model::Model;
@@ -9,7 +8,7 @@ use purrscope::model::head::{Features, Head, LOGITS_BUDGET, Reading};
 use purrscope::model::params::host;
 use purrscope::rng::Stream;
 
-use crate::common::{check, cpu, gpu};
+use crate::common::{check, cpu, gpu, narrow_device};
 
 fn settings(temperature: &str) -> SampleSettings {
     let spot = |row, column, code| Spot { image: 1, row, column, code };
@@ -74,27 +73,6 @@ fn chunks_are_the_whole_output_in_the_order_of_tokens() {
     for (token, logits) in tokens.iter().zip(&seen) {
         check("head: rows", "cpu", logits, &mixed[token * codes..(token + 1) * codes], 1e-5);
     }
-}
-
-/// A device that grants no more than WebGPU does by default.
-fn narrow_device() -> Device {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let options = wgpu::RequestAdapterOptions::default();
-    let adapter = pollster::block_on(instance.request_adapter(&options)).unwrap();
-    let limits = wgpu::Limits::default();
-    let descriptor = wgpu::DeviceDescriptor {
-        required_limits: wgpu::Limits {
-            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
-            max_buffer_size: limits.max_buffer_size,
-            ..adapter.limits()
-        },
-        required_features: adapter.features() & wgpu::Features::SUBGROUP,
-        ..wgpu::DeviceDescriptor::default()
-    };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-    let backend = adapter.get_info().backend;
-    let setup = WgpuSetup { instance, adapter, device, queue, backend };
-    Device::wgpu_options().setup(setup).init().unwrap()
 }
 
 /// The head of DiT-XL/2 over 16,384 codes for a guided picture of 32x32 latents, where no shader may

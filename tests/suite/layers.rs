@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every part of the program, and the parts that it may know.
-const MAY_KNOW: [(&str, &[&str]); 16] = [
+const MAY_KNOW: [(&str, &[&str]); 17] = [
     ("rng", &[]),
     ("say", &[]),
     ("latents", &[]),
@@ -22,18 +22,19 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
         &["data", "device", "fault", "flow", "io", "kernels", "latents", "model", "rng", "say"],
     ),
     ("doctor", &["device", "fault", "flow", "io", "kernels", "latents", "model", "rng", "say"]),
+    ("bench", &["device", "fault", "flow", "kernels", "model", "rng", "train"]),
     (
         "studio",
         &[
-            "data", "device", "doctor", "fault", "flow", "io", "kernels", "latents", "model",
-            "rng", "say", "sweep", "train",
+            "bench", "data", "device", "doctor", "fault", "flow", "io", "kernels", "latents",
+            "model", "rng", "say", "sweep", "train",
         ],
     ),
     (
         "cli",
         &[
-            "data", "device", "doctor", "fault", "flow", "io", "kernels", "latents", "model",
-            "rng", "say", "studio", "sweep", "train",
+            "bench", "data", "device", "doctor", "fault", "flow", "io", "kernels", "latents",
+            "model", "rng", "say", "studio", "sweep", "train",
         ],
     ),
     // Names the parts, and uses none.

@@ -1,5 +1,6 @@
 //! Behaviour through the public interface, in one binary because each binary links for long.
 
+mod bench;
 mod cli;
 mod datasets;
 mod doctor;
@@ -13,8 +14,10 @@ mod kernels;
 mod layers;
 mod lost;
 mod memory;
+mod mixed;
 mod outputs;
 mod portability;
+mod precision;
 mod reference;
 mod shards;
 mod solvers;

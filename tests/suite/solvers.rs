@@ -1,10 +1,11 @@
 //! Solvers on the exact posterior, where the true flow is known to any accuracy.
 
+use burn::tensor::Device;
 use purrscope::flow::{
     Branch, Latents, Oracle, Predictor, SampleSettings, Sampler, Solver, Spot, StepRecord,
     Temperature, seeded_noise,
 };
-use purrscope::model::Objective;
+use purrscope::model::{Model, Objective};
 use purrscope::rng::Stream;
 
 use crate::common::worst;
@@ -87,12 +88,61 @@ fn the_adaptive_solver_keeps_its_tolerance() {
 fn evaluations_are_counted_as_announced() {
     let oracle = oracle(2);
     for solver in Solver::ALL {
-        let made = Sampler::new(&oracle, settings(solver, 7), None).unwrap().last().unwrap();
-        if let Some(announced) = solver.evaluations(7, Objective::Purrception) {
+        let settings = settings(solver, 7);
+        let made = Sampler::new(&oracle, settings.clone(), None).unwrap().last().unwrap();
+        if let Some(announced) = settings.evaluations(Objective::Purrception) {
             assert_eq!(made.evaluations, announced, "{solver}");
         }
         assert!(made.x_next.values.iter().all(|value| value.is_finite()), "{solver}");
     }
+}
+
+/// Outside its interval guidance costs nothing, whatever the solver asks between the grid points.
+#[test]
+fn guidance_is_counted_where_there_is_any() {
+    let oracle = oracle(2);
+    for solver in Solver::ALL {
+        let settings = SampleSettings {
+            guidance: 2.0,
+            guidance_interval: "0.25:0.7".parse().unwrap(),
+            ..settings(solver, 7)
+        };
+        let made = Sampler::new(&oracle, settings.clone(), None).unwrap().last().unwrap();
+        if let Some(announced) = settings.evaluations(Objective::Purrception) {
+            assert_eq!(made.evaluations, announced, "{solver}");
+            let asked = |guidance| {
+                let settings = SampleSettings {
+                    guidance,
+                    guidance_interval: Default::default(),
+                    ..settings.clone()
+                };
+                settings.evaluations(Objective::Purrception).unwrap()
+            };
+            assert!((asked(1.0)..asked(2.0)).contains(&announced) && announced > asked(1.0));
+        }
+    }
+}
+
+/// The network itself: outside the interval its steps are those without guidance, inside those with it.
+#[test]
+fn guidance_has_an_interval() {
+    let model = Model::embedded(&Device::flex()).unwrap();
+    let run = |guidance: f32, interval: &str| {
+        let settings = SampleSettings {
+            labels: vec![4],
+            steps: 2,
+            guidance,
+            guidance_interval: interval.parse().unwrap(),
+            ..SampleSettings::default()
+        };
+        let steps: Vec<_> = Sampler::new(&model, settings, None).unwrap().collect();
+        (steps[0].x_next.clone(), steps[1].x_next.clone(), steps[1].evaluations)
+    };
+    assert_eq!(run(3.0, "0.6:1"), run(1.0, "0:1"));
+    let (first, _, evaluations) = run(3.0, "0:0.4");
+    let (guided, ..) = run(3.0, "0:1");
+    assert_eq!((first, evaluations), (guided.clone(), 3));
+    assert_ne!(guided, run(1.0, "0:1").0);
 }
 
 /// Share of each code among the samples of a run.

@@ -130,7 +130,7 @@ fn entries(bytes: &[u8]) -> Result<Vec<Entry>, Fault> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
         let what = match bytes.starts_with(b"PK") {
             true => "its end, which says what is in it, is missing: it was cut off",
-            false => "it is no zip",
+            false => "it is not a zip archive",
         };
         Fault::Container(format!("{what} ({error})"))
     })?;

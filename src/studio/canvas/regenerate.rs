@@ -124,8 +124,9 @@ impl Canvas {
     /// Ends making a part anew: what was made stays on show, and the controls are as they were before.
     pub fn end_inpaint(&mut self, session: &mut Session) {
         if let Some(Before { draft, branch }) = self.inpaint.before.take() {
-            let Draft { classes, count, edits, seed, .. } = draft;
-            session.draft = Draft { classes, count, edits, seed, ..session.draft.clone() };
+            let Draft { classes, count, edits, sampling, .. } = draft;
+            session.draft = Draft { classes, count, edits, ..session.draft.clone() };
+            session.draft.sampling.seed = sampling.seed;
             session.branch = branch;
             session.take_as_sent();
         }

@@ -158,7 +158,7 @@ fn a_region_is_made_anew_and_the_rest_stays() {
     let studio = &window.state().shell.studio;
     let run = studio.session.run.as_ref().unwrap();
     assert_eq!(run.settings.labels.len(), 3);
-    assert_ne!(run.settings.seed, own.seed, "an unlocked seed is new");
+    assert_ne!(run.settings.seed, own.sampling.seed, "an unlocked seed is new");
     let (region, after) = (&studio.canvas.inpaint.region, codes(&window));
     let subject = &before[2 * SIDE * SIDE..3 * SIDE * SIDE];
     let mut anew = 0;

@@ -71,9 +71,9 @@ fn several_classes_take_turns() {
 #[test]
 fn seed_and_count_are_set() {
     let mut window = tall();
-    let seed = draft(&window).seed;
+    let seed = draft(&window).sampling.seed;
     click(&mut window, "Throw the dice for a new seed");
-    assert_ne!(draft(&window).seed, seed);
+    assert_ne!(draft(&window).sampling.seed, seed);
     click(&mut window, "Lock");
     assert!(draft(&window).seed_locked);
     slide(&mut window, "Count", 7.0);
@@ -110,7 +110,7 @@ fn noise_goes_only_with_the_solver_that_takes_it() {
     );
     assert_eq!(window.state().shell.studio.session.settings().unwrap().eta, 0.0);
     choose(&mut window, "Solver", "euler");
-    assert_eq!(draft(&window).eta, 0.5, "it comes back");
+    assert_eq!(draft(&window).sampling.eta, 0.5, "it comes back");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn the_drawn_curve_is_edited_by_the_pointer() {
 fn presets_are_chosen_saved_and_deleted() {
     let mut window = tall();
     choose(&mut window, "Preset", "Careful");
-    assert_eq!((draft(&window).solver, draft(&window).steps), (Solver::Heun, 48));
+    assert_eq!((draft(&window).sampling.solver, draft(&window).sampling.steps), (Solver::Heun, 48));
     slide(&mut window, "Steps", 31.0);
     click(&mut window, "Save preset");
     window.get_by_label("Name of the preset").focus();
@@ -246,9 +246,9 @@ fn presets_are_chosen_saved_and_deleted() {
     click(&mut window, "Keep preset");
     assert_eq!(window.state().shell.studio.controls.presets.saved().len(), 1);
     choose(&mut window, "Preset", "Quick look");
-    assert_eq!(draft(&window).steps, 8);
+    assert_eq!(draft(&window).sampling.steps, 8);
     choose(&mut window, "Preset", "mine");
-    assert_eq!((draft(&window).solver, draft(&window).steps), (Solver::Heun, 31));
+    assert_eq!((draft(&window).sampling.solver, draft(&window).sampling.steps), (Solver::Heun, 31));
     choose(&mut window, "Preset", "Delete mine");
     assert!(window.state().shell.studio.controls.presets.saved().is_empty());
 }
@@ -352,7 +352,7 @@ fn pictures_of_controls() {
         studio(&mut window).session.branch = None;
         studio(&mut window).session.draft.edits.clear();
         studio(&mut window).session.draft.temperature = TemperatureKind::Entropy;
-        studio(&mut window).session.draft.solver = Solver::Dopri5;
+        studio(&mut window).session.draft.sampling.solver = Solver::Dopri5;
         click(&mut window, "Generate");
         wait_until(&mut window, finished);
         window.get_by_label("Step on show").hover();
@@ -364,7 +364,7 @@ fn pictures_of_controls() {
         let sweep = &mut studio(&mut window).sweep;
         sweep.x = "temperature=0.3..1.5 x 5".parse().unwrap();
         sweep.y = "solver=euler,heun,exp2m".parse().unwrap();
-        studio(&mut window).session.draft.eta = 0.5;
+        studio(&mut window).session.draft.sampling.eta = 0.5;
         window.run_steps(2);
         click(&mut window, "Start sweep");
         wait_until(&mut window, |app| {

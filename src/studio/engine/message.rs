@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pictures::Pictures;
 use crate::flow::{LatentShape, SampleSettings, State, StepRecord};
-use crate::model::ModelCard;
+use crate::model::{ModelCard, Precision};
 
 /// Number of a run, rising within one session of the window.
 pub type RunId = u64;
@@ -42,6 +42,8 @@ pub struct ModelInfo {
     pub hash: String,
     /// The device that it computes on, and why that one.
     pub device: String,
+    /// The precision that it computes in.
+    pub precision: Precision,
     /// Where it was read from.
     pub source: ModelSource,
     /// Its codes in the units of the flow, `[codes, code_size]`.

@@ -15,7 +15,7 @@ use crate::device::Selected;
 use crate::doctor::{self, Records};
 use crate::flow::{self, LatentShape, Latents, SampleSettings, Sampler, State, StepRecord};
 use crate::kernels::present::Pixels;
-use crate::model::{Model, from_pictures, params, to_pictures};
+use crate::model::{Model, Precision, PrecisionChoice, from_pictures, params, to_pictures};
 
 /// A device, and the model that was last loaded on it.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct ModelWorker {
     /// Where the window draws with the very device.
     presenter: Option<Presenter>,
     model: Option<Model>,
+    precision: PrecisionChoice,
 }
 
 impl ModelWorker {
@@ -36,7 +37,7 @@ impl ModelWorker {
             Ok(selected) => {
                 let shared = selected.handles.as_ref().is_some_and(|handles| handles.shared);
                 let presenter = window.filter(|_| shared).cloned().map(Presenter::new);
-                Ok(Self { selected, presenter, model: None })
+                Ok(Self { selected, presenter, model: None, precision: PrecisionChoice::Auto })
             }
             Err(error) => Err(format!(
                 "The device cannot be used: {error}. Start again with --device cpu, or see \
@@ -70,6 +71,11 @@ impl ModelWorker {
             worker.selected = selected;
         }
         Ok(worker)
+    }
+
+    /// The same, with models opened in that precision from now on.
+    pub fn in_precision(self, precision: PrecisionChoice) -> Self {
+        Self { precision, ..self }
     }
 
     /// Decoded pictures, left on the GPU where the window draws with it.
@@ -119,20 +125,29 @@ pub(crate) fn drawn(shape: LatentShape, drawing: &Drawing, device: &Device) -> P
 
 impl Worker for ModelWorker {
     fn load(&mut self, source: &ModelSource) -> Result<ModelInfo, String> {
-        let device = &self.selected.device;
+        let (selected, device) = (&self.selected, &self.selected.device);
+        let precision = self.precision.on(selected, None).map_err(|error| error.to_string())?;
         let model = match source {
-            ModelSource::Embedded => Model::embedded(device),
-            ModelSource::File(path) => Model::open(path, device),
+            ModelSource::Embedded => Model::embedded_in(precision, device),
+            ModelSource::File(path) => Model::open_in(precision, path, device),
         };
         let model = model.map_err(|error| format!("The model was not opened: {error}"))?;
         let info = ModelInfo {
             card: model.card.clone(),
             hash: model.hash().to_owned(),
-            device: self.selected.description.clone(),
+            device: match precision {
+                Precision::F32 => selected.description.clone(),
+                Precision::F16 => format!("{}, in half precision", selected.description),
+            },
+            precision,
             source: source.clone(),
             codebook: params::host(model.codebook().clone()).into(),
         };
-        self.model = Some(model);
+        // The memory of the model before it is kept for another one of its very sizes, unless it is
+        // given back.
+        if self.model.replace(model).is_some() {
+            device.memory_cleanup();
+        }
         Ok(info)
     }
 

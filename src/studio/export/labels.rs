@@ -60,6 +60,7 @@ fn record_of(
         }),
         image: picture,
         t,
+        precision: run.model.precision.noted(),
         ..RunRecord::new(&run.model.card.name, &run.model.hash, settings)
     }
     .to_json()

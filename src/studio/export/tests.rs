@@ -163,8 +163,8 @@ fn settings_make_the_run_again() {
     let mut bench = bench();
     let settings = bench.studio.session.run.as_ref().unwrap().settings.clone();
     let (name, _) = export(&mut bench, Export::Settings);
-    bench.studio.session.draft.guidance = 4.0;
-    bench.studio.session.draft.seed = 1;
+    bench.studio.session.draft.sampling.guidance = 4.0;
+    bench.studio.session.draft.sampling.seed = 1;
     bench.studio.session.generate();
     bench.until(Bench::is_done);
     bench.studio.open(bench.place.path().join("exports").join(name));
@@ -178,7 +178,7 @@ fn settings_make_the_run_again() {
 fn names_that_are_taken_are_not_taken_again() {
     let mut bench = bench();
     let (one, _) = export(&mut bench, Export::Settings);
-    bench.studio.session.draft.guidance = 3.0;
+    bench.studio.session.draft.sampling.guidance = 3.0;
     bench.studio.session.draft.seed_locked = true;
     bench.studio.session.generate();
     bench.until(Bench::is_done);
@@ -192,7 +192,7 @@ fn a_run_that_is_replaced_is_exported_to_its_end() {
     bench.studio.session.run.as_mut().unwrap().set_budget(0, 0);
     bench.studio.session.run.as_mut().unwrap().drop_pictures();
     bench.studio.export(Export::Animation(Format::Apng));
-    bench.studio.session.draft.steps = 3;
+    bench.studio.session.draft.sampling.steps = 3;
     bench.studio.session.generate();
     bench.until(|bench| bench.studio.session.run.as_ref().is_some_and(|run| run.steps() == 3));
     bench.until_quiet();

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::stamp;
 use crate::flow::Recorded;
+use crate::flow::settings::{SETTINGS, Setting};
 use crate::studio::session::restored::Restored;
 
 /// A picture of the gallery.
@@ -47,19 +48,18 @@ impl Item {
     /// A picture that lies in a file of this name.
     pub fn new(name: String, stamp: String, size: [u32; 2], made: Made) -> Self {
         let settings = &made.restored.settings;
-        let words = format!(
-            "{} {} seed{} seed {} {} steps{} {} {}",
+        let mut words = format!(
+            "{} {} {}",
             made.restored.class.as_deref().unwrap_or_default(),
-            settings.solver,
-            settings.seed,
-            settings.seed,
-            settings.temperature,
-            settings.steps,
             made.model.as_deref().unwrap_or_default(),
             stamp::words(&stamp),
-        )
-        .to_lowercase();
-        Self { name, stamp, size, made, words }
+        );
+        for setting in SETTINGS {
+            // Name and value as one word find what no other number is mistaken for.
+            let (key, value) = (setting.key, setting.get(settings));
+            words += &format!(" {key}{value} {key} {value}");
+        }
+        Self { name, stamp, size, made, words: words.to_lowercase() }
     }
 
     /// Whether every word of `filter` is found in what is known of it; `filter` in small letters.
@@ -106,18 +106,10 @@ impl Item {
             (Some(_), _) => "alone".to_owned(),
             (None, many) => format!("{many} on a sheet"),
         };
-        let mut facts = vec![
-            ("Class", self.class().to_owned()),
-            ("Seed", settings.seed.to_string()),
-            ("Picture", picture),
-            ("Solver", settings.solver.to_string()),
-            ("Steps", settings.steps.to_string()),
-            ("Grid", settings.grid.to_string()),
-            ("Temperature", settings.temperature.to_string()),
-            ("Guidance", settings.guidance.to_string()),
-            ("Eta", settings.eta.to_string()),
-            ("Edits", edits(settings.pins.len(), bans)),
-        ];
+        let mut facts = vec![("Class", self.class().to_owned()), ("Picture", picture)];
+        let told = SETTINGS.into_iter().filter(|setting| setting.is_told(settings));
+        facts.extend(told.map(|setting| (setting.label, setting.get(settings))));
+        facts.push(("Edits", edits(settings.pins.len(), bans)));
         if let Some(branch) = &settings.branch {
             let seed = branch.parent.seed;
             facts.push(("Branch", format!("after step {} of seed {seed}", branch.step)));
@@ -157,10 +149,8 @@ impl Item {
 /// they go on from.
 fn add_settings(all: &mut Vec<(String, String)>, before: &str, settings: &Value) {
     for (key, value) in settings.as_object().into_iter().flatten() {
+        let label = Setting::named(key).map(|setting| setting.label.to_lowercase());
         let name = match key.as_str() {
-            "labels" => "labels",
-            "atol" => "absolute tolerance",
-            "rtol" => "relative tolerance",
             "banned_codes" => "banned codes",
             "branch" => {
                 let step = value.get("step").map_or_else(String::new, Value::to_string);
@@ -169,7 +159,7 @@ fn add_settings(all: &mut Vec<(String, String)>, before: &str, settings: &Value)
                 add_settings(all, &format!("{before}branch: "), parent);
                 continue;
             }
-            known => known,
+            known => label.as_deref().unwrap_or(known),
         };
         let name = capital(&format!("{before}{name}"));
         let said = all.iter().any(|(known, _)| *known == name);
@@ -219,7 +209,7 @@ mod tests {
     #[test]
     fn whatever_setting_differs_is_among_everything() {
         let plain = SampleSettings { labels: vec![4, 4], ..SampleSettings::default() };
-        let changed: [(&str, SampleSettings); 14] = [
+        let changed: [(&str, SampleSettings); 15] = [
             ("labels", SampleSettings { labels: vec![4, 5], ..plain.clone() }),
             ("seed", SampleSettings { seed: 9, ..plain.clone() }),
             ("solver", SampleSettings { solver: "heun".parse().unwrap(), ..plain.clone() }),
@@ -237,6 +227,10 @@ mod tests {
             ("bans", SampleSettings { bans: vec!["0,1,2=3".parse().unwrap()], ..plain.clone() }),
             ("banned_codes", SampleSettings { banned_codes: vec![7], ..plain.clone() }),
             (
+                "guidance_interval",
+                SampleSettings { guidance_interval: "0.25:1".parse().unwrap(), ..plain.clone() },
+            ),
+            (
                 "branch",
                 SampleSettings {
                     branch: Some(Box::new(Branch {
@@ -251,7 +245,8 @@ mod tests {
             pins: changed[10].1.pins.clone(),
             bans: changed[11].1.bans.clone(),
             banned_codes: vec![7],
-            branch: changed[13].1.branch.clone(),
+            guidance_interval: changed[13].1.guidance_interval,
+            branch: changed[14].1.branch.clone(),
             ..plain.clone()
         };
         let json = serde_json::to_value(&full).unwrap();
@@ -268,7 +263,7 @@ mod tests {
         };
         assert!(moved("0,1,2=3").contains(&("Pins".to_owned(), "0,1,2=3".to_owned())));
         assert!(moved("0,1,2=3") != moved("0,1,3=3"), "as many pins, but others");
-        let branch = item(&changed[13].1).everything();
+        let branch = item(&changed[14].1).everything();
         assert!(branch.contains(&("Branch: absolute tolerance".to_owned(), "0.2".to_owned())));
         let names: Vec<&String> = branch.iter().map(|(name, _)| name).collect();
         let unique: std::collections::BTreeSet<_> = names.iter().collect();

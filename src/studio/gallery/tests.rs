@@ -51,7 +51,7 @@ fn every_finished_run_is_kept_and_found_again() {
 fn live_runs_are_kept_only_when_told() {
     let mut bench = bench();
     bench.studio.session.draft.live = true;
-    bench.studio.session.draft.guidance = 3.0;
+    bench.studio.session.draft.sampling.guidance = 3.0;
     bench.frame();
     bench.until(Bench::is_done);
     assert!(!bench.studio.session.run.as_ref().unwrap().kept);

@@ -136,16 +136,12 @@ impl Playground {
         let particles = self.particles.clamp(1, Self::MOST_PARTICLES);
         let settings = SampleSettings {
             labels: vec![0; particles],
-            seed: draft.seed,
-            solver: draft.solver,
             grid: draft.grid(),
-            steps: draft.steps.clamp(1, Self::MOST_STEPS),
+            steps: draft.sampling.steps.clamp(1, Self::MOST_STEPS),
             temperature: draft.temperature(),
             guidance: 1.0,
-            eta: if draft.solver == Solver::Euler { draft.eta } else { 0.0 },
-            atol: draft.tolerances.0,
-            rtol: draft.tolerances.1,
-            ..SampleSettings::default()
+            eta: if draft.sampling.solver == Solver::Euler { draft.sampling.eta } else { 0.0 },
+            ..draft.sampling.clone()
         };
         Question { plane: self.plane.clone(), settings }
     }
@@ -332,22 +328,28 @@ mod tests {
         Playground { particles: 30, ..Playground::default() }
     }
 
+    fn in_steps(steps: usize) -> Draft {
+        let mut draft = Draft::default();
+        draft.sampling.steps = steps;
+        draft
+    }
+
     #[test]
     fn the_same_controls_decide() {
         let mut playground = playground();
-        let mut draft = Draft { steps: 6, ..Draft::default() };
+        let mut draft = in_steps(6);
         settle(&mut playground, &draft);
         let first = playground.flow().unwrap();
         assert_eq!((first.moments.len(), first.end.len()), (6, 30));
         draft.temperature = TemperatureKind::Entropy;
         draft.target = (0.5, 0.5);
-        draft.solver = Solver::Heun;
+        draft.sampling.solver = Solver::Heun;
         settle(&mut playground, &draft);
         let second = playground.flow().unwrap();
         assert_eq!(second.question.settings.solver, Solver::Heun);
         assert!((second.moments[3].entropy - 0.5).abs() < 0.05, "{}", second.moments[3].entropy);
         // What was there before is there at once.
-        draft = Draft { steps: 6, ..Draft::default() };
+        draft = in_steps(6);
         playground.follow(&Context::default(), &draft);
         assert!(Arc::ptr_eq(&playground.flow().unwrap(), &first));
     }
@@ -355,7 +357,7 @@ mod tests {
     #[test]
     fn a_moved_code_moves_where_particles_end() {
         let mut playground = playground();
-        let draft = Draft { steps: 8, ..Draft::default() };
+        let draft = in_steps(8);
         settle(&mut playground, &draft);
         playground.edit(|plane| plane.put(0, [2.25, 2.25]));
         settle(&mut playground, &draft);
@@ -372,15 +374,16 @@ mod tests {
     fn the_exact_flow_is_not_computed_for_random_paths() {
         let mut playground = playground();
         playground.compare = true;
-        let mut draft = Draft { steps: 6, solver: Solver::Euler, eta: 1.0, ..Draft::default() };
+        let mut draft = in_steps(6);
+        (draft.sampling.solver, draft.sampling.eta) = (Solver::Euler, 1.0);
         settle(&mut playground, &draft);
         assert!(playground.exact().is_none());
-        draft.eta = 0.0;
+        draft.sampling.eta = 0.0;
         settle(&mut playground, &draft);
         let exact = playground.exact().unwrap();
         assert!(exact.error(&playground.flow().unwrap(), 3).unwrap() > 1e-4);
         // Another solver has the same exact flow.
-        draft.solver = Solver::Exp2m;
+        draft.sampling.solver = Solver::Exp2m;
         settle(&mut playground, &draft);
         assert!(Arc::ptr_eq(&playground.exact().unwrap(), &exact));
     }
@@ -388,7 +391,7 @@ mod tests {
     #[test]
     fn time_passes_and_steps_go_from_grid_point_to_grid_point() {
         let mut playground = playground();
-        settle(&mut playground, &Draft { steps: 4, ..Draft::default() });
+        settle(&mut playground, &in_steps(4));
         playground.t = 0.3;
         playground.step(true);
         assert_eq!(playground.t, 0.5);

@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::edits::Edits;
-use crate::flow::{
-    Grid, LatentShape, SampleSettings, SettingsError, Solver, Temperature, guidance_evaluations,
-};
+use crate::flow::settings::SETTINGS;
+use crate::flow::{Grid, LatentShape, SampleSettings, SettingsError, Solver, Temperature};
 use crate::model::{ModelCard, Objective};
 
 /// The class that a first start shows, where the model has it.
@@ -72,21 +71,18 @@ impl GridKind {
 
 /// The settings on the controls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(from = "StoredDraft")]
 pub struct Draft {
     /// Names of the classes, which take turns in a batch; by name, so that they survive a change of
     /// model. Never empty.
     pub classes: Vec<String>,
-    /// Seed of the noise.
-    pub seed: u64,
     /// Whether Generate keeps the seed rather than throwing the dice.
     pub seed_locked: bool,
     /// Pictures in the batch.
     pub count: usize,
-    /// The solver.
-    pub solver: Solver,
-    /// Intervals of time.
-    pub steps: usize,
+    /// The settings that are on the controls as they are. Labels, grid, temperature, pins and bans are
+    /// not: [`Draft::settings`] makes them of the fields below.
+    pub sampling: SampleSettings,
     /// Where the grid points lie.
     pub grid: GridKind,
     /// The shift of [`GridKind::Shifted`].
@@ -101,12 +97,6 @@ pub struct Draft {
     pub points: Vec<(f32, f32)>,
     /// Mean entropy that [`TemperatureKind::Entropy`] aims at, at `t = 0` and `t = 1`, in nats.
     pub target: (f32, f32),
-    /// Guidance scale.
-    pub guidance: f32,
-    /// Stochasticity; used with the solver `euler`.
-    pub eta: f32,
-    /// Absolute and relative tolerance of the solver `dopri5`.
-    pub tolerances: (f32, f32),
     /// Pins and bans.
     pub edits: Edits,
     /// Whether a change starts a run by itself.
@@ -117,11 +107,9 @@ impl Default for Draft {
     fn default() -> Self {
         Self {
             classes: vec![FIRST_CLASS.to_owned()],
-            seed: 42,
             seed_locked: false,
             count: 4,
-            solver: Solver::default(),
-            steps: 24,
+            sampling: SampleSettings { seed: 42, ..SampleSettings::default() },
             grid: GridKind::default(),
             shift: 3.0,
             temperature: TemperatureKind::default(),
@@ -129,12 +117,106 @@ impl Default for Draft {
             to: 0.6,
             points: vec![(0.0, 1.1), (0.5, 0.9), (1.0, 0.6)],
             target: (3.0, 0.3),
-            guidance: 1.5,
-            eta: 0.0,
-            tolerances: (1e-4, 1e-4),
             edits: Edits::default(),
             live: false,
         }
+    }
+}
+
+/// A draft as it is stored, and as it was before its settings were stored together.
+#[derive(Deserialize)]
+#[serde(default)]
+struct StoredDraft {
+    classes: Vec<String>,
+    seed_locked: bool,
+    count: usize,
+    sampling: SampleSettings,
+    grid: GridKind,
+    shift: f32,
+    temperature: TemperatureKind,
+    from: f32,
+    to: f32,
+    points: Vec<(f32, f32)>,
+    target: (f32, f32),
+    edits: Edits,
+    live: bool,
+    // As it was before.
+    seed: Option<u64>,
+    solver: Option<Solver>,
+    steps: Option<usize>,
+    guidance: Option<f32>,
+    eta: Option<f32>,
+    tolerances: Option<(f32, f32)>,
+}
+
+impl Default for StoredDraft {
+    fn default() -> Self {
+        let draft = Draft::default();
+        Self {
+            classes: draft.classes,
+            seed_locked: draft.seed_locked,
+            count: draft.count,
+            sampling: draft.sampling,
+            grid: draft.grid,
+            shift: draft.shift,
+            temperature: draft.temperature,
+            from: draft.from,
+            to: draft.to,
+            points: draft.points,
+            target: draft.target,
+            edits: draft.edits,
+            live: draft.live,
+            seed: None,
+            solver: None,
+            steps: None,
+            guidance: None,
+            eta: None,
+            tolerances: None,
+        }
+    }
+}
+
+impl From<StoredDraft> for Draft {
+    fn from(stored: StoredDraft) -> Self {
+        let mut sampling = own(&stored.sampling);
+        sampling.seed = stored.seed.unwrap_or(sampling.seed);
+        sampling.solver = stored.solver.unwrap_or(sampling.solver);
+        sampling.steps = stored.steps.unwrap_or(sampling.steps);
+        sampling.guidance = stored.guidance.unwrap_or(sampling.guidance);
+        sampling.eta = stored.eta.unwrap_or(sampling.eta);
+        (sampling.atol, sampling.rtol) =
+            stored.tolerances.unwrap_or((sampling.atol, sampling.rtol));
+        Self {
+            classes: stored.classes,
+            seed_locked: stored.seed_locked,
+            count: stored.count,
+            sampling,
+            grid: stored.grid,
+            shift: stored.shift,
+            temperature: stored.temperature,
+            from: stored.from,
+            to: stored.to,
+            points: stored.points,
+            target: stored.target,
+            edits: stored.edits,
+            live: stored.live,
+        }
+    }
+}
+
+/// Of settings what is on the controls as it is; what the draft makes itself is as by default.
+fn own(settings: &SampleSettings) -> SampleSettings {
+    let SampleSettings { labels, grid, temperature, pins, bans, banned_codes, branch, .. } =
+        SampleSettings::default();
+    SampleSettings {
+        labels,
+        grid,
+        temperature,
+        pins,
+        bans,
+        banned_codes,
+        branch,
+        ..settings.clone()
     }
 }
 
@@ -229,25 +311,22 @@ impl Draft {
     /// is left out.
     pub fn settings(&self, card: &ModelCard) -> SampleSettings {
         let masked = card.objective == Objective::Dfm;
-        let solver = if masked { Solver::Euler } else { self.solver };
+        let SampleSettings { solver, steps, eta, .. } = self.sampling;
+        let solver = if masked { Solver::Euler } else { solver };
         // A share of the noise, but for masked codes a rate.
         let eta = match solver {
-            Solver::Euler if masked => self.eta,
-            Solver::Euler => self.eta.min(1.0),
+            Solver::Euler if masked => eta,
+            Solver::Euler => eta.min(1.0),
             _ => 0.0,
         };
         let mut settings = SampleSettings {
             labels: self.labels(card),
-            seed: self.seed,
             solver,
             grid: self.grid(),
-            steps: self.steps.clamp(1, SampleSettings::MAX_STEPS),
+            steps: steps.clamp(1, SampleSettings::MAX_STEPS),
             temperature: self.temperature(),
-            guidance: self.guidance,
             eta,
-            atol: self.tolerances.0,
-            rtol: self.tolerances.1,
-            ..SampleSettings::default()
+            ..self.sampling.clone()
         };
         if card.objective.has_posterior() {
             let side = card.backbone.input_size;
@@ -291,22 +370,10 @@ impl Draft {
             (false, ..) => self.classes = names,
         }
         self.count = settings.labels.len().clamp(1, Self::MAX_COUNT);
-        self.solver = settings.solver;
-        self.steps = settings.steps;
-        self.guidance = settings.guidance;
-        self.eta = settings.eta;
-        self.tolerances = (settings.atol, settings.rtol);
+        self.sampling = own(settings);
         self.edits = Edits::of(settings);
-        self.seed = settings.seed;
         self.seed_locked = true;
         self.tidy();
-    }
-
-    /// Network evaluations of the run, where they can be known beforehand.
-    pub fn evaluations(&self, objective: Objective) -> Option<usize> {
-        let solver = if objective == Objective::Dfm { Solver::Euler } else { self.solver };
-        let steps = self.steps.clamp(1, SampleSettings::MAX_STEPS);
-        Some(solver.evaluations(steps, objective)? * guidance_evaluations(self.guidance))
     }
 
     /// Puts what cannot mean anything, typed, stored or restored, back to something that can: nothing
@@ -315,19 +382,14 @@ impl Draft {
         let within = |value: &mut f32, least: f32, most: f32, otherwise: f32| {
             *value = if value.is_finite() { value.clamp(least, most) } else { otherwise };
         };
-        let guidance = SampleSettings::MAX_GUIDANCE;
-        within(&mut self.guidance, -guidance, guidance, 1.0);
+        SETTINGS.iter().for_each(|setting| setting.tidy(&mut self.sampling));
         for value in [&mut self.from, &mut self.to, &mut self.target.0, &mut self.target.1] {
             within(value, 0.0, Self::MOST, 1.0);
         }
-        within(&mut self.eta, 0.0, SampleSettings::MAX_REMASKING, 0.0);
         if self.shift <= 0.0 {
             self.shift = 1.0;
         }
         within(&mut self.shift, 1.0 / Self::MOST, Self::MOST, 1.0);
-        for value in [&mut self.tolerances.0, &mut self.tolerances.1] {
-            within(value, 1e-8, 1.0, 1e-4);
-        }
         self.points.truncate(Self::MOST_POINTS);
         for (_, value) in self.points.iter_mut().filter(|(_, value)| *value > Self::MOST) {
             *value = Self::MOST;
@@ -336,7 +398,6 @@ impl Draft {
             self.points = Self::default().points;
         }
         self.count = self.count.clamp(1, Self::MAX_COUNT);
-        self.steps = self.steps.clamp(1, SampleSettings::MAX_STEPS);
         self.classes.truncate(Self::MOST_CLASSES);
         if self.classes.is_empty() {
             self.classes = Self::default().classes;
@@ -382,6 +443,7 @@ mod tests {
                 steps: 17,
                 temperature: temperature.parse().unwrap(),
                 guidance: 2.5,
+                guidance_interval: "0.25:0.5".parse().unwrap(),
                 eta: 0.5,
                 atol: 1e-3,
                 rtol: 1e-2,
@@ -399,19 +461,33 @@ mod tests {
     #[test]
     fn what_means_nothing_is_put_right() {
         let mut draft = Draft {
-            guidance: f32::NAN,
             from: -1.0,
             shift: 0.0,
             points: vec![(0.5, 1.0), (0.5, 2.0)],
             classes: Vec::new(),
-            tolerances: (0.0, f32::INFINITY),
             ..Draft::default()
         };
+        draft.sampling.guidance = f32::NAN;
+        (draft.sampling.atol, draft.sampling.rtol) = (0.0, f32::INFINITY);
         draft.tidy();
-        assert_eq!((draft.guidance, draft.from, draft.shift), (1.0, 0.0, 1.0));
+        assert_eq!((draft.sampling.guidance, draft.from, draft.shift), (1.5, 0.0, 1.0));
         assert_eq!(draft.points, Draft::default().points);
-        assert_eq!(draft.tolerances, (1e-8, 1e-4));
+        let SampleSettings { atol, rtol, .. } = draft.sampling;
+        assert_eq!((atol, rtol), (1e-8, 1e-4));
         assert_eq!(draft.class(), FIRST_CLASS);
+    }
+
+    #[test]
+    fn a_draft_of_before_is_read() {
+        let old = r#"{"seed":7,"solver":"heun","steps":5,"guidance":2.0,"eta":0.5,
+            "tolerances":[0.1,0.2],"grid":"Shifted","shift":2.0}"#;
+        let draft: Draft = serde_json::from_str(old).unwrap();
+        let SampleSettings { seed, solver, steps, guidance, eta, atol, rtol, .. } = draft.sampling;
+        assert_eq!((seed, solver, steps), (7, Solver::Heun, 5));
+        assert_eq!((guidance, eta, atol, rtol), (2.0, 0.5, 0.1, 0.2));
+        assert_eq!(draft.grid(), Grid::Shifted(2.0));
+        let again = serde_json::to_string(&draft).unwrap();
+        assert_eq!(serde_json::from_str::<Draft>(&again).unwrap(), draft);
     }
 
     #[test]
@@ -432,11 +508,11 @@ mod tests {
         };
         let mut draft = Draft::default();
         draft.adopt(&huge, None, &card());
-        assert_eq!((draft.count, draft.steps), (16, SampleSettings::MAX_STEPS));
+        assert_eq!((draft.count, draft.sampling.steps), (16, SampleSettings::MAX_STEPS));
         assert!(draft.classes.len() <= 16 && draft.points == Draft::default().points);
-        let objective = Objective::Purrception;
-        assert_eq!(draft.evaluations(objective), Some(2 * SampleSettings::MAX_STEPS));
         let settings = draft.settings(&card());
+        let asked = settings.evaluations(Objective::Purrception);
+        assert!(asked.is_some_and(|asked| asked <= 2 * SampleSettings::MAX_STEPS));
         settings.validate(&crate::flow::Domain::of(&card())).unwrap();
         let tidied = draft.clone();
         draft.tidy();

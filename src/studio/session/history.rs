@@ -117,17 +117,17 @@ mod tests {
     fn steps_are_undone_and_redone_in_order() {
         let mut desk = Desk::new();
         for steps in [10, 11, 12] {
-            desk.1.draft.steps = steps;
+            desk.1.draft.sampling.steps = steps;
             // A drag in progress is not a step.
             desk.settle(steps == 11);
         }
         assert!(desk.undo());
-        assert_eq!(desk.1.draft.steps, 10);
+        assert_eq!(desk.1.draft.sampling.steps, 10);
         assert!(desk.undo() && !desk.undo());
-        assert_eq!(desk.1.draft.steps, Draft::default().steps);
+        assert_eq!(desk.1.draft.sampling.steps, Draft::default().sampling.steps);
         desk.settle(false);
         assert!(desk.redo() && desk.redo() && !desk.redo());
-        assert_eq!(desk.1.draft.steps, 12);
+        assert_eq!(desk.1.draft.sampling.steps, 12);
     }
 
     #[test]

@@ -60,7 +60,7 @@ mod tests {
         let (made, model, mut draft) = (Made::default(), load(), Draft::default());
         let first = made.of(&model, &draft, None);
         assert!(Arc::ptr_eq(&first, &made.of(&model, &draft, None)));
-        draft.steps += 1;
+        draft.sampling.steps += 1;
         let second = made.of(&model, &draft, None);
         assert_eq!(second.steps, first.steps + 1);
         let other = made.of(&load(), &draft, None);

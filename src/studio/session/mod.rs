@@ -185,7 +185,7 @@ impl Session {
     /// Begins a run, as the Generate button does: with a new seed, unless that is locked or was
     /// changed since the last run.
     pub fn generate(&mut self) {
-        let used = self.sent.as_ref().is_some_and(|sent| sent.seed == self.draft.seed);
+        let used = self.sent.as_ref().is_some_and(|sent| sent.seed == self.draft.sampling.seed);
         // The noise that a branch began with is behind it.
         if used && !self.draft.seed_locked && self.branch.is_none() {
             self.throw_dice();

@@ -3,61 +3,35 @@
 use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, GridKind, TemperatureKind};
-use crate::flow::Solver;
+use crate::flow::{SampleSettings, Solver};
 
 /// Everything on the controls that decides how pictures are made; not which class, seed, count, pins
-/// and bans.
+/// and bans, which are as by default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Sampling {
-    solver: Solver,
-    steps: usize,
-    grid: GridKind,
-    shift: f32,
-    temperature: TemperatureKind,
-    from: f32,
-    to: f32,
-    points: Vec<(f32, f32)>,
-    target: (f32, f32),
-    guidance: f32,
-    eta: f32,
-    tolerances: (f32, f32),
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self::of(&Draft::default())
-    }
-}
+#[serde(transparent)]
+pub struct Sampling(Draft);
 
 impl Sampling {
     /// How the controls would make pictures.
     pub fn of(draft: &Draft) -> Self {
-        Self {
-            solver: draft.solver,
-            steps: draft.steps,
-            grid: draft.grid,
-            shift: draft.shift,
-            temperature: draft.temperature,
-            from: draft.from,
-            to: draft.to,
-            points: draft.points.clone(),
-            target: draft.target,
-            guidance: draft.guidance,
-            eta: draft.eta,
-            tolerances: draft.tolerances,
-        }
+        let mut sampling = draft.clone();
+        take_what(&mut sampling, &Draft::default());
+        Self(sampling)
     }
 
     /// Puts it on the controls.
     pub fn apply(&self, draft: &mut Draft) {
-        let Self { solver, steps, grid, shift, temperature, from, to, .. } = *self;
-        (draft.solver, draft.steps) = (solver, steps);
-        (draft.grid, draft.shift) = (grid, shift);
-        (draft.temperature, draft.from, draft.to) = (temperature, from, to);
-        (draft.points, draft.target) = (self.points.clone(), self.target);
-        (draft.guidance, draft.eta, draft.tolerances) = (self.guidance, self.eta, self.tolerances);
+        let mut sampling = self.0.clone();
+        take_what(&mut sampling, draft);
+        *draft = sampling;
     }
+}
+
+/// Takes what pictures are made, and when, from another draft.
+fn take_what(draft: &mut Draft, other: &Draft) {
+    let Draft { classes, seed_locked, count, edits, live, .. } = other.clone();
+    let sampling = SampleSettings { seed: other.sampling.seed, ..draft.sampling.clone() };
+    *draft = Draft { classes, seed_locked, count, edits, live, sampling, ..draft.clone() };
 }
 
 /// A named way of making pictures.
@@ -79,30 +53,32 @@ pub struct BuiltIn {
 
 /// The presets that come with the program.
 pub fn built_in() -> [BuiltIn; 4] {
-    let preset = |name: &str, hint, change: &dyn Fn(&mut Sampling)| {
-        let mut sampling = Sampling::default();
-        change(&mut sampling);
+    let preset = |name: &str, hint, change: &dyn Fn(&mut Draft)| {
+        let mut draft = Draft::default();
+        change(&mut draft);
+        let sampling = Sampling::of(&draft);
         BuiltIn { preset: Preset { name: name.to_owned(), sampling }, hint }
     };
     [
         preset("Quick look", "A draft in few evaluations.", &|way| {
-            (way.solver, way.steps) = (Solver::Exp2m, 8);
+            (way.sampling.solver, way.sampling.steps) = (Solver::Exp2m, 8);
         }),
         preset("Careful", "Many small steps of second order, finest near both ends.", &|way| {
-            (way.solver, way.steps, way.grid) = (Solver::Heun, 48, GridKind::Cosine);
+            (way.sampling.solver, way.sampling.steps) = (Solver::Heun, 48);
+            way.grid = GridKind::Cosine;
         }),
         preset(
             "Ancestral",
             "Fresh noise at every step, which lets the picture change its mind.",
             &|way| {
-                (way.steps, way.eta) = (64, 1.0);
+                (way.sampling.steps, way.sampling.eta) = (64, 1.0);
             },
         ),
         preset(
             "Entropy-guided",
             "Temperature chosen at each step so that doubt falls evenly.",
             &|way| {
-                (way.steps, way.temperature) = (32, TemperatureKind::Entropy);
+                (way.sampling.steps, way.temperature) = (32, TemperatureKind::Entropy);
             },
         ),
     ]
@@ -200,17 +176,19 @@ mod tests {
     #[test]
     fn a_preset_says_how_and_not_what() {
         let mut presets = Presets::default();
-        let draft = Draft { guidance: 3.5, seed: 7, count: 2, ..Draft::default() };
+        let mut draft = Draft { count: 2, ..Draft::default() };
+        (draft.sampling.guidance, draft.sampling.seed) = (3.5, 7);
         presets.save(" mine ", &draft);
         presets.save("also mine", &draft);
         assert_eq!(presets.saved().len(), 2);
         assert_eq!(presets.saved()[1].name, "mine");
-        let mut other = Draft { steps: 99, ..Draft::default() };
+        let mut other = Draft::default();
+        other.sampling.steps = 99;
         presets.saved()[1].sampling.apply(&mut other);
-        assert_eq!((other.guidance, other.steps), (3.5, draft.steps));
-        assert_eq!((other.seed, other.count), (42, 4));
+        assert_eq!((other.sampling.guidance, other.sampling.steps), (3.5, draft.sampling.steps));
+        assert_eq!((other.sampling.seed, other.count), (42, 4));
         assert_eq!(presets.name_of(&other).as_deref(), Some("also mine"));
-        other.eta = 0.25;
+        other.sampling.eta = 0.25;
         assert_eq!(presets.name_of(&other), None);
         presets.save("mine", &other);
         assert_eq!(presets.name_of(&other).as_deref(), Some("mine"));
@@ -244,13 +222,15 @@ mod tests {
     #[test]
     fn presets_survive_storage_and_old_storage_survives_new_settings() {
         let mut presets = Presets::default();
-        presets.save("mine", &Draft { steps: 77, ..Draft::default() });
+        let mut draft = Draft::default();
+        draft.sampling.steps = 77;
+        presets.save("mine", &draft);
         let text = serde_json::to_string(&presets).unwrap();
         assert_eq!(serde_json::from_str::<Presets>(&text).unwrap(), presets);
         let old = r#"{"saved":[{"name":"b","sampling":{"steps":5}},{"name":"a","sampling":{}},{"name":"a","sampling":{}}]}"#;
         let mut old: Presets = serde_json::from_str(old).unwrap();
         old.tidy();
         assert_eq!(old.saved().len(), 2);
-        assert_eq!(old.saved()[1].sampling.steps, 5);
+        assert_eq!(old.saved()[1].sampling.0.sampling.steps, 5);
     }
 }

@@ -195,7 +195,7 @@ mod tests {
             ("none.safetensors", "no trajectory"),
             ("huge.png", "step"),
             ("crowd.png", "17 pictures"),
-            ("huge.toml", "steps must be 1 to 10000"),
+            ("huge.toml", "steps must be a whole number from 1 to 10000"),
             ("deep.toml", "not a TOML file"),
             ("huge.safetensors", "cannot be used"),
             ("gone.png", ""),

@@ -20,17 +20,7 @@ impl Session {
         }
         let same_model = run.is_of(self.model.as_ref());
         let wanted = self.settings().filter(|wanted| same_model && **wanted != run.settings)?;
-        let SampleSettings { temperature, guidance, pins, bans, banned_codes, .. } =
-            run.settings.clone();
-        let rest = SampleSettings {
-            temperature,
-            guidance,
-            pins,
-            bans,
-            banned_codes,
-            ..SampleSettings::clone(&wanted)
-        };
-        (rest == run.settings).then_some(wanted)
+        (wanted.reading_as(&run.settings) == run.settings).then_some(wanted)
     }
 
     /// Asks what the changed settings would do to the step on show, if that was not asked yet.

@@ -70,7 +70,7 @@ impl Session {
             .dice
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        self.draft.seed = (self.dice >> 33) % 1_000_000;
+        self.draft.sampling.seed = (self.dice >> 33) % 1_000_000;
     }
 
     /// Goes back to the settings before the last change.

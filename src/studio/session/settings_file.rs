@@ -98,6 +98,7 @@ mod tests {
             seed: u64::MAX,
             grid: "shifted:2.5".parse().unwrap(),
             guidance: 0.1,
+            guidance_interval: "0.2:0.8".parse().unwrap(),
             atol: 1e-5,
             pins: vec!["0,1,2=3".parse().unwrap(), "1,0,0=9".parse().unwrap()],
             bans: vec!["1,3,3=8".parse().unwrap()],

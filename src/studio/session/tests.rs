@@ -82,22 +82,22 @@ fn entropy_falls_and_the_first_step_changes_nothing() {
 #[test]
 fn a_locked_seed_stays_and_an_unlocked_one_moves() {
     let mut session = ready();
-    assert_eq!(session.draft.seed, 42);
+    assert_eq!(session.draft.sampling.seed, 42);
     session.draft.seed_locked = true;
     session.generate();
-    assert_eq!(session.draft.seed, 42);
+    assert_eq!(session.draft.sampling.seed, 42);
     session.draft.seed_locked = false;
     session.generate();
-    assert_ne!(session.draft.seed, 42);
-    session.draft.seed = 7;
+    assert_ne!(session.draft.sampling.seed, 42);
+    session.draft.sampling.seed = 7;
     session.generate();
-    assert_eq!(session.draft.seed, 7, "a seed that was just chosen is used");
+    assert_eq!(session.draft.sampling.seed, 7, "a seed that was just chosen is used");
 }
 
 #[test]
 fn live_mode_starts_one_run_a_change() {
     let mut session = ready();
-    session.draft.guidance = 2.0;
+    session.draft.sampling.guidance = 2.0;
     session.follow_changes();
     assert!(session.take_commands().is_empty());
     session.draft.live = true;
@@ -209,7 +209,7 @@ fn a_changed_temperature_is_asked_of_the_step_on_show() {
     session.follow_draft(false);
     assert!(!session.shown().unwrap().what_if);
     // Other steps are other runs: nothing can be said without running.
-    session.draft.steps = 12;
+    session.draft.sampling.steps = 12;
     session.draft.from = 0.3;
     session.follow_draft(false);
     settle(&mut session);
@@ -244,14 +244,14 @@ fn a_branch_goes_on_from_the_step_on_show() {
 fn undo_goes_back_to_the_settings_before() {
     let mut session = ready();
     session.follow_draft(false);
-    session.draft.guidance = 3.0;
+    session.draft.sampling.guidance = 3.0;
     session.follow_draft(true);
-    session.draft.guidance = 4.0;
+    session.draft.sampling.guidance = 4.0;
     session.follow_draft(false);
     session.undo();
-    assert_eq!(session.draft.guidance, 1.5);
+    assert_eq!(session.draft.sampling.guidance, 1.5);
     session.redo();
-    assert_eq!(session.draft.guidance, 4.0);
+    assert_eq!(session.draft.sampling.guidance, 4.0);
 }
 
 #[test]

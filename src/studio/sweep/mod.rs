@@ -7,7 +7,7 @@ pub mod pane;
 
 use std::time::Duration;
 
-use crate::flow::{SampleSettings, State};
+use crate::flow::{SampleSettings, State, settings};
 use crate::studio::base::dialogs::{Dialogs, Reply};
 use crate::studio::engine::{Command, Event, ModelInfo, RunEvent, RunId};
 use crate::studio::session::Session;
@@ -64,8 +64,8 @@ pub struct Sweep {
 impl Default for Sweep {
     fn default() -> Self {
         Self {
-            x: AxisText::example(Parameter::Temperature),
-            y: AxisText::example(Parameter::Steps),
+            x: AxisText::example(Parameter::Setting(&settings::TEMPERATURE)),
+            y: AxisText::example(Parameter::Setting(&settings::STEPS)),
             two: true,
             study: None,
             dialogs: Dialogs::default(),
@@ -112,7 +112,8 @@ impl Sweep {
 
     /// Begins a sweep in place of the last one; a base that is a branch goes on from `start`.
     fn begin(&mut self, plan: Plan, model: &ModelInfo, start: Option<Box<State>>) {
-        let study = Study::new(plan, &model.card, &model.hash);
+        let mut study = Study::new(plan, &model.card, &model.hash);
+        study.precision = model.precision;
         self.phase = if study.waiting().is_some() { Phase::Running } else { Phase::Idle };
         self.study = Some(study);
         self.start = start;
@@ -220,7 +221,7 @@ impl Sweep {
     /// Takes what is reported of its own runs; gives back what is not.
     pub fn absorb(&mut self, event: Event) -> Option<Event> {
         if let (Event::ModelReady(model), Some(study)) = (&event, &self.study)
-            && study.hash != model.hash
+            && (study.hash != model.hash || study.precision != model.precision)
         {
             // Its cells would be of two models.
             (self.phase, self.current) = (Phase::Idle, None);
@@ -367,7 +368,7 @@ mod tests {
         desk.begin("steps=5,2", "temperature=1");
         gate.let_pass(2);
         desk.until(|studio| studio.sweep.progress().is_some_and(|(_, part)| part > 0.3));
-        desk.studio.session.draft.steps = 3;
+        desk.studio.session.draft.sampling.steps = 3;
         desk.studio.session.generate();
         assert!(desk.studio.session.active.is_some());
         desk.send();
@@ -419,7 +420,7 @@ mod tests {
         let worker = FakeWorker { panics_at: Some((7, 1)), ..FakeWorker::default() };
         let mut desk = Desk::new(worker);
         desk.until(free);
-        desk.studio.session.draft.seed = 7;
+        desk.studio.session.draft.sampling.seed = 7;
         desk.begin("steps=2,3,4", "temperature=1");
         desk.until(|studio| studio.sweep.phase() == Phase::Paused);
         assert_eq!(settled(&desk.studio), 2);

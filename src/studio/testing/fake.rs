@@ -9,7 +9,7 @@ use crate::flow::{
     Domain, LatentShape, Latents, Posterior, SampleSettings, Spot, State, StepRecord,
 };
 pub(crate) use crate::model::card::example as card;
-use crate::model::{DitConfig, ModelCard, Objective};
+use crate::model::{DitConfig, ModelCard, Objective, Precision};
 use crate::rng::Stream;
 use crate::studio::engine::pictures::Pictures;
 use crate::studio::engine::{ModelInfo, ModelSource, Trajectory, Worker};
@@ -111,6 +111,7 @@ impl Worker for FakeWorker {
                 card: ModelCard { objective: self.objective, ..card() },
                 hash: "0123abcd".to_owned(),
                 device: "cpu: 2 cores (the only GPU adapter is software)".to_owned(),
+                precision: Precision::F32,
                 source: source.clone(),
                 codebook: (0..CODES as u32).flat_map(colour_of).collect(),
             }),

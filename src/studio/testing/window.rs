@@ -355,7 +355,7 @@ fn of_many_files_one_is_opened_and_the_rest_is_told() {
     // What cannot be opened does not stand in the way of what can.
     paths.insert(0, "notes.txt".into());
     drop_files(&mut window, &paths);
-    assert_eq!(window.state().shell.studio.session.draft.seed, 11);
+    assert_eq!(window.state().shell.studio.session.draft.sampling.seed, 11);
     let told = banner(&window).unwrap();
     assert_eq!(told.level, Level::Warning);
     assert!(told.text.contains("cat-11.png") && told.text.contains("3 files"), "{}", told.text);
@@ -364,7 +364,10 @@ fn of_many_files_one_is_opened_and_the_rest_is_told() {
     let told = banner(&window).unwrap();
     assert!(told.level == Level::Error && told.text.contains("half.png"), "{}", told.text);
     drop_files(&mut window, &paths[2..3]);
-    assert_eq!((window.state().shell.studio.session.draft.seed, banner(&window)), (22, None));
+    assert_eq!(
+        (window.state().shell.studio.session.draft.sampling.seed, banner(&window)),
+        (22, None)
+    );
     // Of none that can be opened, all are named by the first.
     drop_files(&mut window, &["a.txt".into(), "b.txt".into(), folder.path().to_owned()]);
     let told = banner(&window).unwrap();
@@ -396,7 +399,7 @@ fn what_could_not_be_kept_is_said_once_at_the_start() {
     assert!(banner.level == Level::Warning && banner.text.contains("the scale"), "{banner:?}");
     assert!(window.query_by_label("Please note").is_some());
     assert_eq!(
-        (window.state().shell.studio.session.draft.steps, window.ctx.zoom_factor()),
+        (window.state().shell.studio.session.draft.sampling.steps, window.ctx.zoom_factor()),
         (5, 1.0)
     );
 }
@@ -406,7 +409,7 @@ fn a_run_that_breaks_off_is_told_until_another_ends() {
     let worker = FakeWorker { panics_at: Some((7, 1)), ..FakeWorker::default() };
     let mut window = window_with(worker);
     wait_until(&mut window, finished);
-    window.state_mut().shell.studio.session.draft.seed = 7;
+    window.state_mut().shell.studio.session.draft.sampling.seed = 7;
     click(&mut window, "Generate");
     wait_until(&mut window, |app| app.shell.studio.session.active.is_none());
     let banner = window.state().shell.studio.session.notices.banner.clone().unwrap();
@@ -414,7 +417,7 @@ fn a_run_that_breaks_off_is_told_until_another_ends() {
         banner.text.contains("told to panic") && banner.text.contains("Generate"),
         "{banner:?}"
     );
-    window.state_mut().shell.studio.session.draft.seed = 8;
+    window.state_mut().shell.studio.session.draft.sampling.seed = 8;
     click(&mut window, "Generate");
     wait_until(&mut window, finished);
     assert!(window.state().shell.studio.session.notices.banner.is_none());

@@ -5,6 +5,7 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use super::*;
 use crate::studio::canvas::tool::Paint;
 use crate::studio::session::token::Token;
+use crate::studio::testing::fake::PATIENCE;
 use crate::studio::testing::window::{Window, click, wait_until, window};
 
 /// A window with the codebook in view.
@@ -23,7 +24,7 @@ fn has_swatch(window: &mut Window, code: u32) -> bool {
 #[test]
 fn only_what_is_in_sight_is_decoded() {
     let mut window = open();
-    let deadline = std::time::Instant::now() + crate::studio::testing::fake::PATIENCE;
+    let deadline = std::time::Instant::now() + PATIENCE;
     while !has_swatch(&mut window, 40) {
         assert!(std::time::Instant::now() < deadline, "no swatch came");
         std::thread::sleep(std::time::Duration::from_millis(2));
@@ -105,7 +106,7 @@ fn similarity_is_worked_out_aside() {
     window.state_mut().shell.studio.codebook.order = Order::Similarity;
     window.step();
     let ctx = window.ctx.clone();
-    let deadline = std::time::Instant::now() + crate::studio::testing::fake::PATIENCE;
+    let deadline = std::time::Instant::now() + PATIENCE;
     while window.state_mut().shell.studio.codebook.follow_alike(&ctx, &model).unwrap() < 1.0 {
         assert!(std::time::Instant::now() < deadline, "it was never sorted");
         std::thread::sleep(std::time::Duration::from_millis(5));

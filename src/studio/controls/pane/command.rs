@@ -16,6 +16,8 @@ pub fn command(settings: &SampleSettings, model: &ModelInfo) -> Option<String> {
     let options = command::options(settings, &model.card)?;
     let words = ["purrscope", "sample"].map(str::to_owned).into_iter().chain(model_file);
     let words = words.chain(options).chain(["--out", "out"].map(str::to_owned));
+    let precision = model.precision.noted().map(|precision| precision.to_string());
+    let words = words.chain(precision.into_iter().flat_map(|p| ["--precision".to_owned(), p]));
     Some(words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" "))
 }
 
@@ -31,6 +33,7 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Precision;
     use crate::studio::session::draft::Draft;
     use crate::studio::testing::fake::card;
 
@@ -47,5 +50,10 @@ mod tests {
         let file = ModelSource::File("my models/it's.safetensors".into());
         let text = command(&settings, &load(&mut worker, file)).unwrap();
         assert!(text.contains(r"sample 'my models/it'\''s.safetensors' --class"), "{text}");
+        assert!(!text.contains("precision"), "{text}");
+        let half = Precision::F16;
+        let model = ModelInfo { precision: half, ..load(&mut worker, ModelSource::Embedded) };
+        let text = command(&settings, &model).unwrap();
+        assert!(text.ends_with("--precision f16"), "{text}");
     }
 }

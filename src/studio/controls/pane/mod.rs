@@ -13,6 +13,7 @@ mod temperature;
 use egui::{Label, RichText, Slider, TextStyle, Ui};
 
 use self::parts::{heading, unless};
+use crate::flow::settings;
 use crate::model::Objective;
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{GRID, PANE_MARGIN, palette};
@@ -83,13 +84,11 @@ fn branch(ui: &mut Ui, session: &mut Session) {
 }
 
 fn batch(ui: &mut Ui, session: &mut Session) {
-    let hint =
-        "Number that the noise is drawn from: the same seed and settings make the same picture.";
     let mut thrown = false;
-    Row::new("Seed", hint).show(ui, |ui| {
+    Row::new(settings::SEED.label, settings::SEED.hint).show(ui, |ui| {
         let field = ui.add_sized(
             egui::vec2(17.0 * GRID, ui.spacing().interact_size.y),
-            egui::DragValue::new(&mut session.draft.seed).speed(0.2),
+            egui::DragValue::new(&mut session.draft.sampling.seed).speed(0.2),
         );
         thrown = icon_button(ui, Icon::Dice, "Throw the dice for a new seed", true).clicked();
         ui.checkbox(&mut session.draft.seed_locked, "Lock").on_hover_text(

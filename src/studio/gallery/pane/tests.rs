@@ -45,12 +45,12 @@ fn pane(size: egui::Vec2) -> Pane {
     bench.studio.session.load_model(ModelSource::Embedded);
     bench.until_kept(2);
     bench.studio.session.draft.choose_class("robot-blue");
-    bench.studio.session.draft.seed = 7;
+    bench.studio.session.draft.sampling.seed = 7;
     bench.studio.session.generate();
     bench.until_kept(4);
     bench.studio.session.draft.choose_class("cat-05");
-    bench.studio.session.draft.guidance = 3.0;
-    bench.studio.session.draft.seed = 8;
+    bench.studio.session.draft.sampling.guidance = 3.0;
+    bench.studio.session.draft.sampling.seed = 8;
     bench.studio.session.generate();
     bench.until_kept(6);
     let mut pane = pane_of(size, bench);
@@ -184,7 +184,10 @@ fn settings_are_restored() {
     let studio = &pane.state().studio;
     let settings = &studio.session.run.as_ref().unwrap().settings;
     assert_eq!((settings.seed, settings.labels.as_slice()), (7, &[15, 15][..]));
-    assert_eq!((studio.session.draft.class(), studio.session.draft.guidance), ("robot-blue", 1.5));
+    assert_eq!(
+        (studio.session.draft.class(), studio.session.draft.sampling.guidance),
+        ("robot-blue", 1.5)
+    );
 }
 
 #[test]
@@ -352,7 +355,7 @@ fn screenshots_of_the_gallery() {
         bench.studio.session.draft.count = 16;
         bench.studio.session.load_model(ModelSource::Embedded);
         bench.until_kept(16);
-        bench.studio.session.draft.guidance = 3.0;
+        bench.studio.session.draft.sampling.guidance = 3.0;
         bench.studio.session.draft.from = 0.7;
         bench.studio.session.generate();
         bench.until_kept(32);

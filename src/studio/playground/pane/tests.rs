@@ -19,7 +19,7 @@ const SIZE: Vec2 = vec2(1000.0, 640.0);
 fn small() -> Studio {
     let mut studio = Studio::default();
     studio.playground.particles = 60;
-    studio.session.draft.steps = 8;
+    studio.session.draft.sampling.steps = 8;
     studio
 }
 
@@ -173,8 +173,8 @@ fn the_exact_flow_is_compared_on_request() {
     click(&mut stage, "Exact flow");
     wait_until(&mut stage, |studio| studio.playground.exact().is_some());
     assert!(stage.query_by_label("RMS error").is_some());
-    stage.state_mut().session.draft.solver = Solver::Euler;
-    stage.state_mut().session.draft.eta = 1.0;
+    stage.state_mut().session.draft.sampling.solver = Solver::Euler;
+    stage.state_mut().session.draft.sampling.eta = 1.0;
     wait_until(&mut stage, settled);
     assert!(stage.query_by_label("paths are random").is_some());
 }
@@ -251,8 +251,8 @@ fn playground_screenshots() {
         studio.playground.count = 9;
         studio.playground.particles = 200;
         studio.session.draft.temperature = TemperatureKind::Constant;
-        studio.session.draft.solver = Solver::Euler;
-        studio.session.draft.steps = 4;
+        studio.session.draft.sampling.solver = Solver::Euler;
+        studio.session.draft.sampling.steps = 4;
         studio.playground.compare = true;
         studio.playground.drawn.field = false;
         studio.playground.drawn.means = false;

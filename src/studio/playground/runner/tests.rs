@@ -3,6 +3,7 @@
 use super::*;
 use crate::flow::codebooks::Layout;
 use crate::studio::playground::plane::Prior;
+use crate::studio::testing::fake::PATIENCE;
 
 pub fn question(particles: usize, steps: usize) -> Question {
     Question {
@@ -18,7 +19,7 @@ pub fn question(particles: usize, steps: usize) -> Question {
 }
 
 fn wait(runner: &Runner) -> Answer {
-    runner.answers.recv_timeout(crate::studio::testing::fake::PATIENCE).unwrap()
+    runner.answers.recv_timeout(PATIENCE).unwrap()
 }
 
 fn flow_of(runner: &Runner) -> Arc<Flow> {

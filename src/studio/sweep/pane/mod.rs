@@ -117,7 +117,7 @@ fn axis_row(
                     if may_be_none {
                         ui.selectable_value(&mut chosen, None, shown(None));
                     }
-                    for parameter in Parameter::ALL {
+                    for parameter in Parameter::all() {
                         ui.selectable_value(&mut chosen, Some(parameter), parameter.name());
                     }
                 })

@@ -59,7 +59,7 @@ fn the_grid_fills_in_and_a_cell_gives_its_settings_back() {
     window.get_by_label_contains("steps 3, temperature 1.1").click();
     window.run_steps(3);
     let draft = &window.state().shell.studio.session.draft;
-    assert_eq!((draft.steps, draft.from), (3, 1.1));
+    assert_eq!((draft.sampling.steps, draft.from), (3, 1.1));
     assert!(draft.seed_locked && window.state().shell.studio.session.active.is_none());
     // A double click also makes it again.
     for _ in 0..2 {

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::studio::pane::Pane;
-use crate::studio::testing::fake::PATIENCE as LONG;
+use crate::studio::testing::fake::{PATIENCE as LONG, card};
 
 /// A file that says `studio` of the studio.
 fn kept(folder: &Path, studio: &str) -> PathBuf {
@@ -35,7 +35,7 @@ fn what_is_kept_comes_back() {
     let (mut saved, first) = SavedFile::begin(Some(file.clone()));
     assert!(first.trouble.is_none());
     let mut kept = Kept { scale: Scale(1.25), light: true, greeted: true, ..Kept::default() };
-    kept.draft.steps = 7;
+    kept.draft.sampling.steps = 7;
     kept.presets.save("mine", &kept.draft);
     kept.recent = vec!["cat.png".into()];
     kept.dock.set_shown(Pane::Log, false);
@@ -62,11 +62,11 @@ fn the_end_waits_for_what_was_saved_last() {
     let file = folder.path().join("app.ron");
     let (mut saved, Begun { mut kept, .. }) = SavedFile::begin(Some(file.clone()));
     for steps in 1..20 {
-        kept.draft.steps = steps;
+        kept.draft.sampling.steps = steps;
         saved.save(&kept);
     }
     saved.end();
-    assert_eq!(SavedFile::begin(Some(file)).1.kept.draft.steps, 19);
+    assert_eq!(SavedFile::begin(Some(file)).1.kept.draft.sampling.steps, 19);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn numbers_that_cannot_be_cost_nothing_but_themselves() {
         let trouble = trouble.unwrap_or_else(|| panic!("{text} was taken as it is"));
         assert!(trouble.contains(part), "{text}: {trouble}");
         assert!(!trouble.contains(" and the"), "{text}: {trouble}");
-        assert_eq!(kept.draft.seed, 7, "{text}");
+        assert_eq!(kept.draft.sampling.seed, 7, "{text}");
         assert!(kept.tidy().is_empty(), "{text}");
         assert!((1..=Draft::MAX_COUNT).contains(&kept.draft.count), "{text}");
     }
@@ -114,7 +114,7 @@ fn a_good_session_makes_no_trouble() {
         let begun = begin(text);
         assert_eq!(begun.trouble, None, "{text}");
     }
-    assert_eq!(begin("(draft:(count:4,steps:3))").kept.draft.steps, 3);
+    assert_eq!(begin("(draft:(count:4,steps:3))").kept.draft.sampling.steps, 3);
 }
 
 #[test]
@@ -180,7 +180,8 @@ fn every_number_may_be_absurd() {
                 let parts = BTreeMap::from([(key.clone(), text.clone())]);
                 let Begun { mut kept, mut place, .. } = understand(&parts);
                 assert!(kept.tidy().is_empty() && !place.tidy(), "{text}");
-                assert!(kept.draft.evaluations(Default::default()).is_none_or(|n| n < 1 << 20));
+                let settings = kept.draft.settings(&card());
+                assert!(settings.evaluations(Default::default()).is_none_or(|n| n < 1 << 20));
             }
         }
         let all = numbers(&parts[STUDIO]).into_iter().rev();

@@ -2,32 +2,31 @@
 //! from pictures and files of anyone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
-
-use super::settings::{Branch, Domain, SampleSettings, SettingsError, Solver};
+use super::domain::Domain;
+use super::error::SettingsError;
+use super::kinds::Solver;
+use super::lists::{MAX_BANNED_CODES, MAX_PICTURES, MAX_SPOTS};
 use super::spot::Spot;
+use super::table::{Branch, MAX_GUIDANCE, MAX_REMASKING, MAX_STEPS, SETTINGS, SampleSettings};
 use crate::model::Objective;
 
 impl SampleSettings {
     /// The largest number of intervals that is accepted: more are below the precision of the times.
-    pub const MAX_STEPS: usize = 10_000;
+    pub const MAX_STEPS: usize = MAX_STEPS;
     /// The most pictures of a run: enough for any statistics of a model.
-    pub const MAX_PICTURES: usize = 1_000_000;
+    pub const MAX_PICTURES: usize = MAX_PICTURES;
     /// The most pins, and the most bans of single tokens: as many as can be painted on a batch.
-    pub const MAX_SPOTS: usize = 100_000;
+    pub const MAX_SPOTS: usize = MAX_SPOTS;
     /// The most codes that are banned everywhere: the largest codebooks have as many codes.
-    pub const MAX_BANNED_CODES: usize = 1 << 18;
+    pub const MAX_BANNED_CODES: usize = MAX_BANNED_CODES;
     /// The most runs that one goes on from: JSON and TOML nest each of them two levels deep, and
     /// their readers stop at 128 and 80 levels.
     pub const MAX_GENERATION: usize = 32;
     /// The largest guidance scale, up or down: far beyond it the mixed logits overflow.
-    pub const MAX_GUIDANCE: f32 = 1000.0;
+    pub const MAX_GUIDANCE: f32 = MAX_GUIDANCE;
     /// The largest stochasticity of `dfm`, where it is a rate and not a share.
-    pub const MAX_REMASKING: f32 = 1000.0;
+    pub const MAX_REMASKING: f32 = MAX_REMASKING;
 
     /// Checks what can be checked without a model, of these settings alone and not of the runs that
     /// they go on from. Settings that were read from anywhere have passed it.
@@ -35,8 +34,6 @@ impl SampleSettings {
     /// # Errors
     /// The first setting that is out of its bounds.
     pub fn check_bounds(&self) -> Result<(), SettingsError> {
-        let out_of_range =
-            |what, given: String, range| Err(SettingsError::OutOfRange { what, given, range });
         for (what, found, most) in [
             ("pictures", self.labels.len(), Self::MAX_PICTURES),
             ("pins", self.pins.len(), Self::MAX_SPOTS),
@@ -47,22 +44,7 @@ impl SampleSettings {
                 return Err(SettingsError::TooMany { what, most });
             }
         }
-        if !(1..=Self::MAX_STEPS).contains(&self.steps) {
-            return out_of_range("steps", self.steps.to_string(), "1 to 10000");
-        }
-        if !(-Self::MAX_GUIDANCE..=Self::MAX_GUIDANCE).contains(&self.guidance) {
-            return out_of_range("guidance", self.guidance.to_string(), "from -1000 to 1000");
-        }
-        let tolerances = [("atol", self.atol), ("rtol", self.rtol)];
-        if let Some((what, given)) = tolerances.into_iter().find(|(_, t)| !(1e-8..=1.0).contains(t))
-        {
-            return out_of_range(what, given.to_string(), "from 1e-8 to 1");
-        }
-        if !(0.0..=Self::MAX_REMASKING).contains(&self.eta) {
-            let range = "from 0 to 1 (to 1000 for the objective dfm)";
-            return out_of_range("eta", self.eta.to_string(), range);
-        }
-        self.temperature.validate()?;
+        SETTINGS.iter().try_for_each(|setting| setting.check(self))?;
         match &self.branch {
             Some(branch) if branch.step >= Self::MAX_STEPS => Err(outside(branch)),
             _ => Ok(()),
@@ -147,6 +129,7 @@ impl SampleSettings {
                     || spot.code as usize >= codes
             };
             if let Some(&spot) = spots.iter().find(outside) {
+                let spot = spot.to_string();
                 return Err(SettingsError::Spot { what, spot, batch, height, width, codes });
             }
         }
@@ -186,48 +169,4 @@ fn outside(branch: &Branch) -> SettingsError {
         given: format!("step {}", branch.step),
         range: "a step before the last of a run of as many pictures",
     }
-}
-
-/// Reads labels, no more than a run may have.
-pub(super) fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<usize>, D::Error> {
-    list(from, "pictures", SampleSettings::MAX_PICTURES)
-}
-
-/// Reads pins or bans, no more than a run may have.
-pub(super) fn spots<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Spot>, D::Error> {
-    list(from, "pins or bans", SampleSettings::MAX_SPOTS)
-}
-
-/// Reads codes, no more than a run may ban.
-pub(super) fn codes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u32>, D::Error> {
-    list(from, "banned codes", SampleSettings::MAX_BANNED_CODES)
-}
-
-/// Reads a list and stops where it has more than `most` entries.
-fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    from: D,
-    what: &'static str,
-    most: usize,
-) -> Result<Vec<T>, D::Error> {
-    struct List<T>(&'static str, usize, PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a list of at most {} {}", self.1, self.0)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-            let Self(what, most, _) = self;
-            let mut list = Vec::new();
-            while let Some(entry) = entries.next_element()? {
-                if list.len() == most {
-                    return Err(A::Error::custom(SettingsError::TooMany { what, most }));
-                }
-                list.push(entry);
-            }
-            Ok(list)
-        }
-    }
-    from.deserialize_seq(List(what, most, PhantomData))
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{SettingsError, parse_number};
+use super::error::{SettingsError, parse_number};
 use crate::kernels::TEMPERATURE_FLOOR;
 
 /// Temperature of the posterior as a function of time.

@@ -1,0 +1,186 @@
+//! Benchmarks of this machine: operations, sampling and training, each row within a time limit.
+//!
+//! A row that fails, or that the device or the limit forbids, says so and the rest goes on.
+
+mod flops;
+mod kernels;
+mod machine;
+mod memory;
+mod random;
+mod row;
+mod sampling;
+mod size;
+mod timing;
+mod training;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use thiserror::Error;
+
+use self::memory::Watch;
+use self::row::Measured;
+use self::timing::{Clock, Timing};
+use crate::device::Selected;
+use crate::fault;
+use crate::model::Precision;
+pub use machine::{Adapter, Processor};
+pub use row::{Figures, Outcome, Row};
+pub use size::{Size, SizeError};
+
+/// Limits of a part in units of the limit of a row.
+const ROWS_OF_A_PART: u32 = 40;
+/// Limits of a row that a single run may take: a warm-up that takes longer is all that is measured, and
+/// a row that would take longer is not tried.
+const PATIENCE: u32 = 4;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Single operations.
+    Kernels,
+    /// Steps of the sampler, and decoding.
+    Sampling,
+    /// Steps of training.
+    Training,
+    /// Start and frames of the studio.
+    Studio,
+}
+
+impl Part {
+    /// Every part, in the order in which they are measured.
+    pub const ALL: [Self; 4] = [Self::Kernels, Self::Sampling, Self::Training, Self::Studio];
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernels => "kernels",
+            Self::Sampling => "sampling",
+            Self::Training => "training",
+            Self::Studio => "studio",
+        })
+    }
+}
+
+/// A spelling that names no part.
+#[derive(Debug, Error)]
+#[error("there is no benchmark '{given}' (known: kernels, sampling, training, studio)")]
+pub struct PartError {
+    given: String,
+}
+
+impl FromStr for Part {
+    type Err = PartError;
+
+    fn from_str(text: &str) -> Result<Self, PartError> {
+        let mut found = Self::ALL.into_iter().filter(|part| part.to_string() == text);
+        found.next().ok_or_else(|| PartError { given: text.to_owned() })
+    }
+}
+
+/// How to measure.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Time for the measured iterations of a row, after a warm-up of up to four times as long; a part
+    /// ends after 40 times as long.
+    pub limit: Duration,
+    /// Sizes of the networks with random weights.
+    pub sizes: Vec<Size>,
+    /// What networks sample in; they train in f32.
+    pub precision: Precision,
+}
+
+/// Measures one part on a device, and gives each row as it ends. The studio measures itself, see
+/// [`crate::studio`]; here it has no rows.
+///
+/// All of it happens on the thread that calls, as the work of a session must.
+pub fn run(part: Part, selected: &Selected, options: &Options, hear: &mut dyn FnMut(Row)) {
+    let Options { limit, sizes, precision } = options;
+    let (limit, precision) = (*limit, *precision);
+    let ends = Instant::now() + limit * ROWS_OF_A_PART;
+    let mut bench = Bench { part, selected, precision, limit, ends, lost: false, hear };
+    match part {
+        Part::Kernels => kernels::measure(&mut bench),
+        Part::Sampling => sampling::measure(&mut bench, sizes),
+        Part::Training => training::measure(&mut bench, sizes),
+        Part::Studio => {}
+    }
+}
+
+/// A part in progress.
+struct Bench<'a> {
+    part: Part,
+    selected: &'a Selected,
+    precision: Precision,
+    limit: Duration,
+    ends: Instant,
+    /// The device is gone; nothing can be measured on it any more.
+    lost: bool,
+    hear: &'a mut dyn FnMut(Row),
+}
+
+impl Bench<'_> {
+    /// Measures a row, and gives its time if there is one.
+    fn row(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&Clock<'_>) -> Result<Measured, String>,
+    ) -> Option<Timing> {
+        if self.lost {
+            self.skip(name, "the device was lost".to_owned());
+            return None;
+        }
+        if Instant::now() >= self.ends {
+            self.skip(name, format!("the time for {} is over", self.part));
+            return None;
+        }
+        let device = &self.selected.device;
+        let watch = Watch::begin(device);
+        let clock = Clock { device, limit: self.limit, warm_up_limit: self.limit * PATIENCE };
+        let measured = fault::attempt(|| work(&clock)).and_then(|measured| measured);
+        let timing = measured.as_ref().ok().map(|measured| measured.timing);
+        let outcome = match measured {
+            // Of single operations it would be mostly that of their inputs.
+            Ok(measured) => {
+                let peak = watch.peak().filter(|_| self.part != Part::Kernels);
+                Outcome::measured(&measured, peak)
+            }
+            Err(reason) => {
+                self.lost = self.selected.check().is_err();
+                Outcome::Failed { reason }
+            }
+        };
+        (self.hear)(Row { part: self.part, name: name.to_owned(), outcome });
+        timing
+    }
+
+    /// Says that a row is left out, and why.
+    fn skip(&mut self, name: &str, reason: String) {
+        let outcome = Outcome::Skipped { reason };
+        (self.hear)(Row { part: self.part, name: name.to_owned(), outcome });
+    }
+
+    /// Why a row is not worth trying: it needs memory that is not there, or a single run of `flops`
+    /// operations takes too long at the rate that was reached before.
+    fn forbids(&self, bytes: f64, flops: f64, reached: Option<f64>) -> Option<String> {
+        let gigabytes = |bytes: f64| format!("{:.1} GB", bytes / 1e9);
+        if memory::is_of_the_host(self.selected)
+            && let Some(free) = memory::available()
+            && bytes > free
+        {
+            let (needs, free) = (gigabytes(bytes), gigabytes(free));
+            return Some(format!("it needs about {needs} of memory, and {free} are free"));
+        }
+        let seconds = flops / reached?;
+        let most = (self.limit * PATIENCE).as_secs_f64();
+        (seconds > most).then(|| {
+            format!(
+                "one run would take about {seconds:.0} s, more than {most:.0} s: raise --seconds"
+            )
+        })
+    }
+}

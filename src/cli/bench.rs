@@ -1,0 +1,185 @@
+//! `purrscope bench`
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{DeviceArg, PrecisionArg};
+use crate::bench::{self, Adapter, Part, Processor, Row, Size};
+use crate::device::{Selected, select};
+use crate::io::atomic;
+use crate::io::outputs::{self, Content};
+use crate::model::Precision;
+use crate::studio::window::measure::Order;
+use crate::studio::{self, StudioOptions};
+use crate::train::program;
+
+/// Seconds that a row, and the studio, are measured for unless the command line says otherwise.
+const ROW_SECONDS: f64 = 3.0;
+const STUDIO_SECONDS: f64 = 20.0;
+
+/// Measures this machine.
+///
+/// Every row is a median over inputs of its own, with the shortest and the longest time. Rates follow
+/// from the median. In the JSON, the end of every key is its unit; times of an iteration are in
+/// milliseconds. A part ends after 40 times the seconds of a row.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure: kernels, sampling, training, studio (all but the studio if none is named)
+    #[arg(value_name = "PART")]
+    parts: Vec<Part>,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
+    /// Seconds to measure each row for, after a warm-up (default: 3; of the studio's frames: 20)
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    seconds: Option<f64>,
+    /// Sizes of networks with random weights, at 32x32 tokens and 16,384 codes (default:
+    /// S/2,B/2,L/2,XL/2, of which those are left out that do not fit the machine or the time)
+    #[arg(long = "size", value_name = "SIZES", value_delimiter = ',')]
+    sizes: Vec<Size>,
+    /// Also writes the figures as JSON, after every row
+    #[arg(long, value_name = "FILE.json")]
+    json: Option<PathBuf>,
+}
+
+/// A number of seconds that a measurement can take.
+fn seconds(text: &str) -> Result<f64, String> {
+    let parsed = text.parse::<f64>().ok().filter(|seconds| (0.001..=3600.0).contains(seconds));
+    parsed.ok_or_else(|| "expected a number from 0.001 to 3600".to_owned())
+}
+
+/// Measures what is asked for, and prints a line for each row as it ends.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    if let Some(path) = &args.json {
+        outputs::check(path, Content::REPORT, &[])?;
+        outputs::prepare(path)?;
+    }
+    let mut document = Document::new(args);
+    let on_device = document.parts.iter().any(|part| *part != Part::Studio);
+    if on_device {
+        let selected = args.device.open()?;
+        document.on(&selected);
+        let precision = args.precision.precision.on(&selected, None)?;
+        document.precision = precision;
+        let options = bench::Options {
+            limit: Duration::from_secs_f64(args.seconds.unwrap_or(ROW_SECONDS)),
+            sizes: document.sizes.clone(),
+            precision,
+        };
+        for part in document.parts.clone() {
+            bench::run(part, &selected, &options, &mut |row| document.hear(row));
+        }
+    }
+    if document.parts.contains(&Part::Studio) {
+        let lasts = Duration::from_secs_f64(args.seconds.unwrap_or(STUDIO_SECONDS));
+        let order = Order::new(lasts);
+        let measure = Some(order.clone());
+        studio::run(StudioOptions {
+            model: None,
+            device: args.device.device,
+            precision: args.precision.precision,
+            measure,
+        })?;
+        let Some(found) = order.found() else {
+            bail!("the studio was closed before its frames were measured");
+        };
+        if !on_device {
+            document.on(&select(args.device.device)?);
+            document.device.clone_from(&found.device);
+        }
+        found.rows().into_iter().for_each(|row| document.hear(row));
+    }
+    document.finish()
+}
+
+/// What was measured so far, and where it goes.
+struct Document<'a> {
+    args: &'a BenchArgs,
+    parts: Vec<Part>,
+    sizes: Vec<Size>,
+    begun: Instant,
+    device: String,
+    adapter: Option<Adapter>,
+    precision: Precision,
+    rows: Vec<Row>,
+}
+
+impl<'a> Document<'a> {
+    fn new(args: &'a BenchArgs) -> Self {
+        let asked = |part: &Part| match args.parts.is_empty() {
+            true => *part != Part::Studio,
+            false => args.parts.contains(part),
+        };
+        Self {
+            args,
+            parts: Part::ALL.into_iter().filter(asked).collect(),
+            sizes: if args.sizes.is_empty() { Size::reference() } else { args.sizes.clone() },
+            begun: Instant::now(),
+            device: String::new(),
+            adapter: None,
+            precision: Precision::F32,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Takes note of the device.
+    fn on(&mut self, selected: &Selected) {
+        self.device.clone_from(&selected.description);
+        self.adapter = Adapter::of(selected);
+    }
+
+    /// Prints a row, with a heading where a part begins, and writes the file anew: whatever ends the
+    /// command, the rows before are kept.
+    fn hear(&mut self, row: Row) {
+        let first = self.rows.last().is_none_or(|before| before.part != row.part);
+        let heading = if first { format!("\n{}\n", row.part) } else { String::new() };
+        // A reader that has gone away misses the rest; the file is still written.
+        let _ = super::print(&format!("{heading}{row}\n"));
+        self.rows.push(row);
+        if let Err(error) = self.write(false) {
+            tracing::debug!("the figures so far are not kept: {error:#}");
+        }
+    }
+
+    fn json(&self, finished: bool) -> Value {
+        json!({
+            "program": program(),
+            "device": self.device,
+            "adapter": self.adapter,
+            "processor": Processor::here(),
+            "options": {
+                "parts": self.parts,
+                "device": self.args.device.device.to_string(),
+                "row_seconds": self.args.seconds.unwrap_or(ROW_SECONDS),
+                "sizes": self.sizes,
+                "precision": self.precision.to_string(),
+            },
+            "finished": finished,
+            "total_seconds": self.begun.elapsed().as_secs_f64(),
+            "rows": self.rows,
+        })
+    }
+
+    fn write(&self, finished: bool) -> Result<()> {
+        let Some(path) = &self.args.json else { return Ok(()) };
+        atomic::write(path, format!("{:#}\n", self.json(finished)).as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn finish(&self) -> Result<()> {
+        self.write(true)?;
+        let failed: Vec<_> = self.rows.iter().filter(|row| row.is_failure()).collect();
+        let Some(first) = failed.first() else { return Ok(()) };
+        bail!(
+            "{} of {} rows failed, the first of them '{}'",
+            failed.len(),
+            self.rows.len(),
+            first.name
+        )
+    }
+}
