@@ -9,9 +9,11 @@
 // For every token SIZE numbers of the mean, entropy, log Z and TOP probabilities.
 @group(0) @binding(2) var<storage, read_write> beliefs: array<f32>;
 @group(0) @binding(3) var<storage, read_write> best: array<i32>;
-// Tokens, codes, tau, guidance scale; then for every token its pin and one (0: none) and the bits of its bans.
+// Tokens, codes, tau, guidance scale.
 @group(0) @binding(4) var<storage, read_write> info: array<u32>;
 //? guided @group(0) @binding(5) var<storage, read_write> unguided: array<{{ elem }}>;
+// For every token its pin and one (0: none) and the bits of its bans.
+//? masked @group(0) @binding({{ mask }}) var<storage, read_write> masks: array<u32>;
 
 const LANES = {{ lanes }}u;
 const SIZE = {{ size }}u;
@@ -38,8 +40,8 @@ fn row_of(token: u32) -> Row {
     row.start = token * row.codes;
     row.tau = bitcast<f32>(info[2]);
 //? guided     row.scale = bitcast<f32>(info[3]);
-//? masked     let at = 4u + token * ((row.codes + 31u) / 32u + 1u);
-//? masked     row.pin = info[at];
+//? masked     let at = token * ((row.codes + 31u) / 32u + 1u);
+//? masked     row.pin = masks[at];
 //? masked     row.bans = at + 1u;
     return row;
 }
@@ -50,7 +52,7 @@ fn tempered(row: Row, code: u32) -> f32 {
 //? guided     let base = f32(unguided[row.start + code]);
 //? guided     if min(logit, base) < LOWEST { return LOWEST; }
 //? guided     logit = base + row.scale * (logit - base);
-//? masked     let banned = (info[row.bans + code / 32u] >> (code % 32u)) & 1u;
+//? masked     let banned = (masks[row.bans + code / 32u] >> (code % 32u)) & 1u;
 //? masked     if (row.pin == 0u && banned == 1u) || (row.pin != 0u && row.pin != code + 1u) { return LOWEST; }
     return max(logit / row.tau, LOWEST);
 }

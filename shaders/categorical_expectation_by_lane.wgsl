@@ -10,9 +10,11 @@
 // For every token SIZE numbers of the mean, entropy, log Z and TOP probabilities.
 @group(0) @binding(2) var<storage, read_write> beliefs: array<f32>;
 @group(0) @binding(3) var<storage, read_write> best: array<i32>;
-// Tokens, codes, tau, guidance scale; then for every token its pin and one (0: none) and the bits of its bans.
+// Tokens, codes, tau, guidance scale.
 @group(0) @binding(4) var<storage, read_write> info: array<u32>;
 //? guided @group(0) @binding(5) var<storage, read_write> unguided: array<{{ read }}>;
+// For every token its pin and one (0: none) and the bits of its bans.
+//? masked @group(0) @binding({{ mask }}) var<storage, read_write> masks: array<u32>;
 
 const LANES = {{ lanes }}u;
 const TOKENS = {{ tokens }}u;
@@ -35,7 +37,7 @@ fn believed(start: u32, k: vec4<u32>, pin: u32, bans: u32) -> vec4<f32> {
     logit = select(base + bitcast<f32>(info[3]) * (logit - base), vec4<f32>(LOWEST), none);
 //}
 //{ masked
-    let word = vec4<u32>(info[bans + k.x / 32u]);
+    let word = vec4<u32>(masks[bans + k.x / 32u]);
     let banned = ((word >> (k % vec4<u32>(32u))) & vec4<u32>(1u)) == vec4<u32>(1u);
     let away = select(k + vec4<u32>(1u) != vec4<u32>(pin), banned, vec4<bool>(pin == 0u));
     logit = select(logit, vec4<f32>(LOWEST), away);
@@ -53,8 +55,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // Beyond the last token a lane does as for that one, so that all take the same way through the codes.
     let token_T = min(begin + (T) * LANES, info[0] - 1u);
     let start_T = token_T * codes;
-    let bans_T = 4u + token_T * (words + 1u) + 1u;
-//? masked     let pin_T = info[bans_T - 1u];
+    let bans_T = token_T * (words + 1u) + 1u;
+//? masked     let pin_T = masks[bans_T - 1u];
 //! masked     let pin_T = 0u;
     var most_T = LOWEST;
     var z_T = 0.0;

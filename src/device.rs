@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::fault::panic_text;
 use crate::kernels::Path;
+use crate::room::is_lack_of_room;
 
 /// What to say where no adapter was found: what is missing, and what to do.
 pub const NO_DRIVER: &str = if cfg!(target_os = "macos") {
@@ -20,6 +21,10 @@ pub const NO_DRIVER: &str = if cfg!(target_os = "macos") {
     "no Vulkan driver was found: install one (the package mesa-vulkan-drivers on Debian, Ubuntu and \
      Fedora, vulkan-swrast on Arch)"
 };
+
+/// Whether a GPU's operations are autotuned: several ways of doing one are timed, and the fastest is taken
+/// from then on. burn decides it when it is compiled.
+pub const AUTOTUNED: bool = cfg!(feature = "autotune");
 
 /// A device that was asked for on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,6 +94,12 @@ pub enum DeviceError {
         /// What the driver said.
         reason: String,
     },
+    /// The device works, and has no room for what was asked of it.
+    #[error(
+        "the device has no room for this, not even for a picture at a time: close what else uses it, take \
+         a smaller model, or use --device cpu"
+    )]
+    NoRoom,
     /// The adapter refused to give a device.
     #[error("the adapter '{adapter}' gave no device: {reason}")]
     Refused {
@@ -137,10 +148,11 @@ impl Selected {
     }
 }
 
-/// Does some work on a device; burn panics where the device is lost in the midst of it.
+/// Does some work on a device; burn panics where the device is lost in the midst of it, or has no room
+/// for it.
 ///
 /// # Errors
-/// Whatever `check` then says of the device. Other panics go on.
+/// Whatever `check` then says of the device, or that there is no room. Other panics go on.
 pub fn guard<T>(
     check: impl FnOnce() -> Result<(), DeviceError>,
     work: impl FnOnce() -> T,
@@ -149,6 +161,7 @@ pub fn guard<T>(
         Ok(done) => Ok(done),
         Err(panic) => match check() {
             Err(lost) => Err(lost),
+            Ok(()) if is_lack_of_room(panic.as_ref()) => Err(DeviceError::NoRoom),
             Ok(()) => resume_unwind(panic),
         },
     }

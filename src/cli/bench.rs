@@ -81,7 +81,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         let measure = Some(order.clone());
         studio::run(StudioOptions {
             model: None,
-            device: args.device.device,
+            device: args.device.choice()?,
             precision: args.precision.precision,
             measure,
         })?;
@@ -89,7 +89,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             bail!("the studio was closed before its frames were measured");
         };
         if !on_device {
-            document.on(&select(args.device.device)?);
+            document.on(&select(args.device.choice()?)?);
             document.device.clone_from(&found.device);
         }
         found.rows().into_iter().for_each(|row| document.hear(row));

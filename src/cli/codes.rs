@@ -16,7 +16,7 @@ use crate::io::outputs::{self, Content};
 use crate::io::png;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::{Model, from_pictures, params};
-use crate::say;
+use crate::{readback, room, say};
 
 /// Pictures encoded or decoded at once.
 const BATCH: usize = 32;
@@ -105,9 +105,14 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
             }
         }
         if !pictures.is_empty() {
-            let images = from_pictures(&pictures, &selected.device);
-            let latents = model.tokenizer.encode(images);
-            codes.extend(model.tokenizer.quantise(latents).into_data_as::<i64>().iter::<i64>());
+            codes.extend(model.within_room(pictures.len(), || {
+                let parts = room::parts(pictures.len(), model.images_at_once(pictures.len()));
+                let codes = parts.map(|part| {
+                    let images = from_pictures(&pictures[part], &selected.device);
+                    readback::integers(model.tokenizer.quantise(model.tokenizer.encode(images)))
+                });
+                codes.collect::<Vec<_>>().concat()
+            }));
         }
     }
     ensure!(!names.is_empty(), "none of the {} pictures can be read", files.len());

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
-use crate::device::{AdapterReport, DeviceChoice, NO_DRIVER, adapters, select};
+use crate::device::{AUTOTUNED, AdapterReport, DeviceChoice, NO_DRIVER, adapters, select};
 use crate::kernels::Path;
 use crate::model::head::LOGITS_BUDGET;
 
@@ -47,7 +47,7 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
         let cpu = json!({
             "kernels": kernels(None), "half_logits": true, "logits_budget_bytes": LOGITS_BUDGET,
         });
-        let report = json!({ "auto": auto, "cpu": cpu, "adapters": list });
+        let report = json!({ "auto": auto, "autotune": AUTOTUNED, "cpu": cpu, "adapters": list });
         return super::print(&(serde_json::to_string_pretty(&report)? + "\n"));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -82,6 +82,11 @@ cpu     burn flex, {cores} threads: sample, train; the studio where it can open 
             yes(adapter.half_floats),
         );
     }
+    let autotune = match AUTOTUNED {
+        true => "autotune: built in; `purrscope doctor` says whether a GPU's results agree",
+        false => "autotune: not built in",
+    };
+    text += &format!("{autotune}\n");
     if adapters.is_empty() {
         text += &format!("{NO_DRIVER}; the studio needs one to draw, a software one will do\n");
     }

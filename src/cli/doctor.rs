@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::DeviceArg;
+use crate::device::AUTOTUNED;
 use crate::doctor::{Extent, Verdict, examine};
 use crate::io::atomic;
 use crate::io::outputs::{self, Content};
@@ -42,6 +43,7 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     if let Some(path) = &args.json {
         let report = json!({
             "device": selected.description,
+            "autotune": AUTOTUNED,
             "seconds": seconds,
             "failed": failed.len(),
             "findings": findings,
@@ -52,7 +54,8 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     let Some(first) = failed.first() else {
         let passed = |verdict: &Verdict| matches!(verdict, Verdict::Passed { .. });
         let passed = findings.iter().filter(|finding| passed(&finding.verdict)).count();
-        return super::print(&format!("{passed} checks passed in {seconds:.1} s\n"));
+        let how = if AUTOTUNED { ", autotuned" } else { "" };
+        return super::print(&format!("{passed} checks passed in {seconds:.1} s{how}\n"));
     };
     bail!(
         "{} of {} checks failed on this device, the first of them '{}': do not rely on it; update its driver, or use --device cpu",

@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::device::{DeviceChoice, Selected, guard, select};
+use crate::device::{AUTOTUNED, DeviceChoice, Selected, guard, select};
 use crate::doctor::{Records, Standing, heed};
 use crate::flow::StepRecord;
 use crate::io::atomic;
@@ -61,6 +61,19 @@ struct DeviceArg {
     /// Where to compute: auto, gpu, gpu:N or cpu (`purrscope devices` lists them)
     #[arg(long, value_name = "D", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+    /// Whether a GPU may try several ways of doing each operation and take the fastest (on, off). It is
+    /// decided when the program is built; the other choice is refused, and how to build it is said
+    #[arg(long)]
+    autotune: Option<Autotune>,
+}
+
+/// What may be asked of autotuning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Autotune {
+    /// Tried, and the fastest taken
+    On,
+    /// One way for each operation
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -75,6 +88,21 @@ struct PrecisionArg {
 static OPENED: OnceLock<Selected> = OnceLock::new();
 
 impl DeviceArg {
+    /// The device that is asked for, where what is asked of autotuning is what this program does.
+    fn choice(self) -> Result<DeviceChoice> {
+        match (self.autotune, AUTOTUNED) {
+            (Some(Autotune::On), false) => bail!(
+                "this program was built without autotuning, which cannot be added as it runs: \
+                 `cargo build --release --features autotune` builds one that has it"
+            ),
+            (Some(Autotune::Off), true) => bail!(
+                "this program was built with autotuning, which cannot be switched off as it runs: \
+                 `cargo build --release` builds one without it"
+            ),
+            _ => Ok(self.device),
+        }
+    }
+
     /// Opens the device and says on standard error which one it is. A GPU that is known to compute
     /// wrongly is not taken of the program's own accord.
     fn open(self) -> Result<Selected> {
@@ -95,9 +123,10 @@ impl DeviceArg {
         self,
         standing: impl FnOnce(&mut Records, &Selected) -> Result<Option<Standing>>,
     ) -> Result<Selected> {
-        let selected = select(self.device)?;
+        let choice = self.choice()?;
+        let selected = select(choice)?;
         let standing = standing(&mut Records::of_user(), &selected)?;
-        let (selected, notice) = heed(self.device, selected, standing)?;
+        let (selected, notice) = heed(choice, selected, standing)?;
         notice.into_iter().for_each(say::note);
         say::note(format_args!("device: {}", selected.description));
         // A command opens one device.
@@ -159,7 +188,7 @@ fn parse_and_run() -> Result<()> {
             // The command line is in order, a value is not: bad input like any other.
             let text = error.to_string();
             let line = text.lines().next().unwrap_or("a value is not valid");
-            anyhow::bail!("{}", line.trim_start_matches("error: "));
+            bail!("{}", line.trim_start_matches("error: "));
         }
         Err(error) => error.exit(),
     };
@@ -256,7 +285,7 @@ fn run(cli: Cli) -> Result<()> {
 }
 
 fn studio(cli: Cli) -> Result<()> {
-    let Cli { model, device: DeviceArg { device }, precision, .. } = cli;
+    let Cli { model, device, precision, .. } = cli;
     if let Some(path) = &model
         && !path.exists()
     {
@@ -268,6 +297,7 @@ fn studio(cli: Cli) -> Result<()> {
             )
             .exit();
     }
+    let device = device.choice()?;
     Ok(crate::studio::run(StudioOptions { model, device, precision, measure: None })?)
 }
 

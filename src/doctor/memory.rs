@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor};
 use super::check::timed;
 use super::{Finding, Verdict};
 use crate::fault::attempt;
+use crate::readback;
 
 /// Bytes that are tried at the most on a GPU, whose limit may be far beyond its memory.
 const MOST_GPU_BYTES: u64 = 1 << 30;
@@ -48,7 +49,7 @@ fn wrong_place(device: &Device, count: usize) -> Option<(&'static str, usize, i6
     for (what, tensor, more) in [("fill", filled, 0), ("copy", copied, 1)] {
         for place in places.into_iter().filter(|place| *place <= last) {
             let window = tensor.clone().slice_dim(0, place..place + WINDOW);
-            let found: Vec<i64> = window.into_data_as::<i64>().iter::<i64>().collect();
+            let found = readback::integers(window);
             let wrong =
                 (place as i64..).zip(found).find(|(expected, found)| expected + more != *found);
             if let Some((expected, found)) = wrong {

@@ -9,6 +9,7 @@ use super::check::{Check, Exactness, Patient, Results};
 use super::stored::{indices, numbers};
 use crate::kernels;
 use crate::model::params::host;
+use crate::readback;
 
 /// A tensor of made-up numbers.
 pub(super) fn made<const D: usize>(
@@ -28,7 +29,7 @@ pub(super) fn places(name: &str, count: usize, below: u32, device: &Device) -> T
 
 /// Whole numbers, read to the host as floats, which hold them exactly.
 pub(super) fn whole<const D: usize>(tensor: Tensor<D, Int>) -> Vec<f32> {
-    tensor.into_data_as::<i64>().iter::<i64>().map(|number| number as f32).collect()
+    readback::integers(tensor).into_iter().map(|number| number as f32).collect()
 }
 
 fn gradient<const D: usize>(leaf: &Tensor<D>, gradients: &Gradients) -> Vec<f32> {

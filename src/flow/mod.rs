@@ -5,6 +5,7 @@
 
 pub mod codebooks;
 pub mod command;
+mod entropy_target;
 mod masked;
 mod objective;
 mod oracle;
@@ -19,7 +20,7 @@ pub mod trajectory;
 pub use crate::latents::{LatentShape, Latents};
 pub use objective::{FlowLoss, code_loss, endpoint_loss, masked_codes, path_point};
 pub use oracle::Oracle;
-pub use predictor::{CodePrediction, Draw, Prediction, Predictor};
+pub use predictor::{CodePrediction, Constraints, Draw, Prediction, Predictor};
 pub use record::{CodeStep, Posterior, StepRecord};
 pub use run_record::{RecordError, Recorded, RunRecord};
 pub use sampler::{SampleError, Sampler, State, rethink, seeded_noise};

@@ -3,7 +3,7 @@
 //!
 //! [training step]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/trainer.py#L437-L486
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 
 use crate::kernels;
 
@@ -22,16 +22,20 @@ pub fn path_point(x0: Tensor<4>, x1: Tensor<4>, t: Tensor<1>) -> Tensor<4> {
 /// where its `chances`, drawn from `[0, 1)`, are not below `t`.
 ///
 /// # Shapes
-/// - `codes`, `chances`, output: `[batch * tokens]`
+/// - `codes`, output: `[batch * tokens]`
+/// - `chances`: as many
 /// - `t`: `[batch]`
-pub fn masked_codes(codes: &[i64], chances: &[f64], t: &[f32], masked: i64) -> Vec<i64> {
-    let tokens = codes.len() / t.len().max(1);
-    codes
-        .iter()
-        .zip(chances)
-        .enumerate()
-        .map(|(i, (code, chance))| if *chance < f64::from(t[i / tokens]) { *code } else { masked })
-        .collect()
+pub fn masked_codes(
+    codes: Tensor<1, Int>,
+    chances: &[f64],
+    t: &[f32],
+    masked: i64,
+) -> Tensor<1, Int> {
+    let tokens = chances.len() / t.len().max(1);
+    let hidden = chances.iter().enumerate().map(|(i, c)| *c >= f64::from(t[i / tokens]));
+    let hidden: Vec<bool> = hidden.collect();
+    let device = codes.device();
+    codes.mask_fill(Tensor::<1, Bool>::from_data(hidden.as_slice(), &device), masked)
 }
 
 /// A loss and its terms, each of shape `[1]`.
@@ -68,4 +72,19 @@ pub fn endpoint_loss(output: Tensor<3>, target: Tensor<4>) -> FlowLoss {
     let target = target.reshape([batch, channels, height * width]).swap_dims(1, 2);
     let total = (output - target).square().mean();
     FlowLoss { data_term: total.clone(), total, mean_log_z_squared: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::readback;
+    use burn::tensor::Device;
+
+    #[test]
+    fn codes_are_masked_where_their_chance_is_not_below_the_time() {
+        let codes = Tensor::<1, Int>::from_data([4, 5, 6, 7, 8, 9], &Device::flex());
+        let chances = [0.0, 0.24, 0.25, 0.26, 0.5, 0.999];
+        let masked = masked_codes(codes, &chances, &[0.25, 0.5], 10);
+        assert_eq!(readback::integers(masked), [4, 5, 10, 7, 10, 10]);
+    }
 }

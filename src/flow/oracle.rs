@@ -3,9 +3,8 @@
 
 use rayon::prelude::*;
 
-use super::predictor::{
-    CodePrediction, Draw, Prediction, Predictor, draw_code, temperature_for, token_mask,
-};
+use super::entropy_target::temperature_for;
+use super::predictor::{CodePrediction, Constraints, Draw, Prediction, Predictor, draw_code};
 use super::record::Posterior;
 use super::settings::{Domain, SampleSettings, Temperature, Warmth};
 use crate::latents::{LatentShape, Latents};
@@ -126,26 +125,36 @@ impl Predictor for Oracle {
         LatentShape { batch, channels: self.size, height: self.side, width: self.side }
     }
 
-    fn predict(&self, x: &Latents, t: f32, settings: &SampleSettings) -> Prediction {
+    fn predict_under(
+        &self,
+        x: &Latents,
+        t: f32,
+        settings: &SampleSettings,
+        constraints: &Constraints,
+    ) -> Prediction {
         let top = Posterior::TOP.min(self.codes());
         let tokens = Self::tokens(x);
-        let mask = token_mask(settings, x.shape, self.codes());
+        let mask = constraints.mask();
         let logits: Vec<Vec<f64>> = tokens
             .par_iter()
             .enumerate()
             .map(|(i, token)| {
-                let allowed = |code| mask.as_ref().is_none_or(|mask| mask.allows(i, code));
+                let allowed = |code| mask.is_none_or(|mask| mask.allows(i, code));
                 self.logits(token, f64::from(t), allowed)
             })
             .collect();
         let tau_of = |temperature: f32| f64::from(temperature.max(Temperature::FLOOR));
         let temperature = match settings.temperature.warmth(t) {
             Warmth::Fixed(temperature) => temperature,
-            Warmth::MeanEntropy(target) => temperature_for(f64::from(target), |tau| {
-                // Collected, so that the sum does not depend on the number of threads.
-                let each = |logits: &Vec<f64>| f64::from(entropy(&softmax(logits, tau_of(tau)).0));
-                let entropies: Vec<f64> = logits.par_iter().map(each).collect();
-                entropies.iter().sum::<f64>() / entropies.len().max(1) as f64
+            Warmth::MeanEntropy(target) => temperature_for(f64::from(target), 1, |taus| {
+                let mean_entropy = |tau: &f32| {
+                    let tau = tau_of(*tau);
+                    // Collected, so that the sum does not depend on the number of threads.
+                    let each = |logits: &Vec<f64>| f64::from(entropy(&softmax(logits, tau).0));
+                    let entropies: Vec<f64> = logits.par_iter().map(each).collect();
+                    entropies.iter().sum::<f64>() / entropies.len().max(1) as f64
+                };
+                taus.iter().map(mean_entropy).collect()
             }),
         };
         let tau = tau_of(temperature);
@@ -180,19 +189,20 @@ impl Predictor for Oracle {
         codes: &[u32],
         _: f32,
         settings: &SampleSettings,
+        constraints: &Constraints,
         draws: &[Draw],
     ) -> CodePrediction {
         let batch = settings.labels.len();
         let nothing = self.look_up(&vec![self.codes() as u32; codes.len()], batch);
-        let Prediction { output, posterior, temperature } = self.predict(&nothing, 0.0, settings);
+        let Prediction { output, posterior, temperature } =
+            self.predict_under(&nothing, 0.0, settings, constraints);
         let logits: Vec<f32> = self.log_prior.iter().map(|p| *p as f32).collect();
-        let mask = token_mask(settings, nothing.shape, self.codes());
         let tau = f64::from(temperature.max(Temperature::FLOOR));
         let drawn = draws
             .iter()
             .map(|draw| {
                 let mut logits = logits.clone();
-                if let Some(mask) = &mask {
+                if let Some(mask) = constraints.mask() {
                     mask.forbid(draw.token, &mut logits);
                 }
                 draw_code(&logits, tau, draw.uniform)

@@ -1,12 +1,21 @@
 //! What a sampler asks of whatever it samples from.
 
+use burn::tensor::{Device, Tensor};
+
+use super::entropy_target::temperature_for;
 use super::record::Posterior;
 use super::settings::{Domain, SampleSettings, Spot, Temperature, Warmth};
 use super::solver::Field;
 use crate::kernels::TokenMask;
 use crate::latents::{LatentShape, Latents};
 use crate::model::head::{Features, HostBeliefs, Reading};
-use crate::model::{Model, Objective, params};
+use crate::model::mask::RunMask;
+use crate::model::{Model, Objective};
+use crate::readback::{self, Together};
+
+/// Temperatures that a GPU is asked of at once in the search for an entropy: the waits are what takes
+/// long there.
+const TEMPERATURES_AT_ONCE: usize = 7;
 
 /// What a network says of a state.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +50,37 @@ pub struct Draw {
     pub uniform: f64,
 }
 
+/// What the settings of a run forbid and fix, worked out once for all of its steps.
+#[derive(Debug)]
+pub struct Constraints {
+    mask: Option<RunMask>,
+}
+
+impl Constraints {
+    /// Of settings, for tokens that may become so many codes.
+    pub fn new(settings: &SampleSettings, shape: LatentShape, codes: usize) -> Self {
+        Self { mask: token_mask(settings, shape, codes).map(RunMask::new) }
+    }
+
+    /// Does work of a model on a batch under them, in smaller parts where its device has no room.
+    fn within_room<T>(&self, model: &Model, batch: usize, mut work: impl FnMut() -> T) -> T {
+        let mut again = false;
+        model.within_room(batch, || {
+            if std::mem::replace(&mut again, true)
+                && let Some(mask) = &self.mask
+            {
+                mask.forget();
+            }
+            work()
+        })
+    }
+
+    /// What every token may not become; nothing where all may become everything.
+    pub fn mask(&self) -> Option<&TokenMask> {
+        self.mask.as_ref().map(RunMask::whole)
+    }
+}
+
 /// A belief about every token at any state and time: a trained network, or the exact posterior.
 pub trait Predictor {
     /// What settings must agree with.
@@ -57,9 +97,44 @@ pub trait Predictor {
         }
     }
 
+    /// What the pins and bans of settings amount to.
+    fn constraints(&self, settings: &SampleSettings) -> Constraints {
+        let shape = self.latent_shape(settings.labels.len());
+        Constraints::new(settings, shape, self.domain().codes)
+    }
+
     /// The prediction at state `x` and time `t`, for the labels, guidance, temperature, pins and bans
     /// of `settings`.
-    fn predict(&self, x: &Latents, t: f32, settings: &SampleSettings) -> Prediction;
+    fn predict(&self, x: &Latents, t: f32, settings: &SampleSettings) -> Prediction {
+        self.predict_under(x, t, settings, &self.constraints(settings))
+    }
+
+    /// As [`Predictor::predict`], where the [constraints](Predictor::constraints) of the settings are
+    /// at hand.
+    fn predict_under(
+        &self,
+        x: &Latents,
+        t: f32,
+        settings: &SampleSettings,
+        constraints: &Constraints,
+    ) -> Prediction;
+
+    /// As [`Predictor::predict_under`], with the code of every token, `[batch, height, width]`: the
+    /// likeliest of the posterior or, without one, the nearest to where the path is expected to end.
+    fn predict_likeliest(
+        &self,
+        x: &Latents,
+        t: f32,
+        settings: &SampleSettings,
+        constraints: &Constraints,
+    ) -> (Prediction, Vec<u32>) {
+        let prediction = self.predict_under(x, t, settings, constraints);
+        let likeliest = match &prediction.posterior {
+            Some(posterior) => posterior.best_codes(),
+            None => self.nearest_codes(&self.field().endpoint(x, &prediction.output, f64::from(t))),
+        };
+        (prediction, likeliest)
+    }
 
     /// The prediction for a grid of codes, some of them masked (equal to the number of codes), and
     /// codes drawn from it; asked of predictors of the `dfm` objective only.
@@ -68,6 +143,7 @@ pub trait Predictor {
         codes: &[u32],
         t: f32,
         settings: &SampleSettings,
+        constraints: &Constraints,
         draws: &[Draw],
     ) -> CodePrediction;
 
@@ -87,18 +163,51 @@ impl Predictor for Model {
         Self::latent_shape(self, batch)
     }
 
-    fn predict(&self, x: &Latents, t: f32, settings: &SampleSettings) -> Prediction {
-        let features = self.features(self.upload(x), t, &settings.labels, settings.guidance_at(t));
+    fn predict_under(
+        &self,
+        x: &Latents,
+        t: f32,
+        settings: &SampleSettings,
+        constraints: &Constraints,
+    ) -> Prediction {
+        constraints.within_room(self, x.shape.batch, || {
+            if !self.card.objective.has_posterior() {
+                let values = readback::floats(self.path_output(self.upload(x), t, settings));
+                return without_posterior(values, x.shape, t, settings);
+            }
+            let features =
+                self.features(self.upload(x), t, &settings.labels, settings.guidance_at(t));
+            let belief = Belief { model: self, settings, shape: x.shape, constraints };
+            let CodePrediction { posterior, mean, temperature, .. } =
+                belief.read(&features, t, &[]);
+            Prediction { output: mean, posterior: Some(posterior), temperature }
+        })
+    }
+
+    fn predict_likeliest(
+        &self,
+        x: &Latents,
+        t: f32,
+        settings: &SampleSettings,
+        constraints: &Constraints,
+    ) -> (Prediction, Vec<u32>) {
         if self.card.objective.has_posterior() {
-            let belief = Belief::new(self, settings, x.shape);
-            let (posterior, mean, temperature) = belief.read(&features, t);
-            return Prediction { output: mean, posterior: Some(posterior), temperature };
+            let prediction = self.predict_under(x, t, settings, constraints);
+            let likeliest = prediction.posterior.as_ref().map(Posterior::best_codes);
+            return (prediction, likeliest.unwrap_or_default());
         }
-        let output = self.head.output(features);
-        let values = params::host(output.mixed().swap_dims(1, 2));
-        let output = Latents { shape: x.shape, values };
-        let temperature = settings.temperature.at(t);
-        Prediction { output, posterior: None, temperature }
+        constraints.within_room(self, x.shape.batch, || {
+            let placed = self.upload(x);
+            let output = self.path_output(placed.clone(), t, settings);
+            let field = output.clone().reshape(x.shape.dims());
+            let end = match self.field() {
+                Field::Endpoint => field,
+                Field::Velocity => placed + field * (1.0 - t),
+            };
+            let codes = self.nearest_on_device(end);
+            let mut read = Together::default().with(output).with(codes).read();
+            (without_posterior(read.floats(), x.shape, t, settings), read.codes())
+        })
     }
 
     fn predict_codes(
@@ -106,15 +215,16 @@ impl Predictor for Model {
         codes: &[u32],
         t: f32,
         settings: &SampleSettings,
+        constraints: &Constraints,
         draws: &[Draw],
     ) -> CodePrediction {
         let shape = Self::latent_shape(self, settings.labels.len());
-        let features = self.features_of_codes(codes, t, &settings.labels, settings.guidance_at(t));
-        // The last channel stands for [MSK], which no token ends on: it is not among the codebook's.
-        let belief = Belief::new(self, settings, shape);
-        let (posterior, mean, temperature) = belief.read(&features, t);
-        let drawn = belief.draw(&features, temperature, draws);
-        CodePrediction { posterior, mean, temperature, drawn }
+        constraints.within_room(self, shape.batch, || {
+            let features =
+                self.features_of_codes(codes, t, &settings.labels, settings.guidance_at(t));
+            // The last channel stands for [MSK], which no token ends on: it is not among the codebook's.
+            Belief { model: self, settings, shape, constraints }.read(&features, t, draws)
+        })
     }
 
     fn nearest_codes(&self, x: &Latents) -> Vec<u32> {
@@ -126,40 +236,64 @@ impl Predictor for Model {
     }
 }
 
+impl Model {
+    /// The network's output at a state, with guidance, `[batch, code_size, tokens]`.
+    fn path_output(&self, x: Tensor<4>, t: f32, settings: &SampleSettings) -> Tensor<3> {
+        self.output(x, t, &settings.labels, settings.guidance_at(t)).mixed().swap_dims(1, 2)
+    }
+}
+
+/// What a network without a posterior says.
+fn without_posterior(
+    values: Vec<f32>,
+    shape: LatentShape,
+    t: f32,
+    settings: &SampleSettings,
+) -> Prediction {
+    let output = Latents { shape, values };
+    Prediction { output, posterior: None, temperature: settings.temperature.at(t) }
+}
+
 /// Reading logits as a belief, under what the settings forbid and fix.
 struct Belief<'a> {
     model: &'a Model,
     settings: &'a SampleSettings,
     shape: LatentShape,
-    mask: Option<TokenMask>,
+    constraints: &'a Constraints,
 }
 
-impl<'a> Belief<'a> {
-    fn new(model: &'a Model, settings: &'a SampleSettings, shape: LatentShape) -> Self {
-        let mask = token_mask(settings, shape, model.card.tokenizer.codes);
-        Self { model, settings, shape, mask }
-    }
-
+impl Belief<'_> {
     fn reading(&self) -> Reading<'_> {
         Reading {
             codebook: self.model.codebook(),
             top: Posterior::TOP.min(self.model.card.tokenizer.codes),
-            mask: self.mask.as_ref(),
-            budget: self.model.logits_budget,
+            mask: self.constraints.mask.as_ref(),
+            budget: self.model.logits_at_once(),
         }
     }
 
-    /// Posterior, its mean, and the temperature that it was taken at.
-    fn read(&self, features: &Features, t: f32) -> (Posterior, Latents, f32) {
+    /// Posterior, its mean, the temperature that it was taken at, and a code for every draw.
+    fn read(&self, features: &Features, t: f32, draws: &[Draw]) -> CodePrediction {
         let reading = self.reading();
-        let mut expect = self.model.head.beliefs(features, reading);
+        let beliefs = self.model.head.beliefs(features, reading);
         let temperature = match self.settings.temperature.warmth(t) {
             Warmth::Fixed(temperature) => temperature,
             Warmth::MeanEntropy(target) => {
-                temperature_for(f64::from(target), |tau| mean(&expect(tau).entropy))
+                let on_cpu = *self.model.device() == Device::flex();
+                let at_once = if on_cpu { 1 } else { TEMPERATURES_AT_ONCE };
+                temperature_for(f64::from(target), at_once, |taus| beliefs.mean_entropies(taus))
             }
         };
-        let HostBeliefs { mean, entropy, log_z, top_probs, top_codes } = expect(temperature);
+        let tau = f64::from(temperature.max(Temperature::FLOOR));
+        let tokens: Vec<usize> = draws.iter().map(|draw| draw.token).collect();
+        let mut drawn = vec![0; draws.len()];
+        let HostBeliefs { mean, entropy, log_z, top_probs, top_codes } =
+            beliefs.at_with_rows(temperature, &tokens, |i, logits| {
+                if let Some(mask) = self.constraints.mask() {
+                    mask.forbid(tokens[i], logits);
+                }
+                drawn[i] = draw_code(logits, tau, draws[i].uniform);
+            });
         let (batch, channels) = (self.shape.batch, self.shape.channels);
         let posterior = Posterior {
             shape: self.shape,
@@ -170,21 +304,7 @@ impl<'a> Belief<'a> {
             top_probs: swapped(&top_probs, batch, reading.top),
         };
         let mean = Latents { shape: self.shape, values: swapped(&mean, batch, channels) };
-        (posterior, mean, temperature)
-    }
-
-    /// Codes drawn from `softmax(logits / tau)`, one a draw.
-    fn draw(&self, features: &Features, temperature: f32, draws: &[Draw]) -> Vec<u32> {
-        let tau = f64::from(temperature.max(Temperature::FLOOR));
-        let tokens: Vec<usize> = draws.iter().map(|draw| draw.token).collect();
-        let mut drawn = vec![0; draws.len()];
-        self.model.head.rows(features, &tokens, &self.reading(), |i, logits| {
-            if let Some(mask) = &self.mask {
-                mask.forbid(tokens[i], logits);
-            }
-            drawn[i] = draw_code(logits, tau, draws[i].uniform);
-        });
-        drawn
+        CodePrediction { posterior, mean, temperature, drawn }
     }
 }
 
@@ -199,11 +319,7 @@ fn swapped<T: Copy>(values: &[T], batch: usize, width: usize) -> Vec<T> {
 }
 
 /// What the settings forbid and fix; nothing where they do neither.
-pub(super) fn token_mask(
-    settings: &SampleSettings,
-    shape: LatentShape,
-    codes: usize,
-) -> Option<TokenMask> {
+fn token_mask(settings: &SampleSettings, shape: LatentShape, codes: usize) -> Option<TokenMask> {
     let SampleSettings { pins, bans, banned_codes, .. } = settings;
     if pins.is_empty() && bans.is_empty() && banned_codes.is_empty() {
         return None;
@@ -238,20 +354,4 @@ pub(super) fn draw_code(logits: &[f32], tau: f64, uniform: f64) -> u32 {
 /// Index of a spot's token in `[batch, height, width]`.
 pub(super) fn token_of(spot: &Spot, shape: LatentShape) -> usize {
     (spot.image * shape.height + spot.row) * shape.width + spot.column
-}
-
-fn mean(values: &[f32]) -> f64 {
-    values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len().max(1) as f64
-}
-
-/// The temperature at which `entropy_at`, which rises with it, is `target`: bisection on its
-/// logarithm between 0.01 and 100, to one part in a thousand.
-pub(super) fn temperature_for(target: f64, mut entropy_at: impl FnMut(f32) -> f64) -> f32 {
-    const HALVINGS: usize = 14;
-    let (mut low, mut high) = (0.01f64.ln(), 100.0f64.ln());
-    for _ in 0..HALVINGS {
-        let middle = (low + high) / 2.0;
-        if entropy_at(middle.exp() as f32) < target { low = middle } else { high = middle }
-    }
-    ((low + high) / 2.0).exp() as f32
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use thiserror::Error;
 
 use super::masked;
-use super::predictor::{CodePrediction, Prediction, Predictor, token_of};
+use super::predictor::{CodePrediction, Constraints, Prediction, Predictor, token_of};
 use super::record::{CodeStep, Posterior, StepRecord};
 use super::settings::{SampleSettings, SettingsError};
 use super::solver::{Crossing, Flow, Interval, Memory, Tolerances, cross, stochastic};
@@ -52,6 +52,8 @@ pub struct State {
 pub struct Sampler<'p, P = Model> {
     predictor: &'p P,
     settings: SampleSettings,
+    constraints: Constraints,
+    held: Held,
     /// The stream of the seed that the first image draws from.
     first: usize,
     times: Vec<f32>,
@@ -143,8 +145,18 @@ impl<'p, P: Predictor> Sampler<'p, P> {
             }
             state.x = predictor.look_up(codes, state.x.shape.batch);
         }
-        let memory = Memory::default();
-        Self { predictor, settings, first: 0, times, state, memory, step: 0, evaluations: 0 }
+        Self {
+            predictor,
+            constraints: predictor.constraints(&settings),
+            held: Held::new(predictor, &settings, state.x.shape),
+            settings,
+            first: 0,
+            times,
+            state,
+            memory: Memory::default(),
+            step: 0,
+            evaluations: 0,
+        }
     }
 
     /// The state reached so far: noise at first, data at the end.
@@ -168,15 +180,12 @@ impl<'p, P: Predictor> Sampler<'p, P> {
 
     /// The interval `t` to `t_next`, for objectives whose states are latents.
     fn step_latents(&mut self, t: f32, t_next: f32) -> StepRecord {
-        let Self { predictor, settings, memory, state, .. } = self;
+        let Self { predictor, settings, constraints, held, memory, state, .. } = self;
         let (field, shape) = (predictor.field(), state.x.shape);
-        let held = Held::new(*predictor, settings, shape);
-        let mut asked = 0;
-        let mut ask = |x: &Latents, t: f32| {
-            asked += settings.evaluations_at(t);
-            predictor.predict(x, t, settings)
-        };
-        let Prediction { output, posterior, temperature } = ask(&state.x, t);
+        let (Prediction { output, posterior, temperature }, mut likeliest) =
+            predictor.predict_likeliest(&state.x, t, settings, constraints);
+        held.put_codes(&mut likeliest);
+        let mut asked = settings.evaluations_at(t);
         let interval = Interval { t: f64::from(t), t_next: f64::from(t_next) };
         let mut prediction = field.endpoint(&state.x, &output, interval.t);
         held.put(&mut prediction, None);
@@ -186,13 +195,15 @@ impl<'p, P: Predictor> Sampler<'p, P> {
             Crossing::whole(stochastic(&state.x, &prediction, interval, eta, &noise))
         } else {
             let tolerances = Tolerances { absolute: settings.atol, relative: settings.rtol };
-            let mut predict = |x: &Latents, t: f64| ask(x, t as f32).output;
+            let mut predict = |x: &Latents, t: f64| {
+                asked += settings.evaluations_at(t as f32);
+                predictor.predict_under(x, t as f32, settings, constraints).output
+            };
             let mut flow = Flow { field, predict: &mut predict };
             cross(settings.solver, memory, &state.x, &output, interval, tolerances, &mut flow)
         };
         held.put(&mut crossing.x, Some((&state.x, interval)));
         self.evaluations += asked;
-        let likeliest = likeliest_codes(*predictor, posterior.as_ref(), &prediction);
         StepRecord {
             step: self.step,
             t,
@@ -213,7 +224,7 @@ impl<'p, P: Predictor> Sampler<'p, P> {
 
     /// The interval `t` to `t_next` for `dfm`, from `before`.
     fn step_codes(&mut self, before: Vec<u32>, t: f32, t_next: f32) -> StepRecord {
-        let Self { predictor, settings, state, .. } = self;
+        let Self { predictor, settings, constraints, state, .. } = self;
         let (masked, batch) = (predictor.domain().codes as u32, state.x.shape.batch);
         let pinned: Vec<usize> =
             settings.pins.iter().map(|pin| token_of(pin, state.x.shape)).collect();
@@ -227,7 +238,7 @@ impl<'p, P: Predictor> Sampler<'p, P> {
         });
         let masked::Plan { draws, hide } = rates.plan(&before, masked, &pinned, changes);
         let CodePrediction { posterior, mut mean, temperature, drawn } =
-            predictor.predict_codes(&before, t, settings, &draws);
+            predictor.predict_codes(&before, t, settings, constraints, &draws);
         let mut after = before.clone();
         draws.iter().zip(drawn).for_each(|(draw, code)| after[draw.token] = code);
         hide.iter().for_each(|token| after[*token] = masked);
@@ -290,34 +301,25 @@ pub fn rethink<P: Predictor>(
         return Err(SampleError::Start);
     }
     let mut record = record.clone();
+    let constraints = predictor.constraints(settings);
     if let Some(CodeStep { before, .. }) = &record.codes {
         let CodePrediction { posterior, mut mean, temperature, .. } =
-            predictor.predict_codes(before, record.t, settings, &[]);
+            predictor.predict_codes(before, record.t, settings, &constraints, &[]);
         let masked = domain.codes as u32;
         record.likeliest = stand_as_revealed(&posterior, &mut mean, before, &record.x, masked);
         (record.prediction, record.temperature) = (mean, temperature);
         record.posterior = Some(posterior);
         return Ok(record);
     }
-    let Prediction { output, posterior, temperature } =
-        predictor.predict(&record.x, record.t, settings);
+    let (Prediction { output, posterior, temperature }, likeliest) =
+        predictor.predict_likeliest(&record.x, record.t, settings, &constraints);
     record.prediction = predictor.field().endpoint(&record.x, &output, f64::from(record.t));
-    Held::new(predictor, settings, record.x.shape).put(&mut record.prediction, None);
-    record.likeliest = likeliest_codes(predictor, posterior.as_ref(), &record.prediction);
+    record.likeliest = likeliest;
+    let held = Held::new(predictor, settings, record.x.shape);
+    held.put(&mut record.prediction, None);
+    held.put_codes(&mut record.likeliest);
     (record.posterior, record.temperature) = (posterior, temperature);
     Ok(record)
-}
-
-/// The most likely codes of a posterior or, without one, the nearest to the prediction.
-fn likeliest_codes<P: Predictor>(
-    predictor: &P,
-    posterior: Option<&Posterior>,
-    prediction: &Latents,
-) -> Vec<u32> {
-    match posterior {
-        Some(posterior) => posterior.best_codes(),
-        None => predictor.nearest_codes(prediction),
-    }
 }
 
 impl<P: Predictor> Iterator for Sampler<'_, P> {
@@ -337,7 +339,10 @@ impl<P: Predictor> Iterator for Sampler<'_, P> {
 }
 
 /// Tokens that are held to a code, and where that code lies.
+#[derive(Debug)]
 struct Held {
+    /// The tokens, and their codes.
+    codes: Vec<(usize, u32)>,
     /// Indices of the numbers of held tokens, with their values at the data end.
     numbers: Vec<(usize, f32)>,
 }
@@ -345,23 +350,26 @@ struct Held {
 impl Held {
     fn new<P: Predictor>(predictor: &P, settings: &SampleSettings, shape: LatentShape) -> Self {
         if settings.pins.is_empty() {
-            return Self { numbers: Vec::new() };
+            return Self { codes: Vec::new(), numbers: Vec::new() };
         }
         let tokens = shape.tokens();
+        let pins = || settings.pins.iter().map(|pin| (token_of(pin, shape), pin.code));
         let mut codes = vec![0; shape.batch * tokens];
-        settings.pins.iter().for_each(|pin| codes[token_of(pin, shape)] = pin.code);
+        pins().for_each(|(token, code)| codes[token] = code);
         let rows = predictor.look_up(&codes, shape.batch);
-        let numbers = settings
-            .pins
-            .iter()
-            .flat_map(|pin| {
-                let token = token_of(pin, shape);
+        let numbers = pins()
+            .flat_map(|(token, _)| {
                 let first = token / tokens * shape.channels * tokens + token % tokens;
                 (0..shape.channels).map(move |channel| first + channel * tokens)
             })
             .map(|at| (at, rows.values[at]))
             .collect();
-        Self { numbers }
+        Self { codes: pins().collect(), numbers }
+    }
+
+    /// Puts the codes of held tokens in their places.
+    fn put_codes(&self, codes: &mut [u32]) {
+        self.codes.iter().for_each(|(token, code)| codes[*token] = *code);
     }
 
     /// Puts held tokens on their codes or, where a crossing is given, on the straight line to them.

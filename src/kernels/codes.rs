@@ -10,6 +10,8 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, backend_extension};
 use burn::tensor::{DType, Shape};
 
+use super::expectation::PackedMask;
+
 /// Beliefs `[tokens, size + 2 + top]`: mean, entropy, log Z, top probabilities; and the top codes.
 #[derive(Debug, Clone, ExtensionType)]
 #[extension_type(fusion)]
@@ -30,8 +32,7 @@ pub struct Nearest<B: Backend> {
 #[backend_extension(Flex, Cube, Fusion, Autodiff)]
 pub trait CodeOps: Backend {
     /// With a guidance scale the logits are mixed as they are read; without one `unconditional` is
-    /// not looked at. `mask` is empty, or holds for every token its pin and one (0: none) and the bits
-    /// of its bans, 32 to a number.
+    /// not looked at.
     #[fusion(meta = |logits, _u, codebook, _tau, _scale, top, _mask| {
         beliefs_metadata(logits, codebook, *top)
     })]
@@ -42,7 +43,7 @@ pub trait CodeOps: Backend {
         tau: f32,
         scale: Option<f32>,
         top: usize,
-        mask: Vec<u32>,
+        mask: Option<PackedMask>,
     ) -> PackedBeliefs<Self>;
 
     #[fusion(dtype = DType::F32, shape = Shape::from([logits[0], 2]))]
@@ -112,7 +113,7 @@ impl<B: CodeOps, C: CheckpointStrategy> CodeOps for Autodiff<B, C> {
         tau: f32,
         scale: Option<f32>,
         top: usize,
-        mask: Vec<u32>,
+        mask: Option<PackedMask>,
     ) -> PackedBeliefs<Self> {
         let (conditional, unconditional) =
             (conditional.into_primitive(), unconditional.into_primitive());

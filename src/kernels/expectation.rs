@@ -1,7 +1,11 @@
 //! The categorical expectation: from logits over codes to the mean of the codebook.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor, TensorData};
+use burn_wgpu::CubeTensor;
 
 use super::codes::CodeOps;
 
@@ -81,15 +85,17 @@ impl TokenMask {
         logits + Tensor::from_data(added, &device)
     }
 
-    /// For every token its pin and one (0: none) and the bits of its bans, as the kernels read them.
-    fn packed(&self) -> Vec<u32> {
+    /// The mask as the kernels read it.
+    pub fn packed(&self) -> PackedMask {
         let words = self.words();
         let bans = self.bans.chunks_exact(words.max(1));
-        self.pins
+        let words = self
+            .pins
             .iter()
             .zip(bans)
             .flat_map(|(pin, bans)| std::iter::once((pin + 1) as u32).chain(bans.iter().copied()))
-            .collect()
+            .collect();
+        PackedMask(Arc::new(Packed { words, placed: Mutex::default() }))
     }
 
     /// The mask of some tokens, in the order in which they are named.
@@ -110,6 +116,43 @@ impl TokenMask {
                 *logit = f32::NEG_INFINITY;
             }
         }
+    }
+}
+
+/// A [`TokenMask`] as the kernels read it: for every token its pin and one (0: none) and the bits of
+/// its bans, 32 to a number. Clones share what is put on a GPU, which happens once.
+#[derive(Clone)]
+pub struct PackedMask(Arc<Packed>);
+
+struct Packed {
+    words: Vec<u32>,
+    /// On the GPU that asked for it.
+    placed: Mutex<Option<CubeTensor>>,
+}
+
+impl PackedMask {
+    /// The numbers on the host, `[tokens, 1 + codes / 32]`, rounded up.
+    pub(crate) fn words(&self) -> &[u32] {
+        &self.0.words
+    }
+
+    /// The numbers on the device of `like`, put there by `place` the first time.
+    pub(super) fn on_device_of(
+        &self,
+        like: &CubeTensor,
+        place: impl FnOnce(&[u32]) -> CubeTensor,
+    ) -> CubeTensor {
+        let mut placed = self.0.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*placed {
+            Some(there) if there.device == like.device => there.clone(),
+            _ => placed.insert(place(&self.0.words)).clone(),
+        }
+    }
+}
+
+impl fmt::Debug for PackedMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PackedMask of {} words", self.0.words.len())
     }
 }
 
@@ -146,6 +189,7 @@ pub fn categorical_expectation_guided(
     mask: Option<&TokenMask>,
 ) -> Expectation {
     let ([tokens, _], size) = (logits.dims(), codebook.dims()[1]);
+    let mask = mask.map(TokenMask::packed);
     let (all, top_codes) = packed_expectation(logits, guidance, temperature, codebook, top, mask);
     let part = |from: usize, width: usize| all.clone().slice([0..tokens, from..from + width]);
     Expectation {
@@ -165,7 +209,7 @@ pub fn packed_expectation(
     temperature: f32,
     codebook: Tensor<2>,
     top: usize,
-    mask: Option<&TokenMask>,
+    mask: Option<PackedMask>,
 ) -> (Tensor<2>, Tensor<2, Int>) {
     let (unguided, scale) = match guidance {
         Some((unguided, scale)) => (unguided, Some(scale)),
@@ -178,7 +222,7 @@ pub fn packed_expectation(
         temperature.max(TEMPERATURE_FLOOR),
         scale,
         top,
-        mask.map_or_else(Vec::new, TokenMask::packed),
+        mask,
     );
     (Tensor::from_dispatch(packed.beliefs), Tensor::from_dispatch(packed.best))
 }
@@ -213,4 +257,31 @@ pub fn plain_expectation(
     let log_z = z.log() + largest / tau;
     let (top_probs, top_codes) = probs.clone().topk_with_indices(top, 1);
     Expectation { mean: probs.matmul(codebook), entropy, log_z, top_probs, top_codes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::readback;
+    use burn::tensor::Device;
+
+    #[test]
+    fn a_mask_is_put_on_a_gpu_once_for_all_clones() {
+        let device = Device::wgpu_options().init().expect("the tests need an adapter");
+        let mut mask = TokenMask::new(1, 3);
+        mask.ban(0, 2);
+        let mask = mask.packed();
+        let logits = Tensor::<2>::from_floats([[0.0, 1.0, 9.0]], &device);
+        let codebook = Tensor::<2>::from_floats([[1.0], [2.0], [3.0]], &device);
+        let placed = || mask.0.placed.lock().unwrap().as_ref().map(|there| there.handle.clone());
+        let mut at = Vec::new();
+        for _ in 0..2 {
+            let (logits, codebook) = (logits.clone(), codebook.clone());
+            let best = packed_expectation(logits, None, 1.0, codebook, 1, Some(mask.clone())).1;
+            assert_eq!(readback::integers(best), [1], "the likeliest is banned");
+            at.push(placed().expect("it is on the device").binding().memory);
+        }
+        assert_eq!(at[0].descriptor().location(), at[1].descriptor().location());
+        assert_eq!(mask.words(), [0, 1 << 2]);
+    }
 }

@@ -3,6 +3,7 @@
 //! The sources lie in `shaders/`; what they are put
 //! together from is part of the kernel's id, so that no compiled kernel serves for another variant.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use burn::backend::ops::FloatTensorOps;
@@ -13,10 +14,12 @@ use burn_wgpu::{
 };
 use cubecl::CubeCount;
 use cubecl::features::Plane;
+use cubecl::ir::attributes::BufferIOAttr;
 use cubecl::prelude::KernelId;
 use cubecl::server::KernelArguments;
 
 use super::codes::{CodeOps, Nearest, PackedBeliefs};
+use super::expectation::PackedMask;
 use super::present::{PresentOps, Sink, padded_width};
 
 /// Most workgroups along one dimension of a dispatch, by WebGPU's limits.
@@ -169,6 +172,17 @@ impl Shader {
         }
     }
 
+    /// Places among the buffers, the info left out, of those that the shader makes.
+    fn made(&self) -> Range<usize> {
+        match self.kind {
+            Kind::Expectation { .. } | Kind::Nearest { .. } => 2..4,
+            Kind::Loss => 2..3,
+            Kind::LossBackward => 4..5,
+            Kind::Present(Sight::Changes) => 2..3,
+            Kind::Present(Sight::Pictures | Sight::Ramp) => 1..2,
+        }
+    }
+
     /// Whether every lane has work of its own, and no workgroup.
     fn alone(&self) -> bool {
         match self.kind {
@@ -195,6 +209,7 @@ impl Shader {
                 let elem = if *half { "f16" } else { "f32" };
                 let read = if *fours { format!("vec4<{elem}>") } else { elem.to_owned() };
                 names.extend([("elem", elem.to_owned()), ("read", read)]);
+                names.push(("mask", if *guided { "6" } else { "5" }.to_owned()));
                 names.push(("last", (top - 1).to_string()));
                 names.extend([("size", size.to_string()), ("top", top.to_string())]);
                 if alone {
@@ -438,10 +453,23 @@ fn launch(kind: Kind, work: usize, buffers: &[&CubeTensor], before: usize, info:
     let client = &buffers[0].client;
     let shader = Shader { kind, path: path(buffers[0]) };
     let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let binding = |tensor: &&CubeTensor| tensor.handle.clone().binding();
-    let mut bindings: Vec<_> = buffers[..before].iter().map(binding).collect();
-    bindings.push(client.create_from_slice(&bytes).binding());
-    bindings.extend(buffers[before..].iter().map(binding));
+    let info = client.create_from_slice(&bytes).binding();
+    let made = shader.made();
+    let mut arguments = KernelArguments::new();
+    for (place, tensor) in buffers.iter().enumerate() {
+        if place == before {
+            arguments = arguments.with_buffer_io(info.clone(), BufferIOAttr::ReadOnly);
+        }
+        // Where a launch fails, what it was only to read stays good.
+        let role = match made.contains(&place) {
+            true => BufferIOAttr::WriteOnly,
+            false => BufferIOAttr::ReadOnly,
+        };
+        arguments = arguments.with_buffer_io(tensor.handle.clone().binding(), role);
+    }
+    if before == buffers.len() {
+        arguments = arguments.with_buffer_io(info, BufferIOAttr::ReadOnly);
+    }
     let groups = (work as u32).div_ceil(shader.work_of_a_group());
     if groups == 0 {
         return;
@@ -450,7 +478,7 @@ fn launch(kind: Kind, work: usize, buffers: &[&CubeTensor], before: usize, info:
     client.launch(
         Box::new(SourceKernel::new(shader, lanes)),
         CubeCount::Static(groups.min(MOST_GROUPS), groups.div_ceil(MOST_GROUPS), 1),
-        KernelArguments::new().with_buffers(bindings),
+        arguments,
     );
 }
 
@@ -481,7 +509,7 @@ impl CodeOps for CubeBackend {
         tau: f32,
         scale: Option<f32>,
         top: usize,
-        mask: Vec<u32>,
+        mask: Option<PackedMask>,
     ) -> PackedBeliefs<Self> {
         let conditional = into_contiguous(conditional);
         let unconditional = scale.map(|_| into_contiguous(unconditional));
@@ -494,15 +522,23 @@ impl CodeOps for CubeBackend {
             top,
             half: conditional.dtype == DType::F16,
             guided: unconditional.is_some(),
-            masked: !mask.is_empty(),
+            masked: mask.is_some(),
             fours: path(&conditional) == Path::Lane && codes.is_multiple_of(4),
         };
-        let mut info =
-            vec![tokens as u32, codes as u32, tau.to_bits(), scale.unwrap_or(1.0).to_bits()];
-        info.extend(mask);
+        let info = [tokens as u32, codes as u32, tau.to_bits(), scale.unwrap_or(1.0).to_bits()];
+        let mask = mask.map(|mask| {
+            mask.on_device_of(&conditional, |words| {
+                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                let (client, device) = (conditional.client.clone(), conditional.device.clone());
+                let handle = client.create_from_slice(&bytes);
+                let shape = Shape::from([words.len()]);
+                CubeTensor::new_contiguous(client, device, shape, handle, DType::U32)
+            })
+        });
         let mut buffers = vec![&conditional, &codebook, &beliefs, &best];
-        // The logits for no label, which are not always there, come after the info.
+        // The logits for no label and the mask, which are not always there, come after the info.
         buffers.extend(&unconditional);
+        buffers.extend(&mask);
         launch(kind, tokens, &buffers, 4, &info);
         PackedBeliefs { beliefs, best }
     }

@@ -10,6 +10,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::codes::{CodeOps, Nearest, PackedBeliefs};
+use super::expectation::PackedMask;
 use super::host::{EXP_LIMIT, ROWS_PER_TASK, Rows, exp, refuse, sum, tensor, vectors};
 
 /// Codes taken at a time.
@@ -61,7 +62,7 @@ struct Logits<'a> {
     /// Those for no label, and the guidance scale.
     unconditional: Option<(Slice<'a>, f32)>,
     width: usize,
-    /// As [`CodeOps::packed_expectation`] takes it.
+    /// As in [`PackedMask`], or empty.
     mask: &'a [u32],
 }
 
@@ -239,7 +240,7 @@ impl CodeOps for Flex {
         tau: f32,
         scale: Option<f32>,
         top: usize,
-        mask: Vec<u32>,
+        mask: Option<PackedMask>,
     ) -> PackedBeliefs<Self> {
         let (tokens, width) = (conditional.shape()[0], conditional.shape()[1]);
         let codebook = Rows::new(codebook);
@@ -251,7 +252,7 @@ impl CodeOps for Flex {
             conditional: conditional.slice(),
             unconditional: unconditional.as_ref().map(|(logits, scale)| (logits.slice(), *scale)),
             width,
-            mask: &mask,
+            mask: mask.as_ref().map_or(&[], PackedMask::words),
         };
         let rate = 1.0 / tau;
         let stride = size + 2 + top;

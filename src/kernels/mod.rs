@@ -15,7 +15,7 @@ pub mod present;
 
 pub use expectation::TEMPERATURE_FLOOR;
 pub use expectation::{
-    Expectation, TokenMask, categorical_expectation, categorical_expectation_guided,
+    Expectation, PackedMask, TokenMask, categorical_expectation, categorical_expectation_guided,
     packed_expectation, plain_expectation, plain_guided,
 };
 pub use fused::{code_loss, gelu_tanh, group_norm_silu, layer_norm_modulate, plain};

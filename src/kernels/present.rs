@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use super::host::Rows;
+use crate::readback;
 
 /// Bytes that a row of a buffer must be a multiple of to be copied to a texture.
 const ROW_BYTES: usize = wgpu::COPY_BYTES_PER_ROW_ALIGNMENT as usize;
@@ -133,8 +134,8 @@ impl Pixels {
 
     /// Red, green, blue and opacity of every pixel, an image after another, on the host.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let words = self.words.clone().narrow(2, 0, self.width).into_data_as::<i32>();
-        words.iter::<i32>().flat_map(i32::to_le_bytes).collect()
+        let words = readback::integers(self.words.clone().narrow(2, 0, self.width));
+        words.into_iter().flat_map(|word| (word as i32).to_le_bytes()).collect()
     }
 
     /// A texture an image, filled on the GPU. The device and queue must be those that burn computes on;

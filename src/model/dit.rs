@@ -3,6 +3,8 @@
 //!
 //! [`models/dit.py`]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/models/dit.py#L149-L331
 
+use std::sync::OnceLock;
+
 use burn::module::Module;
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -29,9 +31,8 @@ pub struct Dit {
     y_embedder: LabelEmbedder,
     blocks: Vec<Block>,
     final_layer: FinalLayer,
-    /// `[1, patches, hidden]`, fixed.
     #[module(skip)]
-    positions: TensorData,
+    positions: Positions,
     #[module(skip)]
     config: DitConfig,
 }
@@ -63,9 +64,17 @@ impl Dit {
                 linear: Some(Linear::zero(hidden, patch * patch * config.out_channels, init)),
                 modulation: Linear::zero(hidden, 2 * hidden, init),
             },
-            positions: sin_cos_positions(config.input_size / patch, hidden),
+            positions: Positions {
+                numbers: sin_cos_positions(config.input_size / patch, hidden),
+                placed: OnceLock::new(),
+            },
             config: config.clone(),
         }
+    }
+
+    /// Puts what is fixed on a device, before the first evaluation does.
+    pub fn place(&self, device: &Device) {
+        self.positions.on(device);
     }
 
     /// Sizes of this network.
@@ -116,7 +125,7 @@ impl Dit {
     /// # Shapes
     /// - output: `[batch, patches, hidden_size]`
     pub fn features(&self, x: Tensor<4>, t: &[f32], labels: Tensor<1, Int>) -> Tensor<3> {
-        let positions = Tensor::<3>::from_data(self.positions.clone(), &x.device());
+        let positions = self.positions.on(&x.device());
         let times = time_features(t, &x.device());
         let mut tokens = wide(self.x_embedder.proj.patches(x)) + positions;
         let condition =
@@ -137,6 +146,21 @@ impl Dit {
             .reshape([batch, side, side, p, p, out_channels])
             .permute([0, 1, 3, 2, 4, 5])
             .reshape([batch, input_size * input_size, out_channels])
+    }
+}
+
+/// The fixed positions of the patches, `[1, patches, hidden]`, which are put on a device once.
+#[derive(Debug, Clone)]
+struct Positions {
+    numbers: TensorData,
+    placed: OnceLock<Tensor<3>>,
+}
+
+impl Positions {
+    fn on(&self, device: &Device) -> Tensor<3> {
+        let place = || Tensor::from_data(self.numbers.clone(), device);
+        let placed = self.placed.get_or_init(place);
+        if placed.device() == *device { placed.clone() } else { place() }
     }
 }
 
@@ -294,4 +318,22 @@ pub fn reference_name(path: &str) -> String {
     path.replace("modulation.", "adaLN_modulation.1.")
         .replace("t_embedder.mlp_in.", "t_embedder.mlp.0.")
         .replace("t_embedder.mlp_out.", "t_embedder.mlp.2.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_put_on_a_device_once() {
+        for device in [Device::flex(), Device::flex().autodiff()] {
+            let numbers = sin_cos_positions(2, 8);
+            let positions = Positions { numbers: numbers.clone(), placed: OnceLock::new() };
+            let found = positions.on(&device);
+            assert_eq!(found.device(), device);
+            assert_eq!(found.to_data(), numbers);
+            let placed = positions.placed.get().map(Tensor::device);
+            assert_eq!(placed, Some(device), "the next evaluation finds it there");
+        }
+    }
 }

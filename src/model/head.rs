@@ -5,9 +5,11 @@ use burn::tensor::{DType, Int, Tensor};
 
 use super::half::affine;
 use super::layers::Linear;
+use super::mask::RunMask;
 use super::precision::{Precision, wide};
 use super::{Guided, params};
-use crate::kernels::{TokenMask, packed_expectation};
+use crate::kernels::{PackedMask, packed_expectation};
+use crate::readback::Together;
 
 /// Bytes that the logits of a step may take at a time unless a model says otherwise: half of what WebGPU
 /// lets a shader bind by default, since what they are made of stands beside them.
@@ -22,6 +24,30 @@ pub struct Features {
     pub unconditional: Option<(Tensor<3>, f32)>,
 }
 
+impl Features {
+    /// Those of a batch from those of its parts, one at least.
+    pub(super) fn joined(mut parts: Vec<Self>) -> Self {
+        if parts.len() == 1
+            && let Some(whole) = parts.pop()
+        {
+            return whole;
+        }
+        let (mut conditional, mut unconditional, mut scale) = (Vec::new(), Vec::new(), 1.0);
+        for part in parts {
+            conditional.push(part.conditional);
+            if let Some((without, of_part)) = part.unconditional {
+                unconditional.push(without);
+                scale = of_part;
+            }
+        }
+        let guided = !unconditional.is_empty();
+        Self {
+            conditional: Tensor::cat(conditional, 0),
+            unconditional: guided.then(|| (Tensor::cat(unconditional, 0), scale)),
+        }
+    }
+}
+
 /// How logits are read as a belief.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading<'a> {
@@ -30,7 +56,7 @@ pub struct Reading<'a> {
     /// Number of likeliest codes.
     pub top: usize,
     /// What tokens may not become.
-    pub mask: Option<&'a TokenMask>,
+    pub mask: Option<&'a RunMask>,
     /// Bytes that logits may take at a time, those for no label included.
     pub budget: usize,
 }
@@ -94,7 +120,126 @@ struct Span {
 struct Chunk {
     conditional: Tensor<2>,
     unconditional: Option<(Tensor<2>, f32)>,
-    mask: Option<TokenMask>,
+    mask: Option<PackedMask>,
+}
+
+/// Rows of features of one part that logits are wanted of, each with its place among the tokens that
+/// were named.
+#[derive(Debug, Clone)]
+struct Wanted {
+    part: usize,
+    rows: Vec<(usize, usize)>,
+}
+
+impl Wanted {
+    /// Gives every row of `logits` with its place.
+    fn give(&self, logits: &mut [f32], mut each: impl FnMut(usize, &mut [f32])) {
+        let codes = logits.len() / self.rows.len().max(1);
+        for ((i, _), logits) in self.rows.iter().zip(logits.chunks_exact_mut(codes.max(1))) {
+            each(*i, logits);
+        }
+    }
+}
+
+/// The beliefs of a step as a function of the temperature. Logits that fit the budget all together are
+/// kept from one temperature to the next; others are made anew.
+#[derive(Debug)]
+pub struct Beliefs<'a> {
+    head: &'a Head,
+    features: &'a Features,
+    reading: Reading<'a>,
+    spans: Vec<Span>,
+    kept: Option<Vec<Chunk>>,
+}
+
+impl Beliefs<'_> {
+    /// The beliefs at a temperature, read with one wait.
+    pub fn at(&self, temperature: f32) -> HostBeliefs {
+        self.at_with_rows(temperature, &[], |_, _| {})
+    }
+
+    /// As [`Beliefs::at`], and the mixed logits of some tokens as [`Head::rows`] gives them, with the
+    /// same wait if the budget has room for all of them.
+    pub fn at_with_rows(
+        &self,
+        temperature: f32,
+        tokens: &[usize],
+        mut each: impl FnMut(usize, &mut [f32]),
+    ) -> HostBeliefs {
+        let Self { head, features, reading, spans, .. } = self;
+        let (mut numbers, mut codes) = (Vec::new(), Vec::new());
+        self.chunks(|chunk| {
+            let (these, best) = packed(chunk, temperature, reading);
+            numbers.push(these);
+            codes.push(best);
+        });
+        let mut together =
+            Together::default().with(Tensor::cat(codes, 0)).with(Tensor::cat(numbers, 0));
+        let room = self.room();
+        let wanted = if tokens.len() <= room { head.wanted(tokens, room.max(1)) } else { vec![] };
+        for wanted in &wanted {
+            together = together.with(head.logits_of(features, wanted, reading));
+        }
+        let mut read = together.read();
+        let (codes, numbers) = (read.codes(), read.floats());
+        for wanted in &wanted {
+            wanted.give(&mut read.floats(), &mut each);
+        }
+        if tokens.len() > room {
+            head.rows(features, tokens, reading, each);
+        }
+        head.unpack(&numbers, &codes, spans, reading)
+    }
+
+    /// The mean entropy of all tokens at each of some temperatures, in nats, read with one wait.
+    pub fn mean_entropies(&self, temperatures: &[f32]) -> Vec<f64> {
+        let Self { head, reading, spans, .. } = self;
+        let at = reading.codebook.dims()[1];
+        let mut entropies: Vec<Vec<Tensor<2>>> = vec![Vec::new(); temperatures.len()];
+        self.chunks(|chunk| {
+            for (temperature, entropies) in temperatures.iter().zip(&mut entropies) {
+                entropies.push(packed(chunk, *temperature, reading).0.narrow(1, at, 1));
+            }
+        });
+        let entropies = entropies.into_iter().map(|parts| Tensor::cat(parts, 0));
+        let together = entropies.fold(Together::default(), Together::with);
+        let mut read = together.read();
+        let means = temperatures.iter().map(|_| {
+            let entropies = read.floats();
+            // In the order of tokens, so that the sum does not depend on the chunks.
+            let mut ordered = vec![0.0; entropies.len()];
+            for (token, entropy) in head.tokens_of(spans).zip(entropies) {
+                ordered[token] = f64::from(entropy);
+            }
+            ordered.iter().sum::<f64>() / ordered.len().max(1) as f64
+        });
+        means.collect()
+    }
+
+    /// Gives every chunk of logits, one after the other.
+    fn chunks(&self, mut each: impl FnMut(&Chunk)) {
+        match &self.kept {
+            Some(chunks) => chunks.iter().for_each(each),
+            None => self
+                .spans
+                .iter()
+                .for_each(|span| each(&self.head.chunk(self.features, *span, &self.reading))),
+        }
+    }
+
+    /// Rows of logits that the budget has room for beside those that are there already.
+    fn room(&self) -> usize {
+        let most = self.head.rows_within(&self.reading, self.features.unconditional.is_some());
+        let kept = |chunks: &Vec<Chunk>| chunks.iter().map(|c| c.conditional.dims()[0]).sum();
+        most.saturating_sub(self.kept.as_ref().map_or(most, kept))
+    }
+}
+
+/// What the kernels make of a chunk at a temperature.
+fn packed(chunk: &Chunk, temperature: f32, reading: &Reading) -> (Tensor<2>, Tensor<2, Int>) {
+    let Chunk { conditional, unconditional, mask } = chunk.clone();
+    let (codebook, top) = (reading.codebook.clone(), reading.top);
+    packed_expectation(conditional, unconditional, temperature, codebook, top, mask)
 }
 
 impl Head {
@@ -170,43 +315,15 @@ impl Head {
         }
     }
 
-    /// Beliefs as a function of the temperature. Logits that fit the budget all together are kept from
-    /// one temperature to the next; others are made anew.
-    pub fn beliefs<'a>(
-        &'a self,
-        features: &'a Features,
-        reading: Reading<'a>,
-    ) -> impl FnMut(f32) -> HostBeliefs + 'a {
+    /// Beliefs that are still to be read, at one temperature or another.
+    pub fn beliefs<'a>(&'a self, features: &'a Features, reading: Reading<'a>) -> Beliefs<'a> {
         let spans = self.spans(features, &reading);
         let all = features.conditional.dims()[0] * self.patches() * self.parts.len();
         let fits = all <= self.rows_within(&reading, features.unconditional.is_some());
-        let mut kept: Option<Vec<Chunk>> = None;
-        move |temperature| {
-            let chunk = |span: &Span| self.chunk(features, *span, &reading);
-            if fits && kept.is_none() {
-                kept = Some(spans.iter().map(chunk).collect());
-            }
-            let read = |chunk: Chunk| {
-                let (codebook, top) = (reading.codebook.clone(), reading.top);
-                let Chunk { conditional, unconditional, mask } = chunk;
-                packed_expectation(
-                    conditional,
-                    unconditional,
-                    temperature,
-                    codebook,
-                    top,
-                    mask.as_ref(),
-                )
-            };
-            let packed: (Vec<Tensor<2>>, Vec<Tensor<2, Int>>) = match &kept {
-                Some(chunks) => chunks.iter().cloned().map(read).unzip(),
-                None => spans.iter().map(chunk).map(read).unzip(),
-            };
-            let (numbers, codes) = (Tensor::cat(packed.0, 0), Tensor::cat(packed.1, 0));
-            let codes = codes.into_data_as::<i64>();
-            let codes: Vec<u32> = codes.iter::<i64>().map(|code| code as u32).collect();
-            self.unpack(&params::host(numbers), &codes, &spans, &reading)
-        }
+        let kept = fits.then(|| {
+            spans.iter().map(|span| self.chunk(features, *span, &reading)).collect::<Vec<_>>()
+        });
+        Beliefs { head: self, features, reading, spans, kept }
     }
 
     /// Mixed logits of some tokens, in their order, a chunk at a time: every row is given to `each`
@@ -218,34 +335,43 @@ impl Head {
         reading: &Reading,
         mut each: impl FnMut(usize, &mut [f32]),
     ) {
-        let codes = reading.codebook.dims()[0];
         let most = self.rows_within(reading, features.unconditional.is_some());
-        for (number, part) in self.parts.iter().enumerate() {
-            let placed = tokens.iter().enumerate().map(|(i, token)| (i, self.place(*token)));
-            let wanted: Vec<(usize, usize)> = placed
-                .filter(|(_, (of_part, _))| *of_part == number)
-                .map(|(i, (_, row))| (i, row))
-                .collect();
-            for wanted in wanted.chunks(most) {
-                let rows: Vec<i64> = wanted.iter().map(|(_, row)| *row as i64).collect();
-                let device = features.conditional.device();
-                let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
-                let logits = |features: &Tensor<3>| {
-                    wide(part.apply(flat(features).select(0, rows.clone()), codes)).unsqueeze::<3>()
-                };
-                let guided = Guided {
-                    conditional: logits(&features.conditional),
-                    unconditional: features
-                        .unconditional
-                        .as_ref()
-                        .map(|(features, scale)| (logits(features), *scale)),
-                };
-                let mut logits = params::host(guided.mixed());
-                for ((i, _), logits) in wanted.iter().zip(logits.chunks_exact_mut(codes)) {
-                    each(*i, logits);
-                }
-            }
+        for wanted in self.wanted(tokens, most) {
+            let mut logits = params::host(self.logits_of(features, &wanted, reading));
+            wanted.give(&mut logits, &mut each);
         }
+    }
+
+    /// Tokens by part, at most so many at a time.
+    fn wanted(&self, tokens: &[usize], most: usize) -> Vec<Wanted> {
+        let of_part = |part: usize| {
+            let placed = tokens.iter().enumerate().map(|(i, token)| (i, self.place(*token)));
+            let of_it = placed.filter(|(_, (of_part, _))| *of_part == part);
+            of_it.map(|(i, (_, row))| (i, row)).collect::<Vec<_>>()
+        };
+        (0..self.parts.len())
+            .flat_map(|part| {
+                let rows = of_part(part);
+                let chunks = rows.chunks(most).map(|rows| Wanted { part, rows: rows.to_vec() });
+                chunks.collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// Mixed logits of some rows of a part, `[rows, codes]`.
+    fn logits_of(&self, features: &Features, wanted: &Wanted, reading: &Reading) -> Tensor<2> {
+        let (part, codes) = (&self.parts[wanted.part], reading.codebook.dims()[0]);
+        let rows: Vec<i64> = wanted.rows.iter().map(|(_, row)| *row as i64).collect();
+        let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &features.conditional.device());
+        let logits = |features: &Tensor<3>| {
+            wide(part.apply(flat(features).select(0, rows.clone()), codes)).unsqueeze::<3>()
+        };
+        let unconditional = features.unconditional.as_ref();
+        let guided = Guided {
+            conditional: logits(&features.conditional),
+            unconditional: unconditional.map(|(features, scale)| (logits(features), *scale)),
+        };
+        guided.mixed().squeeze_dim(0)
     }
 
     /// Chunks within the budget, part after part.
@@ -276,8 +402,15 @@ impl Head {
                 .unconditional
                 .as_ref()
                 .map(|(features, scale)| (logits(features), *scale)),
-            mask: reading.mask.map(|mask| mask.select(&tokens())),
+            mask: reading.mask.map(|mask| mask.chunk([span.part, span.first, span.count], tokens)),
         }
+    }
+
+    /// The tokens of spans, in the order of their rows.
+    fn tokens_of(&self, spans: &[Span]) -> impl Iterator<Item = usize> {
+        spans.iter().flat_map(|span| {
+            (span.first..span.first + span.count).map(|row| self.token(span.part, row))
+        })
     }
 
     /// Token, counted through the batch, of a row of features and a part.
@@ -312,9 +445,7 @@ impl Head {
             top_probs: vec![0.0; tokens * top],
             top_codes: vec![0; tokens * top],
         };
-        let places = spans.iter().flat_map(|span| {
-            (span.first..span.first + span.count).map(|row| self.token(span.part, row))
-        });
+        let places = self.tokens_of(spans);
         let packed = numbers.chunks_exact(size + 2 + top).zip(codes.chunks_exact(top));
         for (token, (numbers, codes)) in places.zip(packed) {
             beliefs.mean[token * size..(token + 1) * size].copy_from_slice(&numbers[..size]);

@@ -3,11 +3,13 @@
 mod attend;
 pub mod card;
 pub mod dit;
+mod forward;
 mod half;
 pub mod head;
 pub mod import;
 pub mod layers;
 pub mod limits;
+pub mod mask;
 pub mod params;
 pub mod precision;
 pub mod random;
@@ -23,10 +25,12 @@ use thiserror::Error;
 use crate::io::tensors::{Contents, METADATA_KEY, TensorFile, TensorFileError, TensorWriter};
 use crate::io::{digest, json};
 use crate::latents::{LatentShape, Latents};
+use crate::readback::Together;
+use crate::room::{self, Room};
 use card::TokenizerCard;
 pub use card::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 pub use dit::Dit;
-use head::{Features, Head, LOGITS_BUDGET};
+use head::{Head, LOGITS_BUDGET};
 use layers::Initialiser;
 use limits::check_card;
 pub use limits::{check_dit, check_tokenizer};
@@ -124,6 +128,7 @@ pub struct Model {
     pub tokenizer: Tokenizer,
     /// Bytes that the logits of a step may take at a time.
     pub logits_budget: usize,
+    room: Room,
     device: Device,
     precision: Precision,
     /// `[codes, code_size]`, in the units of the flow.
@@ -209,12 +214,15 @@ impl Model {
     ) -> Self {
         let precision = head.precision();
         let codebook = tokenizer.codebook() * card.latent_scale;
+        backbone.place(device);
         Self {
             card,
             backbone,
             head,
             tokenizer,
-            logits_budget: LOGITS_BUDGET,
+            logits_budget: room::largest_buffer(device)
+                .map_or(LOGITS_BUDGET, |most| most.min(LOGITS_BUDGET)),
+            room: Room::default(),
             device: device.clone(),
             precision,
             codebook,
@@ -277,61 +285,6 @@ impl Model {
         self.card.labels(class)
     }
 
-    /// What the network gives for every token: logits, end or velocity, as the objective has it. For
-    /// logits see [`Head::beliefs`], which never has all of them in memory.
-    ///
-    /// # Shapes
-    /// - `x`: `[batch, code_size, height, width]`
-    /// - `labels`: one an image
-    /// - output: `[batch, height * width, out_channels]`
-    pub fn output(&self, x: Tensor<4>, t: f32, labels: &[usize], guidance: f32) -> Guided {
-        self.head.output(self.features(x, t, labels, guidance))
-    }
-
-    /// What the head makes the output of; arguments as for [`Model::output`].
-    pub fn features(&self, x: Tensor<4>, t: f32, labels: &[usize], guidance: f32) -> Features {
-        let no_label = vec![self.card.backbone.num_classes; labels.len()];
-        let features = |x: Tensor<4>, labels: &[usize]| {
-            let t = vec![t; labels.len()];
-            let labels: Vec<i64> = labels.iter().map(|label| *label as i64).collect();
-            let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &self.device);
-            self.backbone.features(x, &t, labels)
-        };
-        if guidance == 1.0 {
-            return Features { conditional: features(x, labels), unconditional: None };
-        }
-        if guidance == 0.0 {
-            return Features { conditional: features(x, &no_label), unconditional: None };
-        }
-        let both = Tensor::cat(vec![x.clone(), x], 0);
-        let both = features(both, &[labels, &no_label].concat());
-        let batch = labels.len();
-        Features {
-            conditional: both.clone().narrow(0, 0, batch),
-            unconditional: Some((both.narrow(0, batch, batch), guidance)),
-        }
-    }
-
-    /// As [`Model::features`], of codes, some of them masked (equal to the number of codes), for the
-    /// `dfm` objective. `codes`: `[batch, height, width]`.
-    pub fn features_of_codes(
-        &self,
-        codes: &[u32],
-        t: f32,
-        labels: &[usize],
-        guidance: f32,
-    ) -> Features {
-        let LatentShape { batch, height, width, .. } = self.latent_shape(labels.len());
-        let codes: Vec<i64> = codes.iter().map(|code| i64::from(*code)).collect();
-        let codes = TensorData::new(codes, [batch, height, width]);
-        let codes = Tensor::<3, Int>::from_data(codes, &self.device);
-        match self.backbone.embed_codes(codes) {
-            Some(x) => self.features(x, t, labels, guidance),
-            // Which networks embed codes is checked against the objective when a model is opened.
-            None => unreachable!("a dfm network embeds codes"),
-        }
-    }
-
     /// The rows of the codebook at `codes`, `[batch, height, width]`; 0 for a masked token.
     pub fn look_up(&self, codes: &[u32], batch: usize) -> Latents {
         let shape = self.latent_shape(batch);
@@ -354,15 +307,24 @@ impl Model {
         Tensor::from_data(data, &self.device)
     }
 
+    /// As [`Model::nearest_codes`], left on the device.
+    ///
+    /// # Shapes
+    /// - `latents`: `[batch, code_size, height, width]`
+    /// - output: `[batch, height, width]`
+    pub fn nearest_on_device(&self, latents: Tensor<4>) -> Tensor<3, Int> {
+        tokenizer::nearest_codes(latents, self.codebook.clone())
+    }
+
     /// The nearest code of every token, `[batch, height, width]`.
     pub fn nearest_codes(&self, latents: &Latents) -> Vec<u32> {
-        let codes = tokenizer::nearest_codes(self.upload(latents), self.codebook.clone());
-        codes.into_data_as::<i64>().iter::<i64>().map(|code| code as u32).collect()
+        Together::default().with(self.nearest_on_device(self.upload(latents))).read().codes()
     }
 
     /// Pictures of latents in the units of the flow, any point between codes included.
     pub fn decode(&self, latents: &Latents) -> Vec<RgbImage> {
-        self.decoded(latents).flat_map(to_pictures).collect()
+        let decode = || self.decoded(latents).flat_map(to_pictures).collect();
+        self.within_room(latents.shape.batch, decode)
     }
 
     /// The same on the device, as many at a time as the budget has room for.
@@ -385,12 +347,13 @@ impl Model {
         // The outermost level, before the channels of the one below it are brought down.
         let widest = vq.multipliers.iter().take(2).copied().max().unwrap_or(1);
         let bytes = pixels * vq.channels * widest * size_of::<f32>();
-        (self.logits_budget / bytes.max(1)).max(1)
+        (self.logits_at_once() / bytes.max(1)).max(1)
     }
 
     /// Pictures of codes, `[batch, height, width]`, each below the number of codes.
     pub fn decode_codes(&self, codes: &[u32], batch: usize) -> Vec<RgbImage> {
-        self.decoded_codes(codes, batch).flat_map(to_pictures).collect()
+        let decode = || self.decoded_codes(codes, batch).flat_map(to_pictures).collect();
+        self.within_room(batch, decode)
     }
 
     /// The same on the device, as [`Model::decoded`].

@@ -5,6 +5,8 @@ use burn::tensor::{DType, Device, FloatDType, Gradients, Tensor, TensorData};
 
 use crate::io::tensors::Numbers;
 
+pub use crate::readback::floats as host;
+
 /// A naming of parameters: the path of a field to the name in files.
 pub type Naming = fn(&str) -> String;
 
@@ -25,17 +27,6 @@ struct PathStack(Vec<String>);
 impl PathStack {
     fn name(&self, naming: Naming) -> String {
         naming(&self.0.join("."))
-    }
-}
-
-/// The numbers of a tensor, read to the host.
-///
-/// # Panics
-/// They cannot be read, as when the device was lost; [`crate::device::guard`] makes an error of that.
-pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    match tensor.try_into_vec_as() {
-        Ok(values) => values,
-        Err(error) => panic!("numbers could not be read back from the device: {error}"),
     }
 }
 

@@ -15,6 +15,8 @@ use crate::data::{
 use crate::io::digest;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::{Tokenizer, from_pictures};
+use crate::readback;
+use crate::room::{self, Room};
 
 /// Pictures encoded at once.
 const ENCODE_BATCH: usize = 64;
@@ -25,9 +27,9 @@ const FINGERPRINTS: usize = 1024;
 /// Version of the way from a picture to its codes.
 const READING: &str = "purrscope codes 2";
 
-/// Codes `[n, tokens]` and labels of some pictures.
+/// Codes `[n * tokens]`, on a device, and labels of some pictures.
 pub(super) struct Batch {
-    pub codes: Vec<i64>,
+    pub codes: Tensor<1, Int>,
     pub labels: Vec<usize>,
 }
 
@@ -70,7 +72,7 @@ impl Examples {
     ) -> Result<Batch, TrainError> {
         match self {
             Self::Kept { encoded } => Ok(Batch {
-                codes: encoded.codes_of(indices),
+                codes: Tensor::from_data(encoded.codes_of(indices).as_slice(), device),
                 labels: indices.iter().map(|i| encoded.labels[*i]).collect(),
             }),
             Self::Streamed { shards } => {
@@ -83,7 +85,8 @@ impl Examples {
                 let latents = TensorData::new(latents.concat(), shape);
                 let codes = tokenizer.quantise(Tensor::from_data(latents, device));
                 Ok(Batch {
-                    codes: host_codes(codes)?,
+                    // They stay there: nothing of a step waits for them.
+                    codes: codes.flatten(0, 2),
                     labels: indices.iter().map(|i| shards.class(*i)).collect(),
                 })
             }
@@ -104,7 +107,7 @@ impl Examples {
         let indices: Vec<usize> = (0..count).map(|i| i * all / count).collect();
         let mut codes = Vec::new();
         for indices in indices.chunks(ENCODE_BATCH) {
-            codes.extend(self.read(indices, tokenizer, device)?.codes);
+            codes.extend(host_codes(self.read(indices, tokenizer, device)?.codes)?);
         }
         Ok(codes)
     }
@@ -300,7 +303,7 @@ impl Source<'_> {
     ) -> Result<Encoded, TrainError> {
         let all: Vec<(usize, usize)> = images.files().map(|(_, label)| label).enumerate().collect();
         let mut encoded = Encoded { codes: Vec::new(), labels: Vec::new(), tokens: grid * grid };
-        let (tokenizer, device) = (self.tokenizer, self.device);
+        let (tokenizer, device, room) = (self.tokenizer, self.device, Room::default());
         for (batch, some) in all.chunks(ENCODE_BATCH).enumerate() {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(TrainError::Interrupted);
@@ -314,8 +317,14 @@ impl Source<'_> {
                 continue;
             }
             let (pictures, labels): (Vec<_>, Vec<_>) = readable.into_iter().unzip();
-            let codes = tokenizer.quantise(tokenizer.encode(from_pictures(&pictures, device)));
-            encoded.codes.extend(host_codes(codes)?);
+            encoded.codes.extend(room.within(device, pictures.len(), || {
+                let mut codes = Vec::new();
+                for part in room::parts(pictures.len(), room.share(pictures.len())) {
+                    let latents = tokenizer.encode(from_pictures(&pictures[part], device));
+                    codes.extend(host_codes(tokenizer.quantise(latents))?);
+                }
+                Ok::<_, TrainError>(codes)
+            })?);
             encoded.labels.extend(labels);
         }
         if encoded.labels.is_empty() {
@@ -355,7 +364,7 @@ fn tell_of_unread(folder: &Path, images: &ImageFolder, encoded: &Encoded) {
 /// Codes on the host, as many as there are.
 pub(super) fn host_codes<const D: usize>(codes: Tensor<D, Int>) -> Result<Vec<i64>, TrainError> {
     let expected = codes.shape().num_elements();
-    let codes: Vec<i64> = codes.into_data_as::<i64>().iter::<i64>().collect();
+    let codes = readback::integers(codes);
     match codes.len() == expected {
         true => Ok(codes),
         false => Err(TrainError::ReadBack { name: "codes".to_owned() }),

@@ -1,6 +1,7 @@
 //! Training of the flow on the codes of a finished tokenizer.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,6 +30,7 @@ use crate::model::{
     write_model,
 };
 use crate::rng::Stream;
+use crate::room::{self, Room};
 
 /// Held-out pictures that the loss is taken of at once.
 const HOLDOUT_BATCH: usize = 64;
@@ -56,6 +58,18 @@ pub struct Training {
     order: EpochOrder,
     /// Where steps compute in half precision.
     loss_scale: Option<LossScale>,
+    /// Held-out pictures that the device has room for at once.
+    room: Room,
+}
+
+/// Pictures that a loss is taken on.
+struct Drawn<'a> {
+    indices: &'a [usize],
+    /// What is drawn for all of them.
+    stream: Stream,
+    label_dropout: f64,
+    /// Those of the indices that it is taken on.
+    part: Range<usize>,
 }
 
 /// What a run begins with.
@@ -145,6 +159,7 @@ impl Beginning<'_> {
             tokenizer,
             data,
             holdout,
+            room: Room::default(),
             loss_scale: task.mixed_precision.then(LossScale::default),
         };
         Ok((training, net))
@@ -161,45 +176,48 @@ fn open_tokenizer(path: &Path) -> Result<(TensorFile, TokenizerCard), TrainError
 }
 
 impl Training {
-    /// Loss on given pictures, with times, noise and dropped labels drawn from `stream`.
+    /// Loss on a part of given pictures, with times, noise and dropped labels drawn from `stream`, for all
+    /// of them, whatever the part.
     fn loss_on(
         &self,
         net: &Dit,
         data: &Examples,
-        indices: &[usize],
-        mut stream: Stream,
-        label_dropout: f64,
+        Drawn { indices, mut stream, label_dropout, part }: Drawn,
         device: &Device,
     ) -> Result<Loss, TrainError> {
-        let (batch, side) = (indices.len(), self.card.backbone.input_size);
-        let size = self.card.tokenizer.code_size;
-        let Batch { codes, labels } = data.read(indices, &self.tokenizer, &self.device)?;
+        let (whole, batch) = (indices.len(), part.len());
+        let (side, size) = (self.card.backbone.input_size, self.card.tokenizer.code_size);
+        let of_part = |each: usize| part.start * each..part.end * each;
+        let Batch { codes, labels } =
+            data.read(&indices[part.clone()], &self.tokenizer, &self.device)?;
         let smallest = self.task.smallest_time;
         let t: Vec<f32> =
-            (0..batch).map(|_| (smallest + (1.0 - smallest) * stream.uniform()) as f32).collect();
+            (0..whole).map(|_| (smallest + (1.0 - smallest) * stream.uniform()) as f32).collect();
+        let t = &t[part.clone()];
         let no_label = self.card.backbone.num_classes;
+        let dropped: Vec<bool> = (0..whole).map(|_| stream.uniform() < label_dropout).collect();
         let labels: Vec<i64> = labels
             .into_iter()
-            .map(|label| if stream.uniform() < label_dropout { no_label } else { label })
-            .map(|label| label as i64)
+            .zip(&dropped[part.clone()])
+            .map(|(label, dropped)| if *dropped { no_label } else { label } as i64)
             .collect();
         let classes = Tensor::<1, Int>::from_data(labels.as_slice(), device);
         let objective = self.card.objective;
         if objective == Objective::Dfm {
             let masked = self.card.tokenizer.codes as i64;
-            let chances: Vec<f64> = codes.iter().map(|_| stream.uniform()).collect();
-            let state = masked_codes(&codes, &chances, &t, masked);
-            let state = TensorData::new(state, [batch, side, side]);
-            let codes = Tensor::<1, Int>::from_data(codes.as_slice(), device);
-            let x = net.embed_codes(Tensor::<3, Int>::from_data(state, device));
-            let logits = x.map(|x| net.forward(x, &t, classes));
+            let chances: Vec<f64> = (0..whole * side * side).map(|_| stream.uniform()).collect();
+            let chances = &chances[of_part(side * side)];
+            let codes = if device.is_autodiff() { codes.autodiff() } else { codes };
+            let state = masked_codes(codes.clone(), chances, t, masked);
+            let x = net.embed_codes(state.reshape([batch, side, side]));
+            let logits = x.map(|x| net.forward(x, t, classes));
             // The configuration that was made for this objective embeds codes.
             let logits = logits.unwrap_or_else(|| unreachable!("a dfm network embeds codes"));
             return Ok(self.code_loss(logits, codes));
         }
-        let noise = stream.normals(batch * size * side * side);
+        let each = size * side * side;
+        let noise = stream.normals(whole * each)[of_part(each)].to_vec();
         let inner = &self.device;
-        let codes = Tensor::<1, Int>::from_data(codes.as_slice(), inner);
         let x1 = self
             .codebook
             .clone()
@@ -207,10 +225,10 @@ impl Training {
             .reshape([batch, side, side, size])
             .permute([0, 3, 1, 2]);
         let x0 = Tensor::<4>::from_data(TensorData::new(noise, [batch, size, side, side]), inner);
-        let x = path_point(x0.clone(), x1.clone(), Tensor::from_floats(t.as_slice(), inner));
+        let x = path_point(x0.clone(), x1.clone(), Tensor::from_floats(t, inner));
         let autodiff = device.is_autodiff();
         let moved = |tensor: Tensor<4>| if autodiff { tensor.autodiff() } else { tensor };
-        let output = net.forward(moved(x), &t, classes);
+        let output = net.forward(moved(x), t, classes);
         Ok(match objective {
             Objective::Cfm => endpoint_loss(output, moved(x1 - x0)).into(),
             Objective::CfmEndpoint => endpoint_loss(output, moved(x1)).into(),
@@ -218,6 +236,26 @@ impl Training {
                 self.code_loss(output, if autodiff { codes.autodiff() } else { codes })
             }
         })
+    }
+
+    /// The first term of the loss of held-out pictures, times their number.
+    fn holdout_term(
+        &self,
+        net: &Dit,
+        holdout: &Examples,
+        indices: &[usize],
+        stream: u64,
+    ) -> Result<f64, TrainError> {
+        let mut sum = 0.0;
+        for part in room::parts(indices.len(), self.room.share(indices.len())) {
+            let (stream, pictures) = (Stream::new(self.config.seed, stream), part.len());
+            let drawn = Drawn { indices, stream, label_dropout: 0.0, part };
+            let loss = self.loss_on(net, holdout, drawn, &self.device)?;
+            let mut terms = loss.terms.into_iter();
+            let term = terms.next().map_or_else(Vec::new, |(_, term)| params::host(term));
+            sum += term.into_iter().map(f64::from).sum::<f64>() * pictures as f64;
+        }
+        Ok(sum)
     }
 
     /// The loss of logits `[batch, tokens, out_channels]` for the codes of all tokens.
@@ -248,13 +286,16 @@ impl Trainee for Training {
         &self.identity
     }
 
-    fn loss(&mut self, net: &Dit, step: usize) -> Result<Loss, TrainError> {
-        let indices = self.order.batch(step, self.config.batch);
-        let stream = Stream::new(self.config.seed, step as u64);
-        let device = self.device.clone().autodiff();
+    fn loss(&mut self, net: &Dit, step: usize, part: Range<usize>) -> Result<Loss, TrainError> {
+        let drawn = Drawn {
+            indices: &self.order.batch(step, self.config.batch),
+            stream: Stream::new(self.config.seed, step as u64),
+            label_dropout: self.task.label_dropout,
+            part,
+        };
         let halved = self.loss_scale.is_some().then(|| params::halved(net, is_large));
         let net = halved.as_ref().unwrap_or(net);
-        self.loss_on(net, &self.data, &indices, stream, self.task.label_dropout, &device)
+        self.loss_on(net, &self.data, drawn, &self.device.clone().autodiff())
     }
 
     fn loss_scale(&mut self) -> Option<&mut LossScale> {
@@ -289,10 +330,9 @@ impl Trainee for Training {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(None);
                 }
-                let stream = Stream::new(self.config.seed, HOLDOUT_STREAMS + i as u64);
-                let loss = self.loss_on(&net, holdout, indices, stream, 0.0, &self.device)?;
-                let (_, term) = &loss.terms[0];
-                sum += f64::from(term.clone().into_scalar::<f32>()) * indices.len() as f64;
+                sum += self.room.within(&self.device, indices.len(), || {
+                    self.holdout_term(&net, holdout, indices, HOLDOUT_STREAMS + i as u64)
+                })?;
             }
             let name = match self.card.objective.has_posterior() {
                 true => "holdout_cross_entropy",
@@ -343,7 +383,7 @@ impl From<FlowLoss> for Loss {
             }
             None => vec![("squared_error", loss.data_term)],
         };
-        Self { total: loss.total, terms }
+        Self { total: loss.total, terms, codes: None }
     }
 }
 

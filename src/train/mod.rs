@@ -14,11 +14,12 @@ mod session;
 mod tokenizer;
 
 use std::fs::{File, TryLockError};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use image::RgbImage;
 use thiserror::Error;
 
@@ -31,6 +32,7 @@ use crate::io::atomic;
 use crate::io::tensors::{TensorFile, TensorFileError};
 use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
+use crate::room::Room;
 pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
 pub use optimiser::{AdamW, StepReport};
 pub(crate) use tokenizer::tokenizer_loss;
@@ -198,6 +200,31 @@ pub enum Ending {
 pub(crate) struct Loss {
     total: Tensor<1>,
     terms: Vec<(&'static str, Tensor<1>)>,
+    /// Codes that the step chose, `[n]`, if the task [counts](Trainee::count) them.
+    codes: Option<Tensor<1, Int>>,
+}
+
+impl Loss {
+    /// Without what its gradient is taken from, times `weight`; untouched where that is 1.
+    fn weighed(self, weight: f64) -> Self {
+        let weigh = |tensor: Tensor<1>| match tensor.inner() {
+            tensor if weight == 1.0 => tensor,
+            tensor => tensor * weight,
+        };
+        let terms = self.terms.into_iter().map(|(name, term)| (name, weigh(term))).collect();
+        Self { total: weigh(self.total), terms, codes: self.codes }
+    }
+
+    /// The sum of two parts' losses, and the codes of both.
+    fn plus(self, other: Self) -> Self {
+        let pairs = self.terms.into_iter().zip(other.terms);
+        let codes = [self.codes, other.codes].into_iter().flatten().collect::<Vec<_>>();
+        Self {
+            total: self.total + other.total,
+            terms: pairs.map(|((name, a), (_, b))| (name, a + b)).collect(),
+            codes: (!codes.is_empty()).then(|| Tensor::cat(codes, 0)),
+        }
+    }
 }
 
 /// What a run looks like at one moment.
@@ -219,8 +246,17 @@ pub(crate) trait Trainee {
     /// What a run must share with a checkpoint to go on from it.
     fn identity(&self) -> &Identity;
 
-    /// Loss of step `step`, from 0, as a function of the step alone.
-    fn loss(&mut self, net: &Self::Net, step: usize) -> Result<Loss, TrainError>;
+    /// Loss of a part of the batch of step `step`, from 0, as a function of the step alone. It is a mean
+    /// over the part's pictures, and that of the whole batch their mean.
+    fn loss(
+        &mut self,
+        net: &Self::Net,
+        step: usize,
+        part: Range<usize>,
+    ) -> Result<Loss, TrainError>;
+
+    /// Takes note of the codes that the step in hand chose.
+    fn count(&mut self, _codes: &[i64]) {}
 
     /// What the loss is multiplied by before the gradient is taken, where it has to be.
     fn loss_scale(&mut self) -> Option<&mut LossScale> {
@@ -291,7 +327,7 @@ pub fn run(
         }
         None => {}
     }
-    let session = Session { config, device, stop };
+    let session = Session { config, device, stop, room: Room::default() };
     match &config.task {
         Task::Tokenizer(task) => {
             let (trainee, net) = tokenizer::Training::new(config, task, device, identity)?;

@@ -48,9 +48,14 @@ impl AdamW {
 
     /// Norm of the whole gradient of a module's parameters.
     pub fn gradient_norm<M: Module>(module: &M, gradients: &Gradients) -> f64 {
+        Self::squared_norm(module, gradients).map_or(0.0, |squared| norm_of(&host(squared)))
+    }
+
+    /// The square of that norm, left on the device, `[1]`; nothing where no parameter has a gradient.
+    pub(super) fn squared_norm<M: Module>(module: &M, gradients: &Gradients) -> Option<Tensor<1>> {
         let mut norms = SquaredNorm { gradients, total: None };
         module.visit(&mut norms);
-        norms.total.map_or(0.0, |total| f64::from(total.into_scalar::<f32>()).sqrt())
+        norms.total
     }
 
     /// Moves the parameters against their gradients; parameters without one stay as they are.
@@ -138,6 +143,33 @@ impl AdamW {
         self.updates = updates;
         Ok(())
     }
+}
+
+/// Adds what `more` has for the parameters of a module to their gradients in `sum`, parameters that only
+/// one of them has a gradient of included.
+pub(super) fn add_gradients<M: Module>(module: &M, sum: &mut Gradients, more: Gradients) {
+    struct Adder<'a> {
+        sum: &'a mut Gradients,
+        more: Gradients,
+    }
+    impl ModuleVisitor for Adder<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.val();
+            if let Some(more) = value.grad_remove(&mut self.more) {
+                let both = match value.grad(self.sum) {
+                    Some(gradient) => gradient + more,
+                    None => more,
+                };
+                value.grad_replace(self.sum, both);
+            }
+        }
+    }
+    module.visit(&mut Adder { sum, more });
+}
+
+/// A norm from its square, as it is read back.
+pub(super) fn norm_of(squared: &[f32]) -> f64 {
+    squared.first().map_or(0.0, |squared| f64::from(*squared).sqrt())
 }
 
 struct MomentsOf {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use burn::module::Module;
 use burn::tensor::{Device, Gradients};
 use image::RgbImage;
 use serde_json::{Map, Value, json};
@@ -11,11 +12,13 @@ use serde_json::{Map, Value, json};
 use super::checkpoint::{Held, State};
 use super::config::RunConfig;
 use super::metrics::Log;
-use super::optimiser::AdamW;
+use super::optimiser::{AdamW, add_gradients, norm_of};
 use super::scale::LossScale;
 use super::{Ending, Evaluation, Loss, Progress, TrainError, Trainee, io_error};
 use crate::io::{atomic, png};
 use crate::model::params::NamedTensor;
+use crate::readback::Together;
+use crate::room::{self, Room};
 
 /// What a session needs besides what it trains.
 pub(super) struct Session<'a> {
@@ -23,6 +26,8 @@ pub(super) struct Session<'a> {
     pub device: &'a Device,
     /// Ends the run after the step in hand.
     pub stop: &'a AtomicBool,
+    /// Pictures of a batch that the device has room for at once.
+    pub room: Room,
 }
 
 /// A state's loss and gradient, both finite: proof that the run can go on from it.
@@ -83,7 +88,7 @@ impl Session<'_> {
             let begun = Instant::now();
             // Of the state in hand: the proof belongs to the next step.
             let extra = trainee.extra();
-            let proof = prove(&mut trainee, &net, step).map_err(|error| error.keeping(saved));
+            let proof = self.prove(&mut trainee, &net, step).map_err(|error| error.keeping(saved));
             let proved = begun.elapsed();
             if let (Ok(_), Some(line)) = (&proof, &mut line)
                 && (step.is_multiple_of(config.sample_every) || step == config.steps)
@@ -138,6 +143,18 @@ impl Session<'_> {
         Ok((if finished { Ending::Finished } else { Ending::Stopped }, product))
     }
 
+    /// Takes the loss and the gradient of step `step`, in parts where the device has no room for all.
+    fn prove<T: Trainee>(
+        &self,
+        trainee: &mut T,
+        net: &T::Net,
+        step: usize,
+    ) -> Result<Proof, TrainError> {
+        let batch = self.config.batch;
+        self.room
+            .within(self.device, batch, || prove(trainee, net, step, batch, self.room.share(batch)))
+    }
+
     /// Writes the checkpoint and the product of a state.
     fn save<T: Trainee>(
         &self,
@@ -175,24 +192,25 @@ impl Session<'_> {
     }
 }
 
-/// Takes the loss and the gradient of step `step`, which must be finite. Where the loss is scaled, a
-/// gradient that overflows is taken again at half the scale: the step is not made until it fits.
-fn prove<T: Trainee>(trainee: &mut T, net: &T::Net, step: usize) -> Result<Proof, TrainError> {
+/// Takes the loss and the gradient of step `step`, which must be finite, from so many pictures of the
+/// batch at once. Where the loss is scaled, a gradient that overflows is taken again at half the scale: the
+/// step is not made until it fits.
+fn prove<T: Trainee>(
+    trainee: &mut T,
+    net: &T::Net,
+    step: usize,
+    batch: usize,
+    at_once: usize,
+) -> Result<Proof, TrainError> {
     let diverged = |what: &str| TrainError::Diverged { what: what.to_owned(), step, kept: 0 };
     loop {
-        let Loss { total, terms } = trainee.loss(net, step)?;
-        let loss = f64::from(total.clone().inner().into_scalar::<f32>());
+        let loss_scale = trainee.loss_scale().map(|scale| scale.value());
+        let (loss, gradients) = differentiate(trainee, net, step, batch, at_once, loss_scale)?;
+        let Figures { loss, terms, gradient_norm, codes } = read(net, loss, &gradients)?;
         if !loss.is_finite() {
             return Err(diverged("the loss is"));
         }
-        let loss_scale = trainee.loss_scale().map(|scale| scale.value());
-        let scaled = match loss_scale {
-            Some(scale) => total * scale,
-            None => total,
-        };
-        let gradients = scaled.backward();
-        let gradient_norm =
-            AdamW::gradient_norm(net, &gradients) / f64::from(loss_scale.unwrap_or(1.0));
+        let gradient_norm = gradient_norm / f64::from(loss_scale.unwrap_or(1.0));
         if !gradient_norm.is_finite() {
             if trainee.loss_scale().is_some_and(LossScale::back_off) {
                 continue;
@@ -202,9 +220,72 @@ fn prove<T: Trainee>(trainee: &mut T, net: &T::Net, step: usize) -> Result<Proof
         if let Some(scale) = trainee.loss_scale() {
             scale.went_well();
         }
-        let terms = terms.into_iter().map(|(name, term)| (name, term.inner().into_scalar::<f32>()));
-        return Ok(Proof { loss, terms: terms.collect(), gradients, loss_scale, gradient_norm });
+        trainee.count(&codes);
+        return Ok(Proof { loss, terms, gradients, loss_scale, gradient_norm });
     }
+}
+
+/// What a step says of itself.
+struct Figures {
+    loss: f64,
+    terms: Vec<(&'static str, f32)>,
+    /// Of the gradients as they are.
+    gradient_norm: f64,
+    codes: Vec<i64>,
+}
+
+/// Reads all that is to be known of a step, with a single wait.
+fn read<M: Module>(net: &M, loss: Loss, gradients: &Gradients) -> Result<Figures, TrainError> {
+    let Loss { total, terms, codes } = loss;
+    let mut together = Together::default().with(total);
+    for (_, term) in &terms {
+        together = together.with(term.clone());
+    }
+    let squared_norm = AdamW::squared_norm(net, gradients);
+    let [has_norm, has_codes] = [squared_norm.is_some(), codes.is_some()];
+    together = squared_norm.into_iter().fold(together, Together::with);
+    let expected = codes.as_ref().map_or(0, |codes| codes.dims()[0]);
+    let mut read = codes.into_iter().fold(together, Together::with).read();
+    let first = |numbers: Vec<f32>| numbers.first().copied().unwrap_or(f32::NAN);
+    let loss = f64::from(first(read.floats()));
+    let terms = terms.into_iter().map(|(name, _)| (name, first(read.floats()))).collect();
+    let gradient_norm = if has_norm { norm_of(&read.floats()) } else { 0.0 };
+    let codes = if has_codes { read.integers() } else { Vec::new() };
+    if codes.len() != expected {
+        return Err(TrainError::ReadBack { name: "codes".to_owned() });
+    }
+    Ok(Figures { loss, terms, gradient_norm, codes })
+}
+
+/// The loss of step `step`, and its gradient times the scale, from so many pictures of the batch at once:
+/// the mean of the parts, each counting for its pictures.
+fn differentiate<T: Trainee>(
+    trainee: &mut T,
+    net: &T::Net,
+    step: usize,
+    batch: usize,
+    at_once: usize,
+    loss_scale: Option<f32>,
+) -> Result<(Loss, Gradients), TrainError> {
+    let mut sum: Option<(Loss, Gradients)> = None;
+    for part in room::parts(batch, at_once) {
+        let weight = part.len() as f64 / batch as f64;
+        let loss = trainee.loss(net, step, part)?;
+        let total = match (weight * f64::from(loss_scale.unwrap_or(1.0)), loss.total.clone()) {
+            (1.0, total) => total,
+            (factor, total) => total * factor,
+        };
+        let gradients = total.backward();
+        let loss = loss.weighed(weight);
+        sum = Some(match sum.take() {
+            None => (loss, gradients),
+            Some((before, mut both)) => {
+                add_gradients(net, &mut both, gradients);
+                (before.plus(loss), both)
+            }
+        });
+    }
+    sum.ok_or_else(|| TrainError::Sizes("a step of no pictures".to_owned()))
 }
 
 /// Pictures a second, as a moving average.

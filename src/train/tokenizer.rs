@@ -1,5 +1,6 @@
 //! Training of the autoencoder: reconstruction, commitment, and codes that stay in use.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -18,9 +19,11 @@ use crate::io::sheet::Sheet;
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use crate::model::card::TokenizerCard;
 use crate::model::layers::Initialiser;
-use crate::model::params::{self, NamedTensor, Naming, host};
+use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::{Tokenizer, from_pictures, to_pictures, tokenizer_name};
+use crate::readback::Together;
 use crate::rng::Stream;
+use crate::room::Room;
 
 /// Pictures of a sheet.
 const SHEET: usize = 12;
@@ -41,8 +44,10 @@ pub struct Training {
     order: EpochOrder,
     /// How often each code was chosen since the last revival.
     usage: Vec<f32>,
-    /// Latents of the step in hand, `[n, code_size]`, and the codes chosen for them.
-    latest: Option<(Tensor<2>, Vec<i64>)>,
+    /// Latents of the step in hand, part by part, `[n, code_size]`.
+    latest: Vec<Tensor<2>>,
+    /// Pictures that the device has room to evaluate at once.
+    room: Room,
 }
 
 impl Training {
@@ -72,17 +77,22 @@ impl Training {
             holdout,
             order,
             usage: vec![0.0; task.model.codes],
-            latest: None,
+            latest: Vec::new(),
+            room: Room::default(),
         };
         Ok((training, net))
     }
 
     /// Moves codes that nothing chose since the last time onto latents of the step in hand.
     fn revive(&mut self, net: Tokenizer, step: usize) -> Tokenizer {
-        let Some((latents, _)) = self.latest.take() else { return net };
-        let mut table = host(net.codebook_table().inner());
+        let latest = std::mem::take(&mut self.latest);
+        if latest.is_empty() {
+            return net;
+        }
+        let latents = Tensor::cat(latest, 0);
         let size = self.task.model.code_size;
-        let latents = host(latents);
+        let mut read = Together::default().with(net.codebook_table().inner()).with(latents).read();
+        let (mut table, latents) = (read.floats(), read.floats());
         let count = latents.len() / size;
         let mut stream = Stream::new(self.config.seed, REVIVAL_STREAMS + step as u64);
         for code in (0..self.task.model.codes).filter(|code| self.usage[*code] == 0.0) {
@@ -102,7 +112,7 @@ impl Training {
     ) -> Result<(Vec<RgbImage>, Vec<i64>), TrainError> {
         let mut made = Vec::new();
         let mut used = Vec::new();
-        for pictures in pictures.chunks(EVALUATION_BATCH) {
+        for pictures in pictures.chunks(self.room.share(EVALUATION_BATCH)) {
             let latents = net.encode(from_pictures(pictures, &self.device));
             let codes = net.quantise(latents);
             used.extend(host_codes(codes.clone())?);
@@ -124,19 +134,34 @@ impl Trainee for Training {
         &self.identity
     }
 
-    fn loss(&mut self, net: &Tokenizer, step: usize) -> Result<Loss, TrainError> {
+    fn loss(
+        &mut self,
+        net: &Tokenizer,
+        step: usize,
+        part: Range<usize>,
+    ) -> Result<Loss, TrainError> {
         let indices = self.order.batch(step, self.config.batch);
-        let pictures: Vec<_> =
-            self.images.pictures(&indices)?.into_iter().map(|(picture, _)| picture).collect();
+        let pictures: Vec<_> = self
+            .images
+            .pictures(&indices[part.clone()])?
+            .into_iter()
+            .map(|(picture, _)| picture)
+            .collect();
         let images = from_pictures(&pictures, &self.device.clone().autodiff());
         let TokenizerLoss { loss, latents, codes } = tokenizer_loss(net, images, &self.task);
 
-        let codes = host_codes(codes)?;
-        codes.iter().for_each(|code| self.usage[*code as usize] += 1.0);
         let [batch, size, height, width] = latents.dims();
         let flat = latents.inner().permute([0, 2, 3, 1]).reshape([batch * height * width, size]);
-        self.latest = Some((flat, codes));
-        Ok(loss)
+        if part.start == 0 {
+            self.latest.clear();
+        }
+        self.latest.push(flat);
+        let codes = codes.inner().reshape([batch * height * width]);
+        Ok(Loss { codes: Some(codes), ..loss })
+    }
+
+    fn count(&mut self, codes: &[i64]) {
+        codes.iter().for_each(|code| self.usage[*code as usize] += 1.0);
     }
 
     fn after_step(&mut self, net: Tokenizer, step: usize) -> Tokenizer {
@@ -168,7 +193,9 @@ impl Trainee for Training {
         let indices: Vec<usize> = (0..HOLDOUT).map(|i| (i as f64 * spread) as usize).collect();
         let pictures: Vec<_> =
             images.pictures(&indices)?.into_iter().map(|(picture, _)| picture).collect();
-        let (made, mut codes) = self.reconstruct(&net, &pictures)?;
+        let (made, mut codes) = self
+            .room
+            .within(&self.device, EVALUATION_BATCH, || self.reconstruct(&net, &pictures))?;
         let psnr =
             pictures.iter().zip(&made).map(|(a, b)| psnr(a, b)).sum::<f64>() / HOLDOUT as f64;
         codes.sort_unstable();
@@ -244,7 +271,7 @@ pub(crate) fn tokenizer_loss(
         + codebook * task.codebook
         + commitment.clone() * task.commitment;
     let terms = vec![("l1", l1), ("l2", l2), ("edges", edges), ("commitment", commitment)];
-    TokenizerLoss { loss: Loss { total, terms }, latents, codes }
+    TokenizerLoss { loss: Loss { total, terms, codes: None }, latents, codes }
 }
 
 /// Mean absolute difference of the horizontal and vertical steps between neighbouring pixels.

@@ -233,6 +233,16 @@ fn devices_are_listed() {
     let list: Value =
         serde_json::from_str(&succeed(folder.path(), &["devices", "--json"])).unwrap();
     assert!(list["auto"].is_string());
+    let autotuned = list["autotune"].as_bool().unwrap();
+    assert_eq!(autotuned, purrscope::device::AUTOTUNED);
+    let (same, other) = if autotuned { ("on", "off") } else { ("off", "on") };
+    let sample = |answer| {
+        ["sample", "--labels", "1", "--steps", "1", "--device", "cpu", "--autotune", answer]
+    };
+    let with_out = |answer| [&sample(answer)[..], &["--out", "o"]].concat();
+    fail(folder.path(), &with_out(other), 1, "cargo build --release");
+    succeed(folder.path(), &with_out(same));
+    fail(folder.path(), &with_out("perhaps"), 1, "perhaps");
     fail(
         folder.path(),
         &["sample", "--labels", "1", "--device", "gpu:99", "--out", "o"],

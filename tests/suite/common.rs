@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_wgpu::WgpuSetup;
@@ -24,20 +24,43 @@ pub fn gpu() -> Device {
     .clone()
 }
 
-/// A device that grants no more than WebGPU does by default.
+/// A device of the test's own on the same adapter, which grants no more than `limits` makes of the
+/// adapter's.
+pub fn with_limits(limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits) -> Device {
+    opened(wgpu::InstanceDescriptor::new_without_display_handle(), limits)
+}
+
+/// A device that lets a shader bind no more than WebGPU does by default.
 pub fn narrow_device() -> Device {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let wgpu::Limits { max_storage_buffer_binding_size, max_buffer_size, .. } =
+        wgpu::Limits::default();
+    with_limits(|limits| wgpu::Limits {
+        max_storage_buffer_binding_size,
+        max_buffer_size,
+        ..limits
+    })
+}
+
+/// As [`with_limits`], where the driver refuses memory beyond so much of what it has, in percent.
+pub fn with_memory(percent: u8) -> Device {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.memory_budget_thresholds.for_resource_creation = Some(percent);
+    opened(descriptor, |limits| limits)
+}
+
+fn opened(
+    instance: wgpu::InstanceDescriptor,
+    limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits,
+) -> Device {
+    let instance = wgpu::Instance::new(instance);
     let options = wgpu::RequestAdapterOptions::default();
     let adapter = pollster::block_on(instance.request_adapter(&options)).unwrap();
-    let limits = wgpu::Limits::default();
-    let used = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64;
+    // burn's runtime takes it that a device has all features of its adapter.
+    let left_out =
+        wgpu::Features::MAPPABLE_PRIMARY_BUFFERS | wgpu::Features::all_experimental_mask();
     let descriptor = wgpu::DeviceDescriptor {
-        required_limits: wgpu::Limits {
-            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
-            max_buffer_size: limits.max_buffer_size,
-            ..adapter.limits()
-        },
-        required_features: adapter.features() & used,
+        required_limits: limits(adapter.limits()),
+        required_features: adapter.features().difference(left_out),
         ..wgpu::DeviceDescriptor::default()
     };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
@@ -46,10 +69,15 @@ pub fn narrow_device() -> Device {
     Device::wgpu_options().setup(setup).init().unwrap()
 }
 
+/// Keeps tests from taking other paths of the kernels, whose last bits differ, while it is held.
+pub fn undisturbed() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Every way of sharing out a token that the adapter has, one after the other; one test at a time.
 pub fn on_every_path(mut each: impl FnMut(&str)) {
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = undisturbed();
     let subgroups = adapters().first().is_some_and(|adapter| adapter.subgroups);
     println!("the adapter has subgroups: {subgroups}");
     for path in kernels::Path::ALL {

@@ -8,7 +8,7 @@ use purrscope::model::head::{Features, Head, LOGITS_BUDGET, Reading};
 use purrscope::model::params::host;
 use purrscope::rng::Stream;
 
-use crate::common::{check, cpu, gpu, narrow_device};
+use crate::common::{check, cpu, gpu, with_limits};
 
 fn settings(temperature: &str) -> SampleSettings {
     let spot = |row, column, code| Spot { image: 1, row, column, code };
@@ -56,7 +56,7 @@ fn chunks_are_the_whole_output_in_the_order_of_tokens() {
     let features = model.features(x, 0.6, &[3, 5], 1.7);
     let codes = model.card.tokenizer.codes;
     let reading = Reading { codebook: model.codebook(), top: 8, mask: None, budget: 7 * 8 * codes };
-    let found = model.head.beliefs(&features, reading)(0.8);
+    let found = model.head.beliefs(&features, reading).at(0.8);
     let whole = model.head.output(features.clone());
     let rows = |logits: Tensor<3>| logits.reshape([2 * 256, codes]);
     let (unguided, scale) = whole.unconditional.unwrap();
@@ -82,7 +82,7 @@ fn chunks_are_the_whole_output_in_the_order_of_tokens() {
 fn the_head_of_the_largest_model_fits_webgpus_default_limits() {
     const HIDDEN: usize = 1152;
     const CODES: usize = 16_384;
-    let device = narrow_device();
+    let device = with_limits(|_| wgpu::Limits::default());
     let random = |stream: u64, shape: [usize; 2], scale: f32| {
         let values = Stream::new(9, stream).normals(shape[0] * shape[1]);
         let values: Vec<f32> = values.into_iter().map(|value| value * scale).collect();
@@ -94,7 +94,7 @@ fn the_head_of_the_largest_model_fits_webgpus_default_limits() {
     let features = Features { conditional: features(10), unconditional: Some((features(11), 1.5)) };
     let codebook = random(12, [CODES, 8], 1.0);
     let reading = Reading { codebook: &codebook, top: 8, mask: None, budget: LOGITS_BUDGET };
-    let found = head.beliefs(&features, reading)(0.9);
+    let found = head.beliefs(&features, reading).at(0.9);
     assert_eq!(found.entropy.len(), 1024);
     assert!(found.mean.iter().chain(&found.entropy).all(|value| value.is_finite()));
     assert!(found.entropy.iter().all(|entropy| (0.0..(CODES as f32).ln()).contains(entropy)));

@@ -5,36 +5,44 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every part of the program, and the parts that it may know.
-const MAY_KNOW: [(&str, &[&str]); 17] = [
+const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("rng", &[]),
     ("say", &[]),
     ("latents", &[]),
     ("fault", &["say"]),
-    ("kernels", &[]),
-    ("device", &["fault", "kernels"]),
+    ("readback", &[]),
+    ("room", &["fault"]),
+    ("kernels", &["readback"]),
+    ("device", &["fault", "kernels", "room"]),
     ("io", &["rng", "say"]),
     ("data", &["io", "rng"]),
-    ("model", &["io", "kernels", "latents", "rng", "device"]),
-    ("flow", &["io", "kernels", "latents", "model", "rng"]),
+    ("model", &["io", "kernels", "latents", "readback", "rng", "room", "device"]),
+    ("flow", &["io", "kernels", "latents", "model", "readback", "rng"]),
     ("sweep", &["flow", "io", "model"]),
     (
         "train",
-        &["data", "device", "fault", "flow", "io", "kernels", "latents", "model", "rng", "say"],
+        &[
+            "data", "device", "fault", "flow", "io", "kernels", "latents", "model", "readback",
+            "rng", "room", "say",
+        ],
     ),
-    ("doctor", &["device", "fault", "flow", "io", "kernels", "latents", "model", "rng", "say"]),
+    (
+        "doctor",
+        &["device", "fault", "flow", "io", "kernels", "latents", "model", "readback", "rng", "say"],
+    ),
     ("bench", &["device", "fault", "flow", "kernels", "model", "rng", "train"]),
     (
         "studio",
         &[
             "bench", "data", "device", "doctor", "fault", "flow", "io", "kernels", "latents",
-            "model", "rng", "say", "sweep", "train",
+            "model", "readback", "rng", "say", "sweep", "train",
         ],
     ),
     (
         "cli",
         &[
             "bench", "data", "device", "doctor", "fault", "flow", "io", "kernels", "latents",
-            "model", "rng", "say", "studio", "sweep", "train",
+            "model", "readback", "rng", "room", "say", "studio", "sweep", "train",
         ],
     ),
     // Names the parts, and uses none.

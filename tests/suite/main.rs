@@ -12,6 +12,7 @@ mod import;
 mod import_variants;
 mod kernels;
 mod layers;
+mod limits;
 mod lost;
 mod memory;
 mod mixed;
@@ -25,6 +26,7 @@ mod tolerance;
 mod torch_writer;
 mod training;
 mod training_trouble;
+mod waits;
 mod window;
 
 /// Devices and comparisons that several modules share.

@@ -16,6 +16,7 @@ use crate::doctor::{self, Records};
 use crate::flow::{self, LatentShape, Latents, SampleSettings, Sampler, State, StepRecord};
 use crate::kernels::present::Pixels;
 use crate::model::{Model, Precision, PrecisionChoice, from_pictures, params, to_pictures};
+use crate::readback::Together;
 
 /// A device, and the model that was last loaded on it.
 #[derive(Debug)]
@@ -180,9 +181,7 @@ impl Worker for ModelWorker {
         let model = self.model()?;
         let picture = fit_square(picture.clone(), model.card.image_size() as u32);
         let latents = model.tokenizer.encode(from_pictures(&[picture], model.device()));
-        let codes = model.tokenizer.quantise(latents);
-        let codes: Vec<u32> =
-            codes.into_data_as::<i64>().iter::<i64>().map(|code| code as u32).collect();
+        let codes = Together::default().with(model.tokenizer.quantise(latents)).read().codes();
         let tokens = model.card.backbone.input_size.pow(2);
         match codes.len() == tokens {
             true => Ok(codes),
