@@ -11,16 +11,12 @@ use crate::studio::base::widgets::empty_state;
 pub fn show(ui: &mut Ui, notices: &mut Notices) {
     let log = &mut notices.log;
     if log.is_empty() {
-        return empty_state(
-            ui,
-            "Nothing has happened yet",
-            "Runs, files and troubles are noted here.",
-        );
+        return empty_state(ui, "The log is empty", "Runs, files and problems are listed here.");
     }
     ui.horizontal(|ui| {
         ui.label(theme::weak(ui, count(log.len(), "entry").replace("entrys", "entries")));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if ui.button("Clear").on_hover_text("Forget what is listed here.").clicked() {
+            if ui.button("Clear").on_hover_text("Clear the log.").clicked() {
                 log.clear();
             }
             if ui.button("Copy").on_hover_text("Copy the log as text.").clicked() {

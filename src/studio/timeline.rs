@@ -35,8 +35,8 @@ pub fn show(ui: &mut Ui, session: &mut Session) {
     if session.run.is_none() {
         empty_state(
             ui,
-            "The steps of a run will be here",
-            "Every step is kept: play them, scrub through them, and see when belief settles.",
+            "No run yet",
+            "Every step of a run is kept here: play them, scrub through them, and see when the codes settle.",
         );
         return;
     }
@@ -120,7 +120,7 @@ fn readout(ui: &mut Ui, session: &Session) {
         false => (session.position + 1).to_string(),
     };
     let fields = [
-        ("step", format!("{step}/{steps}"), 22.0, "The step on show, of all."),
+        ("step", format!("{step}/{steps}"), 22.0, "The current step, and how many there are."),
         (
             "t",
             format!("{:.3}", run.time(session.position)),
@@ -259,7 +259,7 @@ fn track(ui: &mut Ui, session: &mut Session, width: f32) {
         response.mark_changed();
     }
     response
-        .widget_info(|| WidgetInfo::slider(true, (session.position + 1) as f64, "Step on show"));
+        .widget_info(|| WidgetInfo::slider(true, (session.position + 1) as f64, "Current step"));
     ui.ctx().accesskit_node_builder(id, |node| {
         node.set_role(Role::Slider);
         node.set_min_numeric_value(1.0);
@@ -449,7 +449,7 @@ mod tests {
     #[test]
     fn the_curves_are_read_off_under_the_pointer() {
         let mut window = window();
-        window.get_by_label("Step on show").hover();
+        window.get_by_label("Current step").hover();
         // The tooltip waits a little.
         window.run_steps(40);
         assert!(window.query_by_label("Step 13 of 24, t 0.500").is_some());
@@ -464,7 +464,7 @@ mod tests {
             click(&mut window, "First step (Home)");
             assert_eq!(window.state().shell.studio.session.position, 0);
             window.run_steps(20);
-            click(&mut window, "Step on show");
+            click(&mut window, "Current step");
             let position = window.state().shell.studio.session.position;
             assert!(position == middle || steps == 1, "{steps} steps: {position}");
             click(&mut window, if steps == 1 { "Next step (Right)" } else { "Last step (End)" });

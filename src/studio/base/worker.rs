@@ -149,7 +149,7 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 /// What to say where the system gave no thread.
 pub fn no_thread(error: &io::Error) -> String {
-    format!("The system has no thread left for this ({error}): close something and try again.")
+    format!("Could not start a background thread ({error}): close other programs and try again.")
 }
 
 /// From now on panics of other threads than the program's first are not printed: the window says what

@@ -23,8 +23,7 @@ impl Canvas {
     /// Encodes a picture from outside, to make a part of it anew; `name` is what people call it.
     pub fn inpaint_picture(&mut self, session: &mut Session, picture: RgbImage, name: String) {
         if !session.can_edit() {
-            let text =
-                "A part of a picture can be made anew with a model that has codes: open one.";
+            let text = "Regenerating part of a picture needs a model with codes: open one.";
             return session.notices.error(text);
         }
         let ticket = session.ask_encode(picture);

@@ -36,14 +36,12 @@ impl Tool {
     /// What it does, in a sentence.
     pub fn hint(self) -> &'static str {
         match self {
-            Self::Look => "Choose the token to look at; dragging moves the canvas (V).",
+            Self::Look => "Select a token to inspect; dragging moves the canvas (V).",
             Self::Pin => {
-                "Paint tokens that are to hold a code in the next run; right or middle drag moves (B)."
+                "Paint tokens to pin to a code in the next run; right or middle drag moves (B)."
             }
-            Self::Erase => "Let pinned tokens go (E).",
-            Self::Region => {
-                "Paint what is to be made anew while the rest of the picture stays (R)."
-            }
+            Self::Erase => "Remove pins (E).",
+            Self::Region => "Paint the region to regenerate; the rest of the picture stays (R).",
         }
     }
 

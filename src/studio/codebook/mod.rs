@@ -132,7 +132,7 @@ impl Codebook {
                     return Err(match broken {
                         Broken::NoThread(_) => broken.to_string(),
                         Broken::Panicked(reason) => {
-                            format!("It broke off ({reason}): choose the order again.")
+                            format!("Sorting failed ({reason}): choose the order again.")
                         }
                     });
                 }

@@ -61,9 +61,9 @@ fn several_classes_take_turns() {
     assert!(window.query_by_label("2 take turns").is_some());
     let labels = window.state().shell.studio.session.settings().unwrap().labels.clone();
     assert_eq!(labels, [4, 15, 4, 15]);
-    click(&mut window, "Take away cat-05");
+    click(&mut window, "Remove cat-05");
     assert_eq!(draft(&window).classes, ["robot-blue"]);
-    assert!(window.query_by_label("Take away robot-blue").is_none());
+    assert!(window.query_by_label("Remove robot-blue").is_none());
     click(&mut window, "cat-07");
     assert_eq!(draft(&window).classes, ["cat-07"]);
 }
@@ -117,7 +117,7 @@ fn noise_goes_only_with_the_solver_that_takes_it() {
 fn what_an_objective_has_no_use_for_is_off_and_says_why() {
     let mut window = tall();
     with_objective(&mut window, Objective::Cfm);
-    let course = window.get_by_role_and_label(Role::ComboBox, "Course");
+    let course = window.get_by_role_and_label(Role::ComboBox, "Schedule");
     assert!(course.accesskit_node().is_disabled());
     assert!(window.query_by_label_contains("no belief over codes").is_some());
     with_objective(&mut window, Objective::Dfm);
@@ -140,13 +140,13 @@ fn every_course_of_temperature_is_set() {
     slide(&mut window, "Value", 0.5);
     assert_eq!(draft(&window).temperature(), Temperature::Constant(0.5));
     for (name, kind) in [("linear", TemperatureKind::Linear), ("cosine", TemperatureKind::Cosine)] {
-        choose(&mut window, "Course", name);
+        choose(&mut window, "Schedule", name);
         slide(&mut window, "At t = 0", 1.25);
         slide(&mut window, "At t = 1", 0.75);
         assert_eq!(draft(&window).temperature, kind);
         assert_eq!((draft(&window).from, draft(&window).to), (1.25, 0.75));
     }
-    choose(&mut window, "Course", "entropy target");
+    choose(&mut window, "Schedule", "entropy target");
     slide(&mut window, "Entropy at t = 0", 4.0);
     slide(&mut window, "Entropy at t = 1", 0.5);
     assert_eq!(draft(&window).temperature(), Temperature::Entropy { from: 4.0, to: 0.5 });
@@ -163,7 +163,7 @@ fn every_course_of_temperature_is_set() {
 #[test]
 fn the_drawn_curve_is_edited_by_names_and_keys() {
     let mut window = tall();
-    choose(&mut window, "Course", "drawn");
+    choose(&mut window, "Schedule", "drawn");
     slide(&mut window, "Temperature point 2 at t = 0.50", 1.4);
     assert_eq!(draft(&window).points, [(0.0, 1.1), (0.5, 1.4), (1.0, 0.6)]);
     window.get_by_label("Temperature point 2 at t = 0.50").focus();
@@ -186,7 +186,7 @@ fn the_drawn_curve_is_edited_by_names_and_keys() {
 #[test]
 fn the_drawn_curve_is_edited_by_the_pointer() {
     let mut window = tall();
-    choose(&mut window, "Course", "drawn");
+    choose(&mut window, "Schedule", "drawn");
     // Its points again, at heights that make the middle of the chart lie on the curve.
     studio(&mut window).session.draft.points = vec![(0.0, 1.0), (1.0, 1.0)];
     window.run_steps(2);
@@ -263,7 +263,7 @@ fn a_branch_is_shown_and_can_be_taken_back() {
     let count = window.get_by_role_and_label(Role::Slider, "Count");
     assert!(count.accesskit_node().is_disabled());
     assert!(window.get_by_label("Branch here").accesskit_node().is_disabled());
-    click(&mut window, "As a command");
+    click(&mut window, "Command line");
     window.run_steps(20);
     assert!(window.query_by_label_contains("has no command of its own").is_some());
     click(&mut window, "Remove the branch");
@@ -292,7 +292,7 @@ fn cost_and_command_are_told() {
     assert!(window.query_all_by_label("48").count() >= 2);
     assert!(window.query_by_label("ms a step").is_some());
     assert!(window.query_by_label("s in all").is_some());
-    click(&mut window, "As a command");
+    click(&mut window, "Command line");
     window.run_steps(20);
     let command = window.get_by_label_contains("purrscope sample --class cat-05 --count 4");
     let text = command.accesskit_node().label().or(command.accesskit_node().value());
@@ -355,7 +355,7 @@ fn pictures_of_controls() {
         studio(&mut window).session.draft.sampling.solver = Solver::Dopri5;
         click(&mut window, "Generate");
         wait_until(&mut window, finished);
-        window.get_by_label("Step on show").hover();
+        window.get_by_label("Current step").hover();
         window.run_steps(40);
         shoot(&mut window, "entropy");
         studio(&mut window).actions.push(WindowAction::Reveal(Pane::Sweep));

@@ -140,7 +140,7 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> ComputeLoop<'_, W, M> {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.handle(command))) {
                 let reason = match self.worker.take().map(|worker| worker.health()) {
                     Some(Err(lost)) => first_capital(&lost),
-                    _ => format!("The computation broke off ({})", panic_line(panic.as_ref())),
+                    _ => format!("The computation failed ({})", panic_line(panic.as_ref())),
                 };
                 self.fail(format!(
                     "{reason}. Press Generate to load the model again and go on; if that does not \

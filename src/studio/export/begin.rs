@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use rfd::{AsyncFileDialog, FileHandle};
 
-use super::feed::{Eater, Feed, Hunger, Wanted};
+use super::feed::{Feed, FeedError, FeedReceiver, Wanted};
 use super::labels::{file_name, run_name, settings_here};
 use super::numbers;
 use crate::flow::trajectory::{self, End};
@@ -143,11 +143,11 @@ impl From<TensorFileError> for Stop {
     }
 }
 
-impl From<Hunger> for Stop {
-    fn from(hunger: Hunger) -> Self {
-        match hunger {
-            Hunger::Cancelled => Self::Cancelled,
-            Hunger::Failed(text) => Self::Failed(text),
+impl From<FeedError> for Stop {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Cancelled => Self::Cancelled,
+            FeedError::Failed(text) => Self::Failed(text),
         }
     }
 }
@@ -249,20 +249,20 @@ impl Exports {
         match what {
             Export::Picture(_) | Export::Sheet => {
                 let Some(wanted) = wanted_here(session) else { return };
-                let eater = self.begin_feed(id, [wanted], session);
+                let receiver = self.begin_feed(id, [wanted], session);
                 session.jobs.start(title, move |progress| {
                     write_file(place, &name, progress, |path| {
-                        write_picture(path, &eater, progress, picture, &json)
+                        write_picture(path, &receiver, progress, picture, &json)
                     })
                 });
             }
             Export::Animation(format) => {
                 let all = (0..run.positions()).map(|at| Wanted::Pictures(at, View::Predicted));
                 let (all, frames) = (all.collect::<Vec<_>>(), run.positions());
-                let eater = self.begin_feed(id, all, session);
+                let receiver = self.begin_feed(id, all, session);
                 session.jobs.start(title, move |progress| {
                     write_file(place, &name, progress, |path| {
-                        write_animation(path, &eater, progress, format, frames, &json)
+                        write_animation(path, &receiver, progress, format, frames, &json)
                     })
                 });
             }
@@ -270,13 +270,13 @@ impl Exports {
                 let Some(end) = &run.end else { return };
                 let (settings, codes) = (run.settings.clone(), end.codes.clone());
                 let steps = run.frames.len();
-                let eater = self.begin_feed(id, (0..steps).map(Wanted::Record), session);
+                let receiver = self.begin_feed(id, (0..steps).map(Wanted::Record), session);
                 session.jobs.start(title, move |progress| {
                     write_file(place, &name, progress, |path| {
                         let end = End { settings: &settings, settings_json: json, codes: &codes };
                         trajectory::write_steps(path, end, steps, |at| {
                             progress.reach(at as f32 / steps as f32);
-                            eater.record(progress).map_err(Stop::from)
+                            receiver.record(progress).map_err(Stop::from)
                         })
                     })
                 });
@@ -303,22 +303,22 @@ impl Exports {
         run: RunId,
         wanted: impl IntoIterator<Item = Wanted>,
         session: &Session,
-    ) -> Eater {
-        let (feed, eater) = Feed::new(run, wanted);
+    ) -> FeedReceiver {
+        let (feed, receiver) = Feed::new(run, wanted);
         self.feeds.push(feed);
         session.jobs.wake().call();
-        eater
+        receiver
     }
 
     /// Starts to hand over the pictures of the step on show.
-    pub fn feed_here(&mut self, session: &Session) -> Option<Eater> {
+    pub fn feed_here(&mut self, session: &Session) -> Option<FeedReceiver> {
         let wanted = wanted_here(session)?;
         let id = session.run.as_ref()?.id;
         Some(self.begin_feed(id, [wanted], session))
     }
 
     /// Starts to hand over the predicted pictures at a position of a run.
-    pub fn feed_step(&mut self, run: RunId, position: usize, session: &Session) -> Eater {
+    pub fn feed_step(&mut self, run: RunId, position: usize, session: &Session) -> FeedReceiver {
         self.begin_feed(run, [Wanted::Pictures(position, View::Predicted)], session)
     }
 
@@ -408,12 +408,12 @@ fn wanted_here(session: &Session) -> Option<Wanted> {
 
 fn write_picture(
     path: &Path,
-    eater: &Eater,
+    receiver: &FeedReceiver,
     progress: &Progress,
     picture: Option<usize>,
     json: &str,
 ) -> Result<(), Stop> {
-    let pictures = eater.pictures(progress)?;
+    let pictures = receiver.pictures(progress)?;
     let image = match picture {
         Some(index) => pictures.host().and_then(|pictures| pictures.get(index)).cloned(),
         None => contact_sheet(&pictures),
@@ -425,7 +425,7 @@ fn write_picture(
 
 fn write_animation(
     path: &Path,
-    eater: &Eater,
+    receiver: &FeedReceiver,
     progress: &Progress,
     format: Format,
     frames: usize,
@@ -435,7 +435,7 @@ fn write_animation(
         let mut out = BufWriter::new(aside);
         let mut animation = Animation::new(format, &mut out, frames, json)?;
         for frame in 0..frames {
-            let pictures = eater.pictures(progress)?;
+            let pictures = receiver.pictures(progress)?;
             let pictures = pictures.host().ok_or_else(|| Stop::failed("a picture is gone"))?;
             animation.frame(pictures)?;
             progress.reach((frame + 1) as f32 / frames as f32);

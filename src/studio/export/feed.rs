@@ -51,74 +51,74 @@ pub struct Feed {
     out: SyncSender<Result<Portion, String>>,
 }
 
-/// A job's end of a feed.
+/// A job's end of a [`Feed`].
 #[derive(Debug)]
-pub struct Eater {
+pub struct FeedReceiver {
     portions: Receiver<Result<Portion, String>>,
 }
 
 /// Why a job got no portion.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hunger {
+pub enum FeedError {
     /// It was cancelled.
     Cancelled,
     /// What is wrong, for people.
     Failed(String),
 }
 
-impl Eater {
+impl FeedReceiver {
     /// The next portion, waiting for it.
     ///
     /// # Errors
     /// The job was cancelled, or there is none.
-    pub fn next(&self, progress: &Progress) -> Result<Portion, Hunger> {
+    pub fn next(&self, progress: &Progress) -> Result<Portion, FeedError> {
         loop {
             if progress.is_cancelled() {
-                return Err(Hunger::Cancelled);
+                return Err(FeedError::Cancelled);
             }
             match self.portions.recv_timeout(Duration::from_millis(50)) {
                 Ok(portion) => {
                     // The window has room for more.
                     progress.stir();
-                    return portion.map_err(Hunger::Failed);
+                    return portion.map_err(FeedError::Failed);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Hunger::Failed("the run is gone".to_owned()));
+                    return Err(FeedError::Failed("the run is gone".to_owned()));
                 }
             }
         }
     }
 
-    /// As [`Eater::next`], for one that asked for pictures.
+    /// As [`FeedReceiver::next`], for one that asked for pictures.
     ///
     /// # Errors
-    /// As [`Eater::next`].
-    pub fn pictures(&self, progress: &Progress) -> Result<Pictures, Hunger> {
+    /// As [`FeedReceiver::next`].
+    pub fn pictures(&self, progress: &Progress) -> Result<Pictures, FeedError> {
         match self.next(progress)? {
             Portion::Pictures(pictures) => Ok(pictures),
-            Portion::Record(_) => Err(Hunger::Failed("a step came for a picture".to_owned())),
+            Portion::Record(_) => Err(FeedError::Failed("a step came for a picture".to_owned())),
         }
     }
 
-    /// As [`Eater::next`], for one that asked for steps.
+    /// As [`FeedReceiver::next`], for one that asked for steps.
     ///
     /// # Errors
-    /// As [`Eater::next`].
-    pub fn record(&self, progress: &Progress) -> Result<Arc<StepRecord>, Hunger> {
+    /// As [`FeedReceiver::next`].
+    pub fn record(&self, progress: &Progress) -> Result<Arc<StepRecord>, FeedError> {
         match self.next(progress)? {
             Portion::Record(record) => Ok(record),
-            Portion::Pictures(_) => Err(Hunger::Failed("a picture came for a step".to_owned())),
+            Portion::Pictures(_) => Err(FeedError::Failed("a picture came for a step".to_owned())),
         }
     }
 }
 
 impl Feed {
     /// A feed of what is wanted of a run, and the end of it that a job takes.
-    pub fn new(run: RunId, wanted: impl IntoIterator<Item = Wanted>) -> (Self, Eater) {
+    pub fn new(run: RunId, wanted: impl IntoIterator<Item = Wanted>) -> (Self, FeedReceiver) {
         let (out, portions) = mpsc::sync_channel(AHEAD);
         let wanted = wanted.into_iter().collect();
-        (Self { run, wanted, ticket: None, held: None, out }, Eater { portions })
+        (Self { run, wanted, ticket: None, held: None, out }, FeedReceiver { portions })
     }
 
     /// The run that it feeds on.

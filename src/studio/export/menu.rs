@@ -32,7 +32,7 @@ pub fn export_menu(ui: &mut Ui, session: &Session) -> Option<Export> {
         });
     }
     for (what, name, hint) in [
-        (Export::Sheet, "Contact sheet (PNG)", "All pictures of the step on show, on one sheet."),
+        (Export::Sheet, "Contact sheet (PNG)", "All pictures of the current step on one sheet."),
         (
             Export::Animation(Format::Gif),
             "Animation (GIF)",

@@ -15,7 +15,7 @@ use std::path::Path;
 use image::RgbImage;
 
 pub use self::begin::{Destination, Export, Exports};
-pub use self::feed::{Eater, Hunger};
+pub use self::feed::{FeedError, FeedReceiver};
 pub use self::labels::{run_name, settings_here, settings_json};
 pub use self::menu::export_menu;
 #[cfg(test)]

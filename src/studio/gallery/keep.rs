@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use image::RgbImage;
 
 use super::Gallery;
-use super::clerk::{Fresh, Task};
+use super::worker::{Fresh, Task};
 use crate::studio::base::text::count;
 use crate::studio::engine::View;
 use crate::studio::engine::pictures::Pictures;
-use crate::studio::export::{self, Eater, Exports};
+use crate::studio::export::{self, Exports, FeedReceiver};
 use crate::studio::session::{Outcome, Session};
 
 /// Names and settings of pictures that are to be kept, in the order of the batch.
@@ -40,8 +40,8 @@ impl Gallery {
             Some((format!("{image:03}-{name}{when}"), json))
         });
         let Some(labels) = labels.collect::<Option<Labels>>() else { return };
-        let Some(eater) = exports.feed_here(session) else { return };
-        self.keep_fed(session, eater, labels);
+        let Some(receiver) = exports.feed_here(session) else { return };
+        self.keep_fed(session, receiver, labels);
         if let Some(run) = session.run.as_mut().filter(|_| end) {
             run.kept = true;
         }
@@ -68,19 +68,19 @@ impl Gallery {
                 paired(at, images.to_vec(), labels).for_each(|fresh| self.put(fresh));
             }
             None => {
-                let eater = exports.feed_step(id, last, session);
-                self.keep_fed(session, eater, labels);
+                let receiver = exports.feed_step(id, last, session);
+                self.keep_fed(session, receiver, labels);
             }
         }
     }
 
     /// Keeps pictures that come by way of a feed.
-    fn keep_fed(&mut self, session: &mut Session, eater: Eater, labels: Labels) {
+    fn keep_fed(&mut self, session: &mut Session, receiver: FeedReceiver, labels: Labels) {
         let at = SystemTime::now();
         self.retry();
-        let Some(desk) = self.desk() else { return };
+        let Some(tasks) = self.tasks() else { return };
         session.jobs.start("Pictures for the gallery", move |progress| {
-            match eater.pictures(progress) {
+            match receiver.pictures(progress) {
                 Ok(pictures) => {
                     let Some(fresh) = fresh(at, &pictures, labels) else {
                         let text = "Pictures did not reach the gallery: the GPU does not give them \
@@ -89,12 +89,12 @@ impl Gallery {
                     };
                     for fresh in fresh {
                         // A send fails only when the window has gone.
-                        let _ = desk.send(Task::Keep(Box::new(fresh)));
+                        let _ = tasks.send(Task::Keep(Box::new(fresh)));
                     }
                     Outcome::Quiet
                 }
-                Err(export::Hunger::Cancelled) => Outcome::Cancelled,
-                Err(export::Hunger::Failed(reason)) => {
+                Err(export::FeedError::Cancelled) => Outcome::Cancelled,
+                Err(export::FeedError::Failed(reason)) => {
                     Outcome::Failed(format!("Pictures did not reach the gallery: {reason}."))
                 }
             }

@@ -214,12 +214,12 @@ struct Slots {
 }
 
 #[derive(Debug, Default)]
-struct Desk {
+struct Mailbox {
     slots: Mutex<Slots>,
     bell: Condvar,
 }
 
-impl Desk {
+impl Mailbox {
     fn slots(&self) -> MutexGuard<'_, Slots> {
         // Every change of the slots is one assignment, so that they are whole after any panic.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
@@ -229,7 +229,7 @@ impl Desk {
 /// The window's end of the thread. Dropping it ends the thread, after the step in hand.
 #[derive(Debug)]
 pub struct Runner {
-    desk: Arc<Desk>,
+    mailbox: Arc<Mailbox>,
     answers: Receiver<Answer>,
 }
 
@@ -239,29 +239,29 @@ impl Runner {
     /// # Errors
     /// The system has no thread to give.
     pub fn spawn(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let desk = Arc::new(Desk::default());
+        let mailbox = Arc::new(Mailbox::default());
         let (sender, answers) = mpsc::channel();
-        let worker = Worker { desk: Arc::clone(&desk), sender, wake };
+        let worker = Worker { mailbox: Arc::clone(&mailbox), sender, wake };
         thread::Builder::new().name("purrscope-plane".to_owned()).spawn(move || worker.serve())?;
-        Ok(Self { desk, answers })
+        Ok(Self { mailbox, answers })
     }
 
     /// Asks for a flow, instead of the one asked for before.
     pub fn ask_flow(&self, question: Question) {
-        self.desk.slots().flow = Some(question);
-        self.desk.bell.notify_one();
+        self.mailbox.slots().flow = Some(question);
+        self.mailbox.bell.notify_one();
     }
 
     /// Asks for the exact flow of a question, instead of the one asked for before.
     pub fn ask_exact(&self, question: Question) {
-        self.desk.slots().exact = Some(question);
-        self.desk.bell.notify_one();
+        self.mailbox.slots().exact = Some(question);
+        self.mailbox.bell.notify_one();
     }
 
     /// Asks for a field, instead of the one asked for before.
     pub fn ask_field(&self, question: FieldQuestion) {
-        self.desk.slots().field = Some(question);
-        self.desk.bell.notify_one();
+        self.mailbox.slots().field = Some(question);
+        self.mailbox.bell.notify_one();
     }
 
     /// What has been answered, in order; never waits.
@@ -272,13 +272,13 @@ impl Runner {
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        self.desk.slots().closed = true;
-        self.desk.bell.notify_one();
+        self.mailbox.slots().closed = true;
+        self.mailbox.bell.notify_one();
     }
 }
 
 struct Worker<W> {
-    desk: Arc<Desk>,
+    mailbox: Arc<Mailbox>,
     sender: Sender<Answer>,
     wake: W,
 }
@@ -290,18 +290,18 @@ impl<W: Fn()> Worker<W> {
             if self.answer_flow() {
                 continue;
             }
-            let exact = self.desk.slots().exact.take();
+            let exact = self.mailbox.slots().exact.take();
             if let Some(question) = exact {
                 self.attempt(|| self.exact(&question));
                 continue;
             }
-            let slots = self.desk.slots();
+            let slots = self.mailbox.slots();
             if slots.closed {
                 return;
             }
             if slots.flow.is_none() && slots.exact.is_none() && slots.field.is_none() {
                 // Woken for nothing, it looks again.
-                drop(self.desk.bell.wait(slots));
+                drop(self.mailbox.bell.wait(slots));
             }
         }
     }
@@ -315,12 +315,12 @@ impl<W: Fn()> Worker<W> {
     /// Computes something; where that panics, the window is told instead of an answer.
     fn attempt(&self, work: impl FnOnce()) {
         if let Err(reason) = guarded(work) {
-            self.send(Answer::Refused(format!("it broke off ({reason})")));
+            self.send(Answer::Refused(format!("it failed ({reason})")));
         }
     }
 
     fn answer_field(&self) {
-        let question = self.desk.slots().field.take();
+        let question = self.mailbox.slots().field.take();
         let Some(question) = question else { return };
         self.attempt(|| {
             if let Some(field) = field(question) {
@@ -331,7 +331,7 @@ impl<W: Fn()> Worker<W> {
 
     /// Computes the flow that is asked for, if one is.
     fn answer_flow(&self) -> bool {
-        let question = self.desk.slots().flow.take();
+        let question = self.mailbox.slots().flow.take();
         let Some(question) = question else { return false };
         self.attempt(|| self.flow(question));
         true
@@ -350,7 +350,7 @@ impl<W: Fn()> Worker<W> {
             evaluations = record.evaluations;
             moments.push(moment(&record));
             self.answer_field();
-            let slots = self.desk.slots();
+            let slots = self.mailbox.slots();
             if slots.closed || slots.flow.is_some() {
                 return;
             }
@@ -384,7 +384,7 @@ impl<W: Fn()> Worker<W> {
             }
             self.answer_field();
             self.answer_flow();
-            let slots = self.desk.slots();
+            let slots = self.mailbox.slots();
             if slots.closed || slots.exact.is_some() {
                 return;
             }

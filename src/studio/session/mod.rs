@@ -16,6 +16,7 @@ mod place;
 pub mod playback;
 pub mod presets;
 mod questions;
+mod record_store;
 pub mod restored;
 mod rethinking;
 pub mod run;
@@ -25,7 +26,6 @@ pub mod swatches;
 #[cfg(test)]
 mod tests;
 pub mod token;
-mod vault;
 pub mod what_if;
 
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ impl Session {
     /// Makes a picture again from the settings that were read from it; says whether it can be.
     pub fn restore(&mut self, restored: &Restored) -> bool {
         let Some(model) = self.model.clone() else {
-            let text = "The picture waits for a model: open one first.";
+            let text = "No model is loaded: open one first, then restore the picture.";
             self.notices.error_about(About::Opening, text);
             return false;
         };
@@ -33,11 +33,12 @@ impl Session {
         self.notices.settled(About::Opening);
         let other_model = restored.model_hash.as_ref().is_some_and(|hash| *hash != model.hash);
         if other_model {
-            self.notices.tell("The settings are restored, but another model made the picture.");
+            self.notices.tell("Settings restored, but the picture was made by a different model.");
         } else if self.settings().is_none_or(|settings| *settings != restored.settings) {
-            self.notices.tell("The settings are restored as far as this model and 16 pictures go.");
+            self.notices
+                .tell("Settings restored as far as this model and its limit of 16 pictures allow.");
         } else {
-            self.notices.note("The settings of a picture are restored");
+            self.notices.note("Settings of a picture restored");
         }
         self.begin(false);
         true

@@ -241,7 +241,7 @@ impl Sweep {
                     cell,
                     match pictures.host() {
                         Some(pictures) => Cell::Done(tally.finish(pictures.into())),
-                        None => Cell::Refused("its pictures are not at hand".to_owned()),
+                        None => Cell::Refused("its pictures are not available".to_owned()),
                     },
                 );
             }
@@ -294,17 +294,17 @@ mod tests {
     use crate::studio::window::studio::Studio;
 
     /// A window's state over an engine, without a window.
-    struct Desk {
+    struct Setup {
         studio: Studio,
         engine: Engine,
     }
 
-    impl Desk {
+    impl Setup {
         fn new(worker: FakeWorker) -> Self {
             let engine = Engine::spawn(move || Ok(worker.clone()), || {}).unwrap();
-            let mut desk = Self { studio: Studio::default(), engine };
-            desk.studio.session.load_model(ModelSource::Embedded);
-            desk
+            let mut setup = Self { studio: Studio::default(), engine };
+            setup.studio.session.load_model(ModelSource::Embedded);
+            setup
         }
 
         /// Passes messages on until `done` holds.
@@ -342,12 +342,12 @@ mod tests {
 
     #[test]
     fn cells_fill_in_and_leave_the_canvas_alone() {
-        let mut desk = Desk::new(FakeWorker::default());
-        desk.until(free);
-        let shown = desk.studio.session.run.as_ref().unwrap().id;
-        desk.begin("steps=2,3", "temperature=0.5,1");
-        desk.until(|studio| settled(studio) == 4);
-        let sweep = &desk.studio.sweep;
+        let mut setup = Setup::new(FakeWorker::default());
+        setup.until(free);
+        let shown = setup.studio.session.run.as_ref().unwrap().id;
+        setup.begin("steps=2,3", "temperature=0.5,1");
+        setup.until(|studio| settled(studio) == 4);
+        let sweep = &setup.studio.sweep;
         assert_eq!(sweep.phase(), Phase::Idle);
         let study = sweep.study.as_ref().unwrap();
         let evaluations: Vec<usize> =
@@ -356,61 +356,61 @@ mod tests {
         let entropy = |cell: usize| study.outcome(cell).unwrap().entropy.unwrap();
         assert!(entropy(0) < entropy(2), "a warmer belief is less decided");
         assert_eq!(study.outcome(3).unwrap().pictures.len(), 4);
-        assert_eq!(desk.studio.session.run.as_ref().unwrap().id, shown);
+        assert_eq!(setup.studio.session.run.as_ref().unwrap().id, shown);
     }
 
     #[test]
     fn a_run_of_ones_own_interrupts_and_the_cell_is_made_again() {
         let (gate, worker) = FakeWorker::gated();
-        let mut desk = Desk::new(worker);
+        let mut setup = Setup::new(worker);
         gate.let_pass(24);
-        desk.until(free);
-        desk.begin("steps=5,2", "temperature=1");
+        setup.until(free);
+        setup.begin("steps=5,2", "temperature=1");
         gate.let_pass(2);
-        desk.until(|studio| studio.sweep.progress().is_some_and(|(_, part)| part > 0.3));
-        desk.studio.session.draft.sampling.steps = 3;
-        desk.studio.session.generate();
-        assert!(desk.studio.session.active.is_some());
-        desk.send();
+        setup.until(|studio| studio.sweep.progress().is_some_and(|(_, part)| part > 0.3));
+        setup.studio.session.draft.sampling.steps = 3;
+        setup.studio.session.generate();
+        assert!(setup.studio.session.active.is_some());
+        setup.send();
         gate.let_pass(1000);
-        desk.until(|studio| settled(studio) == 2);
-        let study = desk.studio.sweep.study.as_ref().unwrap();
+        setup.until(|studio| settled(studio) == 2);
+        let study = setup.studio.sweep.study.as_ref().unwrap();
         assert_eq!(study.outcome(0).unwrap().evaluations, 10);
-        assert_eq!(desk.studio.session.run.as_ref().unwrap().frames.len(), 3);
-        assert!(free(&desk.studio), "the run of one's own was not disturbed");
+        assert_eq!(setup.studio.session.run.as_ref().unwrap().frames.len(), 3);
+        assert!(free(&setup.studio), "the run of one's own was not disturbed");
     }
 
     #[test]
     fn it_pauses_goes_on_and_stops() {
         let (gate, worker) = FakeWorker::gated();
-        let mut desk = Desk::new(worker);
+        let mut setup = Setup::new(worker);
         gate.let_pass(24);
-        desk.until(free);
-        desk.begin("steps=2,3,4", "temperature=1");
+        setup.until(free);
+        setup.begin("steps=2,3,4", "temperature=1");
         gate.let_pass(2);
-        desk.until(|studio| settled(studio) == 1);
-        desk.studio.sweep.pause(&mut desk.studio.session);
-        assert_eq!(desk.studio.sweep.phase(), Phase::Paused);
-        desk.send();
+        setup.until(|studio| settled(studio) == 1);
+        setup.studio.sweep.pause(&mut setup.studio.session);
+        assert_eq!(setup.studio.sweep.phase(), Phase::Paused);
+        setup.send();
         gate.let_pass(1000);
-        assert!(desk.studio.sweep.next().is_none() && desk.send() == 0);
-        desk.studio.sweep.resume();
-        desk.until(|studio| settled(studio) == 2);
-        desk.studio.sweep.stop(&mut desk.studio.session);
-        assert_eq!(desk.studio.sweep.phase(), Phase::Idle);
-        desk.send();
-        assert!(desk.studio.sweep.next().is_none());
-        assert_eq!(settled(&desk.studio), 2);
+        assert!(setup.studio.sweep.next().is_none() && setup.send() == 0);
+        setup.studio.sweep.resume();
+        setup.until(|studio| settled(studio) == 2);
+        setup.studio.sweep.stop(&mut setup.studio.session);
+        assert_eq!(setup.studio.sweep.phase(), Phase::Idle);
+        setup.send();
+        assert!(setup.studio.sweep.next().is_none());
+        assert_eq!(settled(&setup.studio), 2);
     }
 
     #[test]
     fn a_refused_cell_does_not_hold_up_the_rest() {
-        let mut desk = Desk::new(FakeWorker::default());
-        desk.until(free);
-        desk.begin("solver=heun,euler", "eta=0,1");
-        assert_eq!(settled(&desk.studio), 1);
-        desk.until(|studio| settled(studio) == 4);
-        let study = desk.studio.sweep.study.as_ref().unwrap();
+        let mut setup = Setup::new(FakeWorker::default());
+        setup.until(free);
+        setup.begin("solver=heun,euler", "eta=0,1");
+        assert_eq!(settled(&setup.studio), 1);
+        setup.until(|studio| settled(studio) == 4);
+        let study = setup.studio.sweep.study.as_ref().unwrap();
         assert!(matches!(&study.cells[2], Cell::Refused(reason) if reason.contains("heun")));
         assert!(study.outcome(3).is_some());
     }
@@ -418,31 +418,31 @@ mod tests {
     #[test]
     fn runs_that_fail_pause_the_sweep_and_can_be_tried_again() {
         let worker = FakeWorker { panics_at: Some((7, 1)), ..FakeWorker::default() };
-        let mut desk = Desk::new(worker);
-        desk.until(free);
-        desk.studio.session.draft.sampling.seed = 7;
-        desk.begin("steps=2,3,4", "temperature=1");
-        desk.until(|studio| studio.sweep.phase() == Phase::Paused);
-        assert_eq!(settled(&desk.studio), 2);
+        let mut setup = Setup::new(worker);
+        setup.until(free);
+        setup.studio.session.draft.sampling.seed = 7;
+        setup.begin("steps=2,3,4", "temperature=1");
+        setup.until(|studio| studio.sweep.phase() == Phase::Paused);
+        assert_eq!(settled(&setup.studio), 2);
         assert!(
-            desk.studio.session.notices.banner.as_ref().unwrap().text.contains("sweep is paused")
+            setup.studio.session.notices.banner.as_ref().unwrap().text.contains("sweep is paused")
         );
-        desk.studio.sweep.retry();
-        assert_eq!((settled(&desk.studio), desk.studio.sweep.phase()), (0, Phase::Running));
+        setup.studio.sweep.retry();
+        assert_eq!((settled(&setup.studio), setup.studio.sweep.phase()), (0, Phase::Running));
     }
 
     #[test]
     fn another_model_ends_it() {
         let (gate, worker) = FakeWorker::gated();
-        let mut desk = Desk::new(worker);
+        let mut setup = Setup::new(worker);
         gate.let_pass(24);
-        desk.until(free);
-        desk.begin("steps=2,3", "temperature=1");
-        let mut other = (**desk.studio.session.model.as_ref().unwrap()).clone();
+        setup.until(free);
+        setup.begin("steps=2,3", "temperature=1");
+        let mut other = (**setup.studio.session.model.as_ref().unwrap()).clone();
         other.hash = "another".to_owned();
-        desk.studio.take(Event::ModelReady(other.into()));
-        assert_eq!(desk.studio.sweep.phase(), Phase::Idle);
-        let generates = desk.studio.take_commands();
+        setup.studio.take(Event::ModelReady(other.into()));
+        assert_eq!(setup.studio.sweep.phase(), Phase::Idle);
+        let generates = setup.studio.take_commands();
         let generates = generates.iter().filter(|c| matches!(c, Command::Run { .. })).count();
         assert_eq!(generates, 1, "the new model's first run, and none of the sweep");
         gate.let_pass(1000);

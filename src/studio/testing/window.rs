@@ -113,7 +113,7 @@ fn stop_ends_a_run() {
 fn the_timeline_scrubs_by_pointer_and_by_key() {
     let mut window = window();
     assert_eq!(window.state().shell.studio.session.position, 24);
-    click(&mut window, "Step on show");
+    click(&mut window, "Current step");
     assert_eq!(window.state().shell.studio.session.position, 12);
     window.key_press(Key::ArrowRight);
     window.run_steps(2);
@@ -140,7 +140,7 @@ fn playing_moves_through_the_steps() {
 #[test]
 fn a_click_on_a_picture_opens_its_token() {
     let mut window = window();
-    assert!(window.query_by_label("No token is chosen").is_some());
+    assert!(window.query_by_label("No token selected").is_some());
     click(&mut window, "Picture 2");
     let token = window.state().shell.studio.session.selected.unwrap();
     assert_eq!((token.image, token.row, token.column), (1, 8, 8));

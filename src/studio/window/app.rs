@@ -31,7 +31,7 @@ pub struct StudioApp {
     /// Where all this is kept for the next time.
     saved: SavedFile,
     /// Whether it was said that the compute thread has ended.
-    mourned: bool,
+    end_told: bool,
 }
 
 impl StudioApp {
@@ -74,7 +74,7 @@ impl StudioApp {
             frames: FrameTimes::default(),
             drawn: FrameTimes::default(),
         };
-        let mut app = Self { shell, engine, measure: None, saved, mourned: false };
+        let mut app = Self { shell, engine, measure: None, saved, end_told: false };
         app.send_commands();
         app
     }
@@ -120,7 +120,7 @@ impl StudioApp {
         for event in self.engine.events() {
             studio.take(event);
         }
-        if gone && !std::mem::replace(&mut self.mourned, true) {
+        if gone && !std::mem::replace(&mut self.end_told, true) {
             studio.lose_engine();
         }
         studio.follow();

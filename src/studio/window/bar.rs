@@ -139,7 +139,7 @@ fn recent_menu(ui: &mut Ui, shell: &mut Shell, recent: &[PathBuf]) {
         }
     }
     ui.separator();
-    if ui.button("Forget these").clicked() {
+    if ui.button("Clear recent files").clicked() {
         shell.studio.files.recent.clear();
     }
 }
@@ -155,14 +155,14 @@ fn edit_menu(ui: &mut Ui, shell: &mut Shell) {
         session.redo();
     }
     ui.separator();
-    if item(ui, "Let go of all pins and bans", None, !session.draft.edits.is_empty()) {
+    if item(ui, "Clear all pins and bans", None, !session.draft.edits.is_empty()) {
         session.draft.edits.clear();
     }
-    if item(ui, "Begin with noise again", None, session.branch.is_some()) {
+    if item(ui, "Start from noise", None, session.branch.is_some()) {
         session.branch = None;
     }
     ui.separator();
-    if item(ui, "Settings as at first", None, true) {
+    if item(ui, "Reset settings", None, true) {
         shell.studio.reset_settings();
     }
 }
@@ -262,7 +262,7 @@ fn model_name(ui: &mut Ui, shell: &mut Shell, bar: Rect) {
             }
         }
         (None, None) => {
-            ui.label(theme::weak(ui, "no model is loaded"));
+            ui.label(theme::weak(ui, "no model loaded"));
         }
     }
 }
@@ -274,7 +274,7 @@ fn run_buttons(ui: &mut Ui, shell: &mut Shell, keys: bool) {
     let stop = if keys { stop.shortcut_text("S") } else { stop };
     let stop = ui.add_enabled(session.active.is_some(), stop);
     if stop
-        .on_hover_text("Drop the run after the step in progress (S)")
+        .on_hover_text("Stop the run after the current step (S)")
         .accessible_name("Stop")
         .clicked()
     {
@@ -290,14 +290,15 @@ fn run_buttons(ui: &mut Ui, shell: &mut Shell, keys: bool) {
     let generate = generate.fill(colours.accent);
     let generate = ui.add_enabled(session.model.is_some(), generate);
     if generate
-        .on_hover_text("Make pictures with the settings on the left (G)")
+        .on_hover_text("Generate pictures with the current settings (G)")
         .accessible_name("Generate")
         .clicked()
     {
         session.generate();
     }
-    ui.checkbox(&mut session.draft.live, "Live")
-        .on_hover_text("A changed setting starts a run at once, and drops the one in progress.");
+    ui.checkbox(&mut session.draft.live, "Live").on_hover_text(
+        "Every change of a setting starts a new run at once and stops the current one.",
+    );
 }
 
 /// A line along the foot of the bar: how far the run is.

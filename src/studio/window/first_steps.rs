@@ -15,7 +15,7 @@ const STEPS: [&str; 4] = [
     "Generate makes pictures of the class on the left, step by step.",
     "Drag through the timeline below to see how noise became a picture.",
     "Click a picture: what the model believes about that token is on the right.",
-    "Move a slider: the step on show answers at once. Live runs everything again.",
+    "Move a slider: the current step answers at once. Live reruns everything.",
 ];
 
 /// Shows the strip, unless it was read.

@@ -77,7 +77,7 @@ impl Studio {
             self.canvas.forget_questions();
             self.posterior.forget_question();
             match event.is_failure() {
-                true => self.exports.fail_waiting("the computation broke off"),
+                true => self.exports.fail_waiting("the computation failed"),
                 false => self.canvas.ask_again(&mut self.session),
             }
         }
@@ -107,8 +107,8 @@ impl Studio {
 
     /// Says that nothing more will be computed: the compute thread has ended, against all care.
     pub fn lose_engine(&mut self) {
-        let text = "The computation has ended for good. Pictures can still be exported: do so, then \
-                    start the program again.";
+        let text = "The compute thread has ended and cannot be restarted. Export your pictures, then \
+                    restart the program.";
         self.take(match &self.session.active {
             Some(active) => Event::Run(active.id, RunEvent::Failed(text.to_owned())),
             None => Event::AskFailed(text.to_owned()),

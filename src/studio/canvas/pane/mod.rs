@@ -275,15 +275,11 @@ fn waiting(ui: &mut Ui, session: &Session) {
     } else if session.active.is_some() {
         empty_state(
             ui,
-            "The first step is on its way",
-            "Noise becomes a picture here, step by step.",
+            "Computing the first step",
+            "Pictures appear here and sharpen step by step.",
         );
     } else if session.model.is_some() {
-        empty_state(
-            ui,
-            "Pictures will form here",
-            "Choose a class on the left and press Generate, or G.",
-        );
+        empty_state(ui, "No pictures yet", "Choose a class on the left and press Generate, or G.");
     } else {
         empty_state(
             ui,
@@ -305,7 +301,7 @@ fn footer(ui: &mut Ui, canvas: &Canvas, session: &Session) {
             let text = match canvas.hovered.or(session.selected) {
                 Some(token) => describe(session, run, token),
                 None => format!(
-                    "{} · seed {} · click a token to question it",
+                    "{} · seed {} · click a token to inspect it",
                     class_name(&run.model.card, &run.settings),
                     run.settings.seed,
                 ),
@@ -323,7 +319,7 @@ fn subject_line(ui: &mut Ui, canvas: &Canvas, session: &Session) {
         let code = subject.codes().get(token.row * side + token.column)?;
         Some(format!("token ({}, {}) · code {code}", token.row, token.column))
     });
-    let text = code.unwrap_or_else(|| "paint what is to be made anew".to_owned());
+    let text = code.unwrap_or_else(|| "paint the region to regenerate".to_owned());
     ui.add(egui::Label::new(theme::weak(ui, text)).truncate());
 }
 

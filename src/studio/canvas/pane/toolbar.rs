@@ -187,8 +187,8 @@ fn options(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mu
 fn summary(ui: &mut Ui, tool: Tool, edits: &mut Edits) {
     if edits.is_empty() {
         let text = match tool {
-            Tool::Look => "Nothing is pinned or banned",
-            _ => "Nothing is pinned",
+            Tool::Look => "No pins or bans",
+            _ => "No pins",
         };
         ui.add(Label::new(theme::weak(ui, text)).truncate());
         return;
@@ -203,7 +203,7 @@ fn summary(ui: &mut Ui, tool: Tool, edits: &mut Edits) {
     }
     if ui
         .button("Clear edits")
-        .on_hover_text("Forget every pin and every ban; undo brings them back.")
+        .on_hover_text("Clear every pin and ban; undo restores them.")
         .accessible_name("Clear all edits")
         .clicked()
     {
@@ -216,7 +216,7 @@ fn summary(ui: &mut Ui, tool: Tool, edits: &mut Edits) {
 /// What the pin brush pins tokens to.
 fn paint(ui: &mut Ui, brush: &mut Brush, session: &mut Session) {
     let kinds = [
-        (Paint::Present, "Its own code", "Hold each token to the code that it has on show."),
+        (Paint::Present, "Its own code", "Pin each token to the code it has now."),
         (Paint::Code, "One code", "Hold every token that is painted to this code."),
     ];
     choice(ui, &mut brush.paint, &kinds);
@@ -256,7 +256,7 @@ fn region(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mut
         }
         let text = match inpaint.encoding() {
             Some(name) => format!("Reading {name}"),
-            None => "Paint on a picture what is to be made anew".to_owned(),
+            None => "Paint the region to regenerate on a picture".to_owned(),
         };
         ui.add(Label::new(theme::weak(ui, text)).truncate());
         return;
@@ -309,15 +309,15 @@ fn region(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mut
     let again = ui
         .add_enabled(chosen > 0, button)
         .on_hover_text(format!(
-            "Make {} of {name} anew. The rest is held to the codes that it has.",
+            "Regenerate {} of {name}. The rest is pinned to its codes.",
             count(chosen, "token"),
         ))
-        .on_disabled_hover_text("Paint on the picture what is to be made anew.")
+        .on_disabled_hover_text("Paint the region to regenerate on the picture.")
         .accessible_name("Regenerate region")
         .clicked();
     let done = ui
         .button("Done")
-        .on_hover_text("Keep what is on show, let go of the rest, and set the controls back.")
+        .on_hover_text("Keep the current pictures, leave the region, and restore the controls.")
         .accessible_name("Done with the region")
         .clicked();
     if ui.available_width() > 16.0 * GRID {

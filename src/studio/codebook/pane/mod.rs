@@ -75,7 +75,7 @@ pub fn show(ui: &mut Ui, codebook: &mut Codebook, session: &mut Session, actions
     let Some(model) = session.model.clone() else {
         return empty_state(
             ui,
-            "The codes of the model will be here",
+            "No model is loaded",
             "Open a model to see every code of its codebook as a swatch.",
         );
     };
@@ -360,14 +360,19 @@ fn cells(ui: &mut Ui, all: &mut All<'_>, codes: &[u32], rect: Rect, columns: usi
     ui.painter().add(Shape::mesh(empty));
     ui.painter().add(Shape::mesh(swatches));
     let colours = palette(ui.visuals());
-    let lit = all.session.highlight;
+    let highlighted = all.session.highlight;
     let mut clicked = None;
     for (at, &code) in codes.iter().enumerate() {
         let cell = place(at);
         // Not one stop of the Tab key each: the search goes to any code.
         let response = ui.interact(cell, ui.scope_id().with(("code", code)), Sense::CLICK);
         response.widget_info(|| {
-            WidgetInfo::selected(Role::Button, true, lit == Some(code), format!("Code {code}"))
+            WidgetInfo::selected(
+                Role::Button,
+                true,
+                highlighted == Some(code),
+                format!("Code {code}"),
+            )
         });
         if all.session.draft.edits.is_banned_everywhere(code) {
             for (width, colour) in [(4.0, Color32::from_black_alpha(200)), (2.0, Color32::WHITE)] {
@@ -376,7 +381,7 @@ fn cells(ui: &mut Ui, all: &mut All<'_>, codes: &[u32], rect: Rect, columns: usi
                 ui.painter().line_segment(line, Stroke::new(width, colour));
             }
         }
-        let edge = match (lit == Some(code), response.hovered()) {
+        let edge = match (highlighted == Some(code), response.hovered()) {
             (true, _) => Some(Stroke::new(2.0, colours.accent)),
             (false, true) => Some(Stroke::new(1.0, colours.strong)),
             (false, false) => None,
@@ -390,7 +395,7 @@ fn cells(ui: &mut Ui, all: &mut All<'_>, codes: &[u32], rect: Rect, columns: usi
         response.on_hover_ui(|ui| tooltip(ui, all, code));
     }
     if let Some(code) = clicked {
-        all.choose((lit != Some(code)).then_some(code));
+        all.choose((highlighted != Some(code)).then_some(code));
     }
 }
 

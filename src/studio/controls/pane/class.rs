@@ -74,7 +74,7 @@ pub(super) fn show(
                     response.on_hover_text(hint_of_list());
                 }
                 if !found && !names.is_empty() {
-                    ui.label(theme::weak(ui, "No class of that name."));
+                    ui.label(theme::weak(ui, "No class matches."));
                 }
             });
         });
@@ -95,8 +95,8 @@ fn chips(ui: &mut Ui, classes: &mut Vec<String>) {
         ui.spacing_mut().item_spacing = egui::Vec2::splat(GRID);
         for (at, name) in classes.iter().enumerate() {
             let chip = ui.add(Button::new((name.as_str(), "×")).small().gap(GRID));
-            let chip = chip.on_hover_text("Take this class away.");
-            if chip.accessible_name(format!("Take away {name}")).clicked() {
+            let chip = chip.on_hover_text("Remove this class.");
+            if chip.accessible_name(format!("Remove {name}")).clicked() {
                 gone = Some(at);
             }
         }

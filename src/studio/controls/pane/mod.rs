@@ -65,7 +65,7 @@ fn branch(ui: &mut Ui, session: &mut Session) {
         ui.horizontal(|ui| {
             let layout = egui::Layout::right_to_left(egui::Align::Center);
             ui.with_layout(layout, |ui| {
-                let hint = "Begin with noise again.";
+                let hint = "Start from noise.";
                 let remove = ui.add(egui::Button::new("×").small()).on_hover_text(hint);
                 if remove.accessible_name("Remove the branch").clicked() {
                     session.branch = None;
@@ -123,7 +123,7 @@ fn edits(ui: &mut Ui, draft: &mut Draft) {
     ui.horizontal(|ui| {
         let layout = egui::Layout::right_to_left(egui::Align::Center);
         ui.with_layout(layout, |ui| {
-            let clear = ui.button("Clear").on_hover_text("Let go of every token and code.");
+            let clear = ui.button("Clear").on_hover_text("Clear all pins and bans.");
             let text = summary_of_edits(draft);
             if clear.accessible_name("Clear pins and bans").clicked() {
                 draft.edits.clear();

@@ -109,7 +109,7 @@ fn time_value(value: &mut f32, range: RangeInclusive<f32>) -> DragValue<'_> {
 /// Fresh noise, or fresh masks, on the way.
 fn stochasticity(ui: &mut Ui, draft: &mut Draft, masked: bool) {
     if masked {
-        let hint = "Rate at which codes that were revealed are masked again, to be drawn anew.";
+        let hint = "Rate at which revealed codes are masked again and redrawn.";
         Row::new("Remasking", hint).slider(
             ui,
             Slider::new(&mut draft.sampling.eta, 0.0..=20.0)

@@ -10,8 +10,8 @@ use crate::studio::session::Session;
 use crate::studio::session::run::Run;
 
 const EVALUATIONS: &str = "Network evaluations (NFE) of the run; guidance asks twice. An adaptive solver decides as it goes.";
-const PACE: &str = "Time that a step of the run on show took, as it was measured.";
-const TOTAL: &str = "Time that a run of these settings will take, at the pace of the run on show.";
+const PACE: &str = "Measured time of a step of the current run.";
+const TOTAL: &str = "Estimated time of a run with these settings, at the speed of the current run.";
 
 /// Shows the group.
 pub fn show(ui: &mut Ui, session: &Session, objective: Objective) {
@@ -33,7 +33,7 @@ pub fn show(ui: &mut Ui, session: &Session, objective: Objective) {
             }
         }
     });
-    let title = RichText::new("As a command").text_style(TextStyle::Small);
+    let title = RichText::new("Command line").text_style(TextStyle::Small);
     CollapsingHeader::new(title).show(ui, |ui| match command(&settings, model) {
         None => remark(ui, NO_COMMAND),
         Some(text) => {

@@ -26,7 +26,7 @@ pub fn show(ui: &mut Ui, session: &mut Session, objective: Objective) {
 
 fn controls(ui: &mut Ui, session: &mut Session) {
     let draft = &mut session.draft;
-    Row::new("Course", "How temperature goes over time.").show(ui, |ui| {
+    Row::new("Schedule", "How temperature changes over time.").show(ui, |ui| {
         let kinds = TemperatureKind::ALL.map(|kind| (kind, kind.name().to_owned()));
         combo(ui, "temperature", &mut draft.temperature, kinds)
     });
@@ -111,7 +111,7 @@ fn course(ui: &mut Ui, session: &mut Session) {
         ui,
         match right {
             Some(_) => {
-                "Line: the target in nats. Dashes: temperatures that met it in the run on show."
+                "Line: the target in nats. Dashes: temperatures that met it in the current run."
             }
             None => "In nats. A run shows the temperatures that meet the target.",
         },

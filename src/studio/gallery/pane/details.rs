@@ -87,7 +87,9 @@ impl GalleryPane {
                 && let Some(path) = gallery.path(name)
                 && ui
                     .button("Change a part")
-                    .on_hover_text("Paints a region of it on the canvas, to make that anew")
+                    .on_hover_text(
+                        "Opens it on the canvas, where you paint the region to regenerate",
+                    )
                     .clicked()
             {
                 actions.push(CanvasAction::ChangePart(path));

@@ -98,10 +98,12 @@ impl GalleryPane {
         let rest = rect.with_min_y(top.response.rect.bottom() + GRID);
         if gallery.items().is_empty() {
             ui.scope_builder(UiBuilder::new().max_rect(rest), |ui| match gallery.is_scanning() {
-                true => empty_state(ui, "Looking through the gallery", "Its pictures come in."),
+                true => {
+                    empty_state(ui, "Reading the gallery", "Pictures appear as they are found.")
+                }
                 false => empty_state(
                     ui,
-                    "Pictures that were made will be here",
+                    "No pictures yet",
                     "Press Generate: every finished picture is kept with its settings.",
                 ),
             });
@@ -120,7 +122,7 @@ impl GalleryPane {
             if self.shown.is_empty() {
                 empty_state(
                     ui,
-                    "No picture fits",
+                    "No picture matches",
                     "Change the filter, or show more than favourites.",
                 );
             } else {

@@ -108,7 +108,7 @@ fn a_filter_of_words_and_of_favourites() {
     assert!(pane.query_by_label("2 of 6 pictures").is_some());
     pane.get_by_label("Filter pictures").type_text(" nothing of the kind");
     pane.run_steps(3);
-    assert!(pane.query_by_label("No picture fits").is_some());
+    assert!(pane.query_by_label("No picture matches").is_some());
     pane.state_mut().studio.gallery_pane.filter.clear();
     pane.run_steps(2);
     pick(&mut pane, ROBOT, Modifiers::NONE);
@@ -212,7 +212,7 @@ fn an_empty_gallery_says_what_will_be_there_and_none_why() {
     let bench = Bench::idle(FakeWorker::default());
     let mut pane = pane_of(WIDE, bench);
     wait(&mut pane, |pane| !pane.state().studio.gallery.is_scanning());
-    assert!(pane.query_by_label("Pictures that were made will be here").is_some());
+    assert!(pane.query_by_label("No pictures yet").is_some());
     pane.state_mut().studio.gallery = Gallery::default();
     pane.run_steps(2);
     assert!(pane.query_by_label("Nothing is kept").is_some());

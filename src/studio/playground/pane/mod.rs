@@ -83,7 +83,7 @@ fn codebook_row(ui: &mut Ui, playground: &mut Playground) {
             .response
             .accessible_name("Codebook");
         if playground.layout == Layout::Random
-            && icon_button(ui, Icon::Dice, "Scatter the codes anew", true).clicked()
+            && icon_button(ui, Icon::Dice, "Scatter the codes again", true).clicked()
         {
             playground.scatter += 1;
             playground.remake();

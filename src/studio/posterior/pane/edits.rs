@@ -131,7 +131,7 @@ pub(super) fn list(ui: &mut Ui, session: &mut Session) {
     let edits = &session.draft.edits;
     let (pins, bans) = (edits.pins().len(), edits.bans().len() + edits.banned_codes().len());
     if edits.is_empty() {
-        ui.label(theme::weak(ui, "Nothing is pinned or banned."));
+        ui.label(theme::weak(ui, "No pins or bans."));
         return;
     }
     let everywhere = edits.banned_codes().iter().copied().map(Edit::BanEverywhere);
@@ -162,7 +162,7 @@ fn clear_buttons(ui: &mut Ui, session: &mut Session) {
             let any = edits.pin_of(token).is_some() || edits.has_bans(token);
             if ui
                 .add_enabled(any, Button::new("token"))
-                .on_hover_text("Let go of the chosen token.")
+                .on_hover_text("Remove the pin and the bans of the selected token.")
                 .accessible_name("Clear edits of this token")
                 .clicked()
             {
@@ -172,7 +172,7 @@ fn clear_buttons(ui: &mut Ui, session: &mut Session) {
             let any = spots.any(|spot| spot.image == token.image);
             if ui
                 .add_enabled(any, Button::new("picture"))
-                .on_hover_text("Let go of every token of the picture that the token is in.")
+                .on_hover_text("Remove every pin and ban in the picture that the token is in.")
                 .accessible_name("Clear edits of this picture")
                 .clicked()
             {
@@ -181,7 +181,7 @@ fn clear_buttons(ui: &mut Ui, session: &mut Session) {
         }
         if ui
             .button("everything")
-            .on_hover_text("Forget every pin and every ban; undo brings them back.")
+            .on_hover_text("Clear every pin and ban; undo restores them.")
             .accessible_name("Clear every edit")
             .clicked()
         {

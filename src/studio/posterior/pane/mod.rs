@@ -47,14 +47,15 @@ pub fn show(ui: &mut Ui, posterior: &mut Posterior, session: &mut Session, actio
         if session.draft.edits.is_empty() {
             return empty_state(
                 ui,
-                "No token is chosen",
-                "Click a token in the picture to see which codes the model considers, and to pin or \
-                 ban them.",
+                "No token selected",
+                "Click a token in a picture. You will see its most likely codes with their \
+                 probabilities, how undecided the model is, and how that changed over the steps; \
+                 codes can be pinned and banned here.",
             );
         }
         scroll_area().show(ui, |ui| {
-            ui.label(RichText::new("No token is chosen").color(palette(ui.visuals()).strong));
-            ui.label(theme::weak(ui, "Click a token in the picture to question it."));
+            ui.label(RichText::new("No token selected").color(palette(ui.visuals()).strong));
+            ui.label(theme::weak(ui, "Click a token in the picture to inspect it."));
             ui.add_space(2.0 * GRID);
             edits::list(ui, session);
         });
@@ -156,7 +157,7 @@ fn title(ui: &mut Ui, session: &mut Session, belief: &Belief) {
     let Token { image, row, column } = belief.token;
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if ui.button("Deselect").on_hover_text("Choose no token (Escape).").clicked() {
+            if ui.button("Deselect").on_hover_text("Clear the selection (Escape).").clicked() {
                 session.selected = None;
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
@@ -315,7 +316,7 @@ fn row_buttons(ui: &mut Ui, session: &mut Session, token: Token, code: u32, rect
 fn row_menu(ui: &mut Ui, all: &mut All<'_>, token: Token, code: u32) {
     let session = &mut *all.session;
     let pinned = session.draft.edits.pin_of(token) == Some(code);
-    if ui.button(if pinned { "Let go of this token" } else { "Pin on this token" }).clicked() {
+    if ui.button(if pinned { "Unpin this token" } else { "Pin on this token" }).clicked() {
         edits::toggle_pin(session, token, code);
     }
     let banned = session.draft.edits.is_banned(token, code);

@@ -210,7 +210,7 @@ fn show_cell(
         Cell::Waiting => {
             let text = match running {
                 Some(_) => "",
-                None if sweep.phase() == Phase::Idle => "not made",
+                None if sweep.phase() == Phase::Idle => "not computed",
                 None => "waiting",
             };
             note(&painter, field, text, ui.visuals().extreme_bg_color, colours.weak);
@@ -236,8 +236,8 @@ fn show_cell(
     let what = match &study.cells[cell] {
         Cell::Done(_) => lines.join(", "),
         Cell::Refused(reason) => format!("left out: {reason}"),
-        Cell::Waiting if running.is_some() => "being made".to_owned(),
-        Cell::Waiting if sweep.phase() == Phase::Idle => "not made".to_owned(),
+        Cell::Waiting if running.is_some() => "computing".to_owned(),
+        Cell::Waiting if sweep.phase() == Phase::Idle => "not computed".to_owned(),
         Cell::Waiting => "waiting".to_owned(),
     };
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{name}: {what}")));

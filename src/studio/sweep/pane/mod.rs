@@ -44,7 +44,7 @@ pub fn show(
     let Some(study) = sweep.study.take() else {
         return empty_state(
             ui,
-            "A grid of pictures will fill in here",
+            "No sweep yet",
             "Choose what varies across and down, then start the sweep: one run a cell, with \
              the settings on the controls for everything else.",
         );
@@ -162,33 +162,33 @@ fn buttons(ui: &mut Ui, pane: &SweepPane, sweep: &mut Sweep, session: &mut Sessi
                 let text = RichText::new("Start sweep").color(colours.on_accent);
                 let start = ui.add_enabled(plan.is_some(), Button::new(text).fill(colours.accent));
                 let start = start
-                    .on_hover_text("Make every cell, over the settings that are on the controls.")
-                    .on_disabled_hover_text("It waits for a model, and for axes that can be read.")
+                    .on_hover_text("Compute every cell, with the settings on the controls for everything else.")
+                    .on_disabled_hover_text("Needs a model and valid axes.")
                     .accessible_name("Start sweep");
                 if start.clicked() {
                     sweep.begin_typed(session);
                 }
             }
             Phase::Running => {
-                let hint = "Drop the cell being made, and make no further one until you go on.";
+                let hint = "Stop the current cell and wait until you resume.";
                 if ui.button("Pause sweep").on_hover_text(hint).clicked() {
                     sweep.pause(session);
                 }
             }
             Phase::Paused => {
-                if ui.button("Resume sweep").on_hover_text("Go on with the next cell.").clicked() {
+                if ui.button("Resume sweep").on_hover_text("Continue with the next cell.").clicked() {
                     sweep.resume();
                 }
             }
         }
         if phase != Phase::Idle {
-            let hint = "End the sweep with the cells that it has.";
+            let hint = "End the sweep and keep the finished cells.";
             if ui.button("Stop sweep").on_hover_text(hint).clicked() {
                 sweep.stop(session);
             }
         } else if has_rest(sweep, session) {
-            let hint = "Make the cells that a stop left out, and those whose runs failed.";
-            if ui.button("Make the rest").on_hover_text(hint).clicked() {
+            let hint = "Compute the cells that were skipped by a stop or whose runs failed.";
+            if ui.button("Finish the sweep").on_hover_text(hint).clicked() {
                 sweep.retry();
             }
         }
@@ -222,7 +222,7 @@ fn status(sweep: &Sweep, session: &Session, typed: Option<(usize, usize)>) -> St
     match sweep.phase() {
         Phase::Idle => of,
         Phase::Paused => format!("{of}, paused"),
-        Phase::Running if session.active.is_some() => format!("{of}, waits for your run"),
+        Phase::Running if session.active.is_some() => format!("{of}, waiting for your run"),
         Phase::Running => match sweep.time_left() {
             Some(left) => format!("{of}, {} left", duration(left.as_secs_f64())),
             None => of,

@@ -46,7 +46,7 @@ fn settled(window: &Window) -> usize {
 #[test]
 fn the_grid_fills_in_and_a_cell_gives_its_settings_back() {
     let mut window = ready();
-    assert!(window.query_by_label("A grid of pictures will fill in here").is_some());
+    assert!(window.query_by_label("No sweep yet").is_some());
     axes(&mut window, "steps=2,3", "temperature=0.5,1.1");
     click(&mut window, "Start sweep");
     wait_until(&mut window, |app| {
@@ -135,9 +135,9 @@ fn a_cell_that_cannot_be_says_why_and_a_stop_keeps_the_rest() {
     click(&mut window, "Stop sweep");
     gate.let_pass(1000);
     assert_eq!(settled(&window), 2);
-    assert!(window.query_by_label_contains("solver euler, eta 0.5: not made").is_some());
+    assert!(window.query_by_label_contains("solver euler, eta 0.5: not computed").is_some());
     assert!(window.query_by_label("Export sheet").is_some());
-    click(&mut window, "Make the rest");
+    click(&mut window, "Finish the sweep");
     wait_until(&mut window, |app| app.shell.studio.sweep.phase() == Phase::Idle);
     assert!(window.query_by_label_contains("solver euler, eta 0.5: 48 NFE").is_some());
 }

@@ -24,7 +24,7 @@ const MOST: usize = 9;
 pub fn show(ui: &mut Ui, training: &mut Training) {
     if training.folders.is_empty() {
         let hint = "Choose a run file to train, or the folder of a run, even of one that the command line is making now.";
-        empty_state(ui, "Loss curves will be here", hint);
+        empty_state(ui, "No run is shown", hint);
         return;
     }
     let runs: Vec<(usize, Arc<RunView>)> = (0..training.folders.len())

@@ -238,7 +238,7 @@ fn about(time: Duration) -> String {
 /// The runs on show; gives a model that is to be opened.
 fn runs(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
     ui.add_space(3.0 * GRID);
-    ui.label(theme::section(ui, "Runs on show")).on_hover_text(
+    ui.label(theme::section(ui, "Runs shown")).on_hover_text(
         "Their curves lie over one another, at most four; one is looked at closely.",
     );
     let mut gone = None;

@@ -238,10 +238,10 @@ impl Behavior<Pane> for Docked<'_> {
         let Some(Tile::Pane(pane)) = tiles.get(tile) else { return button };
         let pane = *pane;
         button.context_menu(|ui| {
-            if ui.button("Open in a window of its own").clicked() {
+            if ui.button("Open in separate window").clicked() {
                 *self.wish = Some(Wish::Float(pane));
             }
-            if ui.button("Put away").on_hover_text("The View menu brings it back").clicked() {
+            if ui.button("Hide pane").on_hover_text("The View menu shows it again").clicked() {
                 *self.wish = Some(Wish::Hide(pane));
             }
         });

@@ -270,8 +270,8 @@ fn unreadable(file: &Path, reason: &str) -> Begun {
         false => String::new(),
     };
     let trouble = format!(
-        "The layout and the settings of the last session could not be read, so that everything is as \
-         at first. {}: {reason}.{where_to}",
+        "The layout and the settings of the last session could not be read, so the \
+         defaults are used. {}: {reason}.{where_to}",
         file.display(),
     );
     Begun { trouble: Some(trouble), ..Begun::default() }
@@ -304,8 +304,8 @@ fn understand(parts: &BTreeMap<String, String>) -> Begun {
             first => format!("{} and {last}", first.join(", ")),
         };
         begun.trouble = Some(format!(
-            "What the last session kept of {list} could not be used and is as at first, the rest is \
-             as it was.",
+            "What the last session kept of {list} could not be used and was reset; the rest was \
+             restored.",
         ));
     }
     begun

@@ -85,7 +85,7 @@ pub enum News {
 
 /// The window's end of the threads. Dropping it waits until every picture is written.
 #[derive(Debug)]
-pub struct Clerk {
+pub struct GalleryWorker {
     folder: Folder,
     tasks: Sender<Task>,
     news: Receiver<News>,
@@ -93,7 +93,7 @@ pub struct Clerk {
     closing: Arc<AtomicBool>,
 }
 
-impl Clerk {
+impl GalleryWorker {
     /// Starts to look through the folder.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl Clerk {
     }
 
     /// What can be handed to other threads to give tasks.
-    pub fn desk(&self) -> Sender<Task> {
+    pub fn tasks(&self) -> Sender<Task> {
         self.tasks.clone()
     }
 
@@ -157,7 +157,7 @@ impl Clerk {
     }
 }
 
-impl Drop for Clerk {
+impl Drop for GalleryWorker {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Relaxed);
         // Others may still hold a way to give tasks, so that the end of it has to be said.
@@ -191,7 +191,7 @@ fn failed(path: &Path, what: &str, error: &io::Error) -> News {
 /// Does a task; where that panics, whoever waits for it is told.
 fn attempt(folder: &Folder, task: Task, report: &impl Fn(News) -> bool) {
     if let Err(reason) = guarded(|| work(folder, &task, report)) {
-        let reason = format!("it broke off ({reason})");
+        let reason = format!("the operation failed ({reason})");
         report(match task {
             Task::Keep(fresh) => News::NotKept(fresh, reason),
             Task::Read { name, small } => News::Read { name, small, image: Err(reason) },

@@ -9,11 +9,11 @@ use crate::flow::StepRecord;
 
 /// Where a record lies.
 #[derive(Debug)]
-pub enum Drawer {
+pub enum StoredRecord {
     /// In memory.
-    Open(Arc<StepRecord>),
-    /// In the vault's file.
-    Closed {
+    InMemory(Arc<StepRecord>),
+    /// In the store's file.
+    OnDisk {
         /// First byte.
         at: u64,
         /// Bytes.
@@ -24,7 +24,7 @@ pub enum Drawer {
 /// Keeps records in memory up to a budget and the rest in a file that goes with it. Where the disk
 /// will not take them, they stay in memory.
 #[derive(Debug)]
-pub struct Vault {
+pub struct RecordStore {
     budget: usize,
     held: usize,
     file: Option<File>,
@@ -35,8 +35,8 @@ pub struct Vault {
     recent: RefCell<Option<(u64, Arc<StepRecord>)>>,
 }
 
-impl Vault {
-    /// A vault that holds so many bytes in memory.
+impl RecordStore {
+    /// A store that holds so many bytes in memory.
     pub fn new(budget: usize) -> Self {
         Self { budget, held: 0, file: None, written: 0, refused: false, recent: RefCell::new(None) }
     }
@@ -52,16 +52,16 @@ impl Vault {
     }
 
     /// Takes a record in.
-    pub fn put(&mut self, record: Arc<StepRecord>) -> Drawer {
+    pub fn put(&mut self, record: Arc<StepRecord>) -> StoredRecord {
         self.held += record.bytes();
-        Drawer::Open(record)
+        StoredRecord::InMemory(record)
     }
 
-    /// The record of a drawer; nothing where its file cannot be read.
-    pub fn get(&self, drawer: &Drawer) -> Option<Arc<StepRecord>> {
-        let (at, len) = match drawer {
-            Drawer::Open(record) => return Some(Arc::clone(record)),
-            Drawer::Closed { at, len } => (*at, *len),
+    /// A stored record; nothing where its file cannot be read.
+    pub fn get(&self, stored: &StoredRecord) -> Option<Arc<StepRecord>> {
+        let (at, len) = match stored {
+            StoredRecord::InMemory(record) => return Some(Arc::clone(record)),
+            StoredRecord::OnDisk { at, len } => (*at, *len),
         };
         if let Some((recent, record)) = &*self.recent.borrow()
             && *recent == at
@@ -83,17 +83,19 @@ impl Vault {
     }
 
     /// Puts the oldest records into the file until the rest fits; the newest always stays.
-    pub fn make_room<'a>(&mut self, drawers: impl DoubleEndedIterator<Item = &'a mut Drawer>) {
+    pub fn make_room<'a>(
+        &mut self,
+        mut records: impl DoubleEndedIterator<Item = &'a mut StoredRecord>,
+    ) {
         if self.held <= self.budget || self.refused {
             return;
         }
-        let mut drawers = drawers;
-        let _newest = drawers.next_back();
-        for drawer in drawers {
-            let Drawer::Open(record) = drawer else { continue };
+        let _newest = records.next_back();
+        for stored in records {
+            let StoredRecord::InMemory(record) = stored else { continue };
             let bytes = record.bytes();
             match self.write(record) {
-                Ok((at, len)) => *drawer = Drawer::Closed { at, len },
+                Ok((at, len)) => *stored = StoredRecord::OnDisk { at, len },
                 Err(error) => {
                     tracing::warn!("steps stay in memory, the disk does not take them: {error}");
                     self.refused = true;
