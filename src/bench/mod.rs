@@ -98,8 +98,8 @@ pub struct Options {
 ///
 /// All of it happens on the thread that calls, as the work of a session must.
 pub fn run(part: Part, selected: &Selected, options: &Options, hear: &mut dyn FnMut(Row)) {
-    let Options { row_limit, part_limit, sizes, precision } = options;
-    let (limit, precision) = (*row_limit, *precision);
+    let Options { row_limit: limit, part_limit, sizes, precision } = options;
+    let (limit, precision) = (*limit, *precision);
     let ends = Instant::now() + *part_limit;
     let mut bench = Bench { part, selected, precision, limit, ends, lost: false, hear };
     match part {

@@ -73,12 +73,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         document.precision = precision;
         let row = args.seconds.unwrap_or(ROW_SECONDS);
         let part = args.part_seconds.unwrap_or(row * ROWS_OF_A_PART);
-        let options = bench::Options {
-            row_limit: Duration::from_secs_f64(row),
-            part_limit: Duration::from_secs_f64(part),
-            sizes: document.sizes.clone(),
-            precision,
-        };
+        let [row_limit, part_limit] = [row, part].map(Duration::from_secs_f64);
+        let sizes = document.sizes.clone();
+        let options = bench::Options { row_limit, part_limit, sizes, precision };
         for part in document.parts.clone() {
             bench::run(part, &selected, &options, &mut |row| document.hear(row));
         }

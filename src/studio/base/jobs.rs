@@ -90,7 +90,7 @@ impl<T: Send + 'static> Job<T> {
             Outcome::Failed(match broken {
                 Broken::NoThread(_) => broken.to_string(),
                 Broken::Panicked(reason) => {
-                    format!("{} broke off ({reason}). Please try again.", self.title)
+                    format!("{} failed ({reason}). Please try again.", self.title)
                 }
             })
         }))

@@ -175,7 +175,7 @@ fn serve(inbox: &Receiver<Ask>, tell: &dyn Fn(Told)) {
 }
 
 fn broke_off(path: &Path, reason: &str) -> String {
-    format!("Reading {} broke off ({reason}).", path.display())
+    format!("Reading {} failed ({reason}).", path.display())
 }
 
 fn read_picture(file: &Path) -> Result<ColorImage, String> {
