@@ -34,9 +34,9 @@ pub enum WindowAction {
     Reveal(Pane),
     /// Asks for a file to open.
     ChooseFile,
-    /// Asks for a picture of which a part is to be made anew.
+    /// Asks for a picture of which a part is to be regenerated.
     ChoosePicture,
-    /// Reads a picture of which a part is to be made anew.
+    /// Reads a picture of which a part is to be regenerated.
     ReadPicture(PathBuf),
 }
 
@@ -118,5 +118,24 @@ impl Actions {
     /// The next action, which is then its owner's to do.
     pub fn next(&mut self) -> Option<Action> {
         self.0.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_come_back_in_order_each_with_its_owner() {
+        let mut actions = Actions::default();
+        actions.push(CodebookAction::Find(7));
+        actions.push(WindowAction::Reveal(Pane::Canvas));
+        let Some(Action::Codebook(CodebookAction::Find(7))) = actions.next() else {
+            panic!("another action")
+        };
+        let Some(Action::Window(WindowAction::Reveal(Pane::Canvas))) = actions.next() else {
+            panic!("another action")
+        };
+        assert!(actions.next().is_none());
     }
 }

@@ -62,7 +62,7 @@ impl Pane {
         }
     }
 
-    /// Size of a window of its own at first, in points.
+    /// Size of a separate window at first, in points.
     pub fn window_size(self) -> egui::Vec2 {
         match self {
             Self::Controls | Self::Posterior | Self::Model | Self::Log => egui::vec2(360.0, 720.0),

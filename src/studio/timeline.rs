@@ -84,7 +84,7 @@ fn transport(ui: &mut Ui, session: &mut Session) {
     branch(ui, session);
 }
 
-/// Lets new runs go on from the step on show.
+/// Lets new runs go on from the current step.
 fn branch(ui: &mut Ui, session: &mut Session) {
     let position = session.position;
     let possible = session.run.as_ref().is_some_and(|run| position + 1 < run.steps());
@@ -160,7 +160,7 @@ fn readout(ui: &mut Ui, session: &Session) {
     }
 }
 
-/// The curves with their values at the step on show, and with their names where they are `named`.
+/// The curves with their values at the current step, and with their names where they are `named`.
 fn legend(ui: &mut Ui, session: &mut Session, named: bool) {
     let Some((run, frame)) =
         session.run.as_ref().and_then(|run| run.frame(session.position).map(|frame| (run, frame)))
@@ -194,7 +194,7 @@ fn change_rate(run: &Run, position: usize) -> f32 {
     changed.iter().filter(|changed| **changed).count() as f32 / changed.len().max(1) as f32
 }
 
-/// A curve's line, its name, and its value at the step on show.
+/// A curve's line, its name, and its value at the current step.
 fn entry(ui: &mut Ui, dash: Dash, colour: Color32, name: &str, value: &str, hint: &str) {
     let (rect, _) = ui.allocate_exact_size(vec2(5.0 * GRID, 4.0 * GRID), Sense::hover());
     let points = vec![rect.left_center(), rect.right_center()];

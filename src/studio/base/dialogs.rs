@@ -82,7 +82,7 @@ pub enum Reply {
         /// The picture.
         picture: Box<RgbImage>,
     },
-    /// Something could not be done; what, for people.
+    /// Something could not be done; what, in words.
     Failed(String),
 }
 

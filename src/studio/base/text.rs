@@ -1,4 +1,4 @@
-//! Words for people.
+//! Texts that the window shows.
 
 use std::path::Path;
 

@@ -65,12 +65,12 @@ impl DrawnOverlay {
         self.asked = None;
     }
 
-    /// Puts `key` on show, if it is there.
+    /// Shows `key`, if it is there.
     pub(super) fn show(&mut self, key: &OverlayKey) {
         self.fits = self.known.as_ref().is_some_and(|(known, _)| known == key);
     }
 
-    /// The textures on show, one an image; nothing while they are not those of what is to be seen.
+    /// The textures shown, one an image; nothing while they are not those of what is to be seen.
     pub(super) fn on_show(&self) -> Option<&[TextureId]> {
         let (_, pictures) = self.known.as_ref().filter(|_| self.fits)?;
         Some(pictures.as_ref()?.on_device()?.ids(true))

@@ -1,6 +1,6 @@
-//! Making a part of a picture anew while the rest stays as it is.
+//! Regenerating a part of a picture while the rest stays as it is.
 //!
-//! The picture is a grid of codes: one of the run on show, or what the encoder makes of any picture.
+//! The picture is a grid of codes: one of the current run, or what the encoder makes of any picture.
 //! A region of its tokens is free; every token outside is pinned to the code that it has, in as many
 //! pictures as seeds are tried.
 
@@ -9,7 +9,7 @@ use crate::studio::engine::pictures::Pictures;
 use crate::studio::session::branch::BranchPoint;
 use crate::studio::session::draft::Draft;
 
-/// The tokens of one picture that are to be made anew.
+/// The tokens of one picture that are to be regenerated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Region {
     pub(super) width: usize,
@@ -57,7 +57,7 @@ impl Region {
     }
 }
 
-/// The picture of which a part is made anew.
+/// The picture of which a part is regenerated.
 #[derive(Debug)]
 pub struct Subject {
     /// What it is called.
@@ -85,21 +85,21 @@ impl Subject {
     }
 }
 
-/// What the controls had before a part was made anew.
+/// What the controls had before a part was regenerated.
 #[derive(Debug)]
 pub(super) struct Before {
     pub(super) draft: Draft,
     pub(super) branch: Option<BranchPoint>,
 }
 
-/// Making a part of a picture anew.
+/// Regenerating a part of a picture.
 #[derive(Debug)]
 pub struct Inpaint {
-    /// What is made anew.
+    /// What is regenerated.
     pub region: Region,
     /// How many seeds are tried at once.
     pub seeds: usize,
-    /// Whether the picture as it was is on show, rather than what was made of it.
+    /// Whether the picture as it was is shown, rather than what was made of it.
     pub original: bool,
     pub(super) subject: Option<Subject>,
     /// Number of the subject, rising, for textures.

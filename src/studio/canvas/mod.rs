@@ -28,7 +28,7 @@ pub struct Canvas {
     pub tool: Tool,
     /// With which brush.
     pub brush: Brush,
-    /// Making a part of a picture anew.
+    /// Regenerating a part of a picture.
     pub inpaint: Inpaint,
     /// Where one looks; `None` fits everything.
     camera: Option<Camera>,

@@ -14,7 +14,7 @@ use crate::studio::session::run::class_of;
 use crate::studio::session::token::Token;
 
 impl Canvas {
-    /// Whether the canvas shows the picture of which a part is made anew, rather than the run.
+    /// Whether the canvas shows the picture of which a part is regenerated, rather than the run.
     pub fn shows_original(&self, session: &Session) -> bool {
         self.tool == Tool::Region
             && self.inpaint.shows_original(session.run.as_ref().map(|run| run.id))
@@ -30,7 +30,7 @@ impl Canvas {
         self.inpaint.encoding = Some((ticket, name));
     }
 
-    /// Takes a picture of the run on show, at the step on show, as the one to make a part of anew.
+    /// Takes a picture of the current run, at the current step, as the one to regenerate a part of.
     pub fn inpaint_shown(&mut self, session: &mut Session, image: usize) {
         let Some(run) = &session.run else { return };
         let (id, tokens) = (run.id, run.shape.tokens());
@@ -120,7 +120,7 @@ impl Canvas {
         self.inpaint.first_result.get_or_insert(active.id);
     }
 
-    /// Ends making a part anew: what was made stays on show, and the controls are as they were before.
+    /// Ends regenerating a part: what was made stays, and the controls are as they were before.
     pub fn end_inpaint(&mut self, session: &mut Session) {
         if let Some(Before { draft, branch }) = self.inpaint.before.take() {
             let Draft { classes, count, edits, sampling, .. } = draft;
@@ -150,7 +150,7 @@ impl Canvas {
         }
     }
 
-    /// Asks once more for the picture of which a part is made anew, where it never came.
+    /// Asks once more for the picture of which a part is regenerated, where it never came.
     pub fn ask_again(&mut self, session: &mut Session) {
         let missing = |subject: &&Subject| subject.picture.is_none() && subject.decoding.is_none();
         let codes = self.inpaint.subject.as_ref().filter(missing).map(|s| s.codes.clone());

@@ -139,7 +139,7 @@ fn keys_do_not_change_the_tool_while_one_types_and_escape_puts_it_down() {
 #[test]
 fn a_region_is_made_anew_and_the_rest_stays() {
     let mut window = window();
-    // Half way the picture is rough: what is made anew comes out otherwise.
+    // Half way the picture is rough: what is regenerated comes out otherwise.
     window.state_mut().shell.studio.session.go_to(6);
     window.run_steps(2);
     let before = window.state().shell.studio.session.shown_codes().unwrap();

@@ -14,7 +14,7 @@ pub enum Tool {
     Pin,
     /// Lets pinned tokens go.
     Erase,
-    /// Chooses the tokens to make anew.
+    /// Chooses the tokens to regenerate.
     Region,
 }
 
@@ -54,7 +54,7 @@ impl Tool {
 /// What the pin brush pins a token to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Paint {
-    /// The code that it has on show.
+    /// The code that it has now.
     #[default]
     Present,
     /// The code of the brush.

@@ -23,7 +23,7 @@ pub enum Order {
     /// By their number.
     #[default]
     Number,
-    /// By how many tokens of the run on show are this code, the most used first.
+    /// By how many tokens of the current run are this code, the most used first.
     RunUsage,
     /// By how many tokens of the picture being looked at are this code.
     PictureUsage,
@@ -117,7 +117,7 @@ impl Codebook {
     /// `[0, 1]`, and 1 once it is known.
     ///
     /// # Errors
-    /// The system has no thread to give, or the work broke off; it begins anew when it is next asked
+    /// The system has no thread to give, or the work broke off; it starts over when it is next asked
     /// for.
     pub fn follow_alike(&mut self, ctx: &Context, model: &ModelInfo) -> Result<f32, String> {
         let alike = match &mut self.alike {

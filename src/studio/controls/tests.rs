@@ -306,7 +306,7 @@ fn cost_and_command_are_told() {
 /// Pictures of the panes for a look, not a test: `PURRSCOPE_SHOTS=DIR cargo test --release --lib
 /// pictures_of_controls -- --ignored`.
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn pictures_of_controls() {
     use crate::studio::engine::{Engine, ModelSource};
     use crate::studio::pane::Pane;

@@ -224,13 +224,13 @@ impl Question {
 pub enum Event {
     /// A model can be used.
     ModelReady(Arc<ModelInfo>),
-    /// A model cannot be used, and the one before stays: what is wrong and what to do, for people.
+    /// A model cannot be used, and the one before stays: what is wrong and what to do, in words.
     LoadFailed(String),
     /// Something happened to a run.
     Run(RunId, RunEvent),
     /// A question is answered.
     Answered(Answer),
-    /// A question cannot be answered: what is wrong and what to do, for people.
+    /// A question cannot be answered: what is wrong and what to do, in words.
     AskFailed(String),
 }
 
@@ -267,7 +267,7 @@ pub enum RunEvent {
     },
     /// It was dropped, perhaps before it began.
     Stopped,
-    /// It cannot begin or go on: what is wrong and what to do, for people.
+    /// It cannot begin or go on: what is wrong and what to do, in words.
     Failed(String),
 }
 

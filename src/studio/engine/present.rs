@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    /// The window's device is destroyed in the midst of a run.
+    /// The window's device is destroyed during a run.
     #[test]
     fn a_lost_window_device_ends_one_run_and_the_next_one_works() {
         let window = window();

@@ -11,13 +11,13 @@ pub trait Worker {
     /// Reads a model and makes it the one in use; on failure the old one stays.
     ///
     /// # Errors
-    /// What is wrong, for people.
+    /// What is wrong, in words.
     fn load(&mut self, source: &ModelSource) -> Result<ModelInfo, String>;
 
     /// Prepares a run of the model in use; a branch goes on from `start` where that is given.
     ///
     /// # Errors
-    /// What is wrong, for people.
+    /// What is wrong, in words.
     fn begin(
         &self,
         settings: &SampleSettings,
@@ -27,14 +27,14 @@ pub trait Worker {
     /// The step with the prediction that other settings give at its state.
     ///
     /// # Errors
-    /// What is wrong, for people.
+    /// What is wrong, in words.
     fn rethink(&self, record: &StepRecord, settings: &SampleSettings)
     -> Result<StepRecord, String>;
 
     /// The codes of a picture, `[height, width]`.
     ///
     /// # Errors
-    /// What is wrong, for people.
+    /// What is wrong, in words.
     fn encode(&self, picture: &RgbImage) -> Result<Vec<u32>, String>;
 
     /// One picture an image of the batch. What cannot be decoded ends in a panic, which is reported as
@@ -56,7 +56,7 @@ pub trait Worker {
     /// Whether the device still works, asked after a panic.
     ///
     /// # Errors
-    /// What happened to it, for people.
+    /// What happened to it, in words.
     fn health(&self) -> Result<(), String> {
         Ok(())
     }

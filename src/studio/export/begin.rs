@@ -26,12 +26,12 @@ use crate::studio::engine::{RunId, View};
 use crate::studio::session::run::{Run, class_name};
 use crate::studio::session::{Outcome, Session, settings_file};
 
-/// Something to export of the run on show.
+/// Something to export of the current run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Export {
-    /// A picture of the step on show, as PNG.
+    /// A picture of the current step, as PNG.
     Picture(usize),
-    /// All pictures of the step on show, on one sheet.
+    /// All pictures of the current step, on one sheet.
     Sheet,
     /// Every step as a frame.
     Animation(Format),
@@ -54,7 +54,7 @@ impl Export {
         }
     }
 
-    /// What its file is, for people.
+    /// What its file is, in words.
     fn name(self) -> &'static str {
         match self {
             Self::Picture(_) => "PNG picture",
@@ -84,7 +84,7 @@ pub struct Exports {
     /// Where they go.
     pub destination: Destination,
     feeds: Vec<Feed>,
-    /// Runs that are no longer on show, but being exported.
+    /// Runs that are no longer shown, but being exported.
     old: Vec<Box<Run>>,
 }
 
@@ -210,7 +210,7 @@ pub(super) fn write_file(
     }
 }
 
-/// Whether there is anything of this kind to export of the run on show.
+/// Whether there is anything of this kind to export of the current run.
 pub fn can_export(session: &Session, what: Export) -> bool {
     let Some(run) = &session.run else { return false };
     match what {
@@ -223,7 +223,7 @@ pub fn can_export(session: &Session, what: Export) -> bool {
 }
 
 impl Exports {
-    /// Begins to export something of the run on show.
+    /// Begins to export something of the current run.
     pub fn export(&mut self, what: Export, session: &mut Session) {
         let picture = match what {
             Export::Picture(index) => Some(index),
@@ -310,7 +310,7 @@ impl Exports {
         receiver
     }
 
-    /// Starts to hand over the pictures of the step on show.
+    /// Starts to hand over the pictures of the current step.
     pub fn feed_here(&mut self, session: &Session) -> Option<FeedReceiver> {
         let wanted = wanted_here(session)?;
         let id = session.run.as_ref()?.id;
@@ -394,7 +394,7 @@ impl Exports {
     }
 }
 
-/// What is to be fed to show the step on show.
+/// What is to be fed to show the current step.
 fn wanted_here(session: &Session) -> Option<Wanted> {
     let (key, known) = session.known_pictures();
     let key = key?;

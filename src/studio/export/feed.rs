@@ -51,7 +51,7 @@ pub struct Feed {
     out: SyncSender<Result<Portion, String>>,
 }
 
-/// A job's end of a [`Feed`].
+/// A job's end of a feed.
 #[derive(Debug)]
 pub struct FeedReceiver {
     portions: Receiver<Result<Portion, String>>,
@@ -62,7 +62,7 @@ pub struct FeedReceiver {
 pub enum FeedError {
     /// It was cancelled.
     Cancelled,
-    /// What is wrong, for people.
+    /// What is wrong, in words.
     Failed(String),
 }
 
@@ -137,7 +137,7 @@ impl Feed {
 
 impl Feed {
     /// Once a frame: hands over what there is room for; says whether there is more to come. `old` are
-    /// runs that are no longer on show.
+    /// runs that are no longer shown.
     pub fn follow(&mut self, session: &mut Session, old: &[Box<Run>]) -> bool {
         let begun = Instant::now();
         loop {

@@ -18,7 +18,7 @@ pub fn settings_json(
     record_of(run, picture, &run.settings, t)
 }
 
-/// The JSON of a picture of the step on show, or of all of them; of the `whole` run if that is meant.
+/// The JSON of a picture of the current step, or of all of them; of the `whole` run if that is meant.
 /// Nothing without a run.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use crate::io::animation::Format;
 use crate::studio::base::theme::GRID;
 use crate::studio::session::Session;
 
-/// What a menu offers to export of the run on show; gives what was chosen.
+/// What a menu offers to export of the current run; gives what was chosen.
 pub fn export_menu(ui: &mut Ui, session: &Session) -> Option<Export> {
     ui.set_min_width(56.0 * GRID);
     let count = session.run.as_ref().map_or(0, |run| run.shape.batch);

@@ -16,7 +16,7 @@ use crate::studio::session::{Outcome, Session};
 type Labels = Vec<(String, String)>;
 
 impl Gallery {
-    /// Keeps the pictures of the step on show.
+    /// Keeps the pictures of the current step.
     pub fn keep(&mut self, session: &mut Session, exports: &mut Exports) {
         if self.folder().is_none() {
             let text = "There is no folder for the gallery: set PURRSCOPE_GALLERY.";

@@ -294,7 +294,7 @@ impl Gallery {
     /// Whoever wants a picture of the gallery for something asks until it is there.
     ///
     /// # Errors
-    /// What is wrong with its file, for people.
+    /// What is wrong with its file, in words.
     pub fn picture(&mut self, name: &str) -> Option<Result<Arc<RgbImage>, String>> {
         let known = self.pictures.iter().find(|(known, _)| known == name);
         if let Some((_, image)) = known {

@@ -75,11 +75,11 @@ pub enum News {
         /// The picture.
         image: Result<RgbImage, String>,
     },
-    /// A picture was not put away, and why.
+    /// A picture was not deleted, and why.
     NotDeleted(Box<Item>, String),
     /// A picture is back.
     Undeleted(Box<Item>),
-    /// Something else could not be done, for people.
+    /// Something else could not be done, in words.
     Failed(String),
 }
 

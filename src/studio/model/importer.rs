@@ -53,7 +53,7 @@ pub struct Importer {
     pub paths: [String; 3],
     /// Whether the averaged weights are taken rather than the last ones.
     pub averaged: bool,
-    /// What went wrong last, for people.
+    /// What went wrong last, in words.
     pub trouble: Option<String>,
     busy: bool,
     /// Dialogs that are open.

@@ -12,7 +12,7 @@ use self::previews::Previews;
 pub struct Posterior {
     /// What is typed as the number of a code.
     typed: String,
-    /// The code whose picture is on show until another one is pointed at.
+    /// The code whose picture is shown until another one is pointed at.
     kept: Option<u32>,
     previews: Previews,
 }

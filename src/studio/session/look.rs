@@ -1,4 +1,4 @@
-//! How the pictures on show are looked at.
+//! How the current pictures are looked at.
 
 use std::ops::RangeInclusive;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::studio::engine::View;
 
-/// How the pictures on show are looked at.
+/// How the current pictures are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Look {

@@ -1,4 +1,4 @@
-//! What every feature shares: the model, the run on show and where one is in it, the settings on the
+//! What every feature shares: the model, the current run and where one is in it, the settings on the
 //! controls, and what is asked of the compute thread.
 //!
 //! A pane reads this and writes the settings. What is to be computed goes into an outbox of
@@ -86,9 +86,9 @@ pub struct Active {
 pub enum Happened {
     /// There is another model.
     ModelLoaded,
-    /// Another run is on show; the one before, if there was one.
+    /// Another run is shown; the one before, if there was one.
     RunReplaced(Option<Box<Run>>),
-    /// The run on show has come to its end, and began in live mode or not.
+    /// The current run has come to its end, and began in live mode or not.
     RunEnded {
         /// Whether it began by itself.
         live: bool,
@@ -107,7 +107,7 @@ pub struct Session {
     pub history: History,
     /// Where new runs begin, if not with noise.
     pub branch: Option<BranchPoint>,
-    /// The run on show.
+    /// The current run.
     pub run: Option<Run>,
     /// The run being computed.
     pub active: Option<Active>,
@@ -225,7 +225,7 @@ impl Session {
         self.sent = self.settings();
     }
 
-    /// Once a frame: takes note of changed settings, and asks what they would do to the step on show.
+    /// Once a frame: takes note of changed settings, and asks what they would do to the current step.
     /// While `busy`, a widget is in use.
     pub fn follow_draft(&mut self, busy: bool) {
         self.draft.tidy();
@@ -340,7 +340,7 @@ impl Session {
         let active = self.active.as_mut().filter(|active| active.id == id)?;
         active.done = record.step + 1;
         let mut happened = None;
-        // The old run stays on show until the new one has something to show.
+        // The old run stays shown until the new one has something to show.
         if self.run.as_ref().is_none_or(|run| run.id != id) {
             let model = self.model.clone()?;
             let shape = record.x.shape;

@@ -67,7 +67,7 @@ impl Session {
         Some(Duration::from_secs_f64((next - now).max(0.0)))
     }
 
-    /// Lets new runs go on from the step on show, with whatever settings the controls then have.
+    /// Lets new runs go on from the current step, with whatever settings the controls then have.
     pub fn branch_here(&mut self) {
         let Some(run) = &self.run else { return };
         let step = self.position;

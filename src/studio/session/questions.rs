@@ -117,7 +117,7 @@ impl Session {
         }
     }
 
-    /// Whether what is asked about the run on show is answered by the model that made it.
+    /// Whether what is asked about the current run is answered by the model that made it.
     pub fn decodes_run(&self) -> bool {
         let known = self.run.as_ref().is_some_and(|run| run.is_of(self.model.as_ref()));
         known && self.loading.is_none()

@@ -36,7 +36,7 @@ pub struct RecordStore {
 }
 
 impl RecordStore {
-    /// A store that holds so many bytes in memory.
+    /// A store that holds this many bytes in memory.
     pub fn new(budget: usize) -> Self {
         Self { budget, held: 0, file: None, written: 0, refused: false, recent: RefCell::new(None) }
     }

@@ -1,4 +1,4 @@
-//! What the settings on the controls would do to the step on show, asked of the network without
+//! What the settings on the controls would do to the current step, asked of the network without
 //! running again.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use crate::studio::engine::pictures::Pictures;
 use crate::studio::engine::{Question, View};
 
 impl Session {
-    /// The settings on the controls, where they differ from those of the run on show in nothing but
+    /// The settings on the controls, where they differ from those of the current run in nothing but
     /// what can be asked of its states without running again.
     fn what_if_settings(&self) -> Option<Arc<SampleSettings>> {
         let run = self.run.as_ref().filter(|run| run.end.is_some())?;
@@ -23,7 +23,7 @@ impl Session {
         (wanted.reading_as(&run.settings) == run.settings).then_some(wanted)
     }
 
-    /// Asks what the changed settings would do to the step on show, if that was not asked yet.
+    /// Asks what the changed settings would do to the current step, if that was not asked yet.
     pub(super) fn follow_what_if(&mut self) {
         let Some(settings) = self.what_if_settings() else {
             self.what_if = None;
@@ -39,7 +39,7 @@ impl Session {
         }
         let Some(record) = run.record(position) else { return };
         let ticket = self.number_ticket();
-        // Until the new answer comes, the old one of this step stays on show.
+        // Until the new answer comes, the old one of this step stays shown.
         let answer = self
             .what_if
             .take()
@@ -77,7 +77,7 @@ impl Session {
         }
     }
 
-    /// What is asked of the step on show under the settings on the controls, with its answer.
+    /// What is asked of the current step under the settings on the controls, with its answer.
     pub(super) fn what_if(&self) -> Option<(&WhatIf, &Arc<StepRecord>)> {
         let run = self.run.as_ref()?;
         let asked = self.what_if.as_ref()?;
@@ -86,12 +86,12 @@ impl Session {
         here.then_some((asked, record))
     }
 
-    /// The step on show and what is asked of it, where its belief is not the run's own.
+    /// The current step and what is asked of it, where its belief is not the run's own.
     pub fn asked_here(&self) -> Option<(&SampleSettings, &Arc<StepRecord>)> {
         self.what_if().map(|(asked, record)| (&*asked.settings, record))
     }
 
-    /// The step on show, or what it would be under the settings on the controls.
+    /// The current step, or what it would be under the settings on the controls.
     pub fn shown(&self) -> Option<Shown> {
         if let Some((_, record)) = self.what_if() {
             return Some(Shown { record: Arc::clone(record), what_if: true });
@@ -100,7 +100,7 @@ impl Session {
         Some(Shown { record, what_if: false })
     }
 
-    /// The codes on show, `[batch, height, width]`: those of the position, or the likeliest under the
+    /// The current codes, `[batch, height, width]`: those of the position, or the likeliest under the
     /// settings on the controls where these were asked.
     pub fn shown_codes(&self) -> Option<Vec<u32>> {
         let run = self.run.as_ref()?;

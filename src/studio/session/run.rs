@@ -52,7 +52,7 @@ pub struct End {
     pub wall: Duration,
 }
 
-/// A run on show, from its first step on.
+/// A current run, from its first step on.
 #[derive(Debug)]
 pub struct Run {
     /// Its number.
@@ -318,7 +318,7 @@ mod tests {
     use crate::studio::engine::{ModelSource, Worker};
     use crate::studio::testing::fake::{FakeWorker, settings};
 
-    /// A run of `steps` steps that may keep so many bytes of records and pictures.
+    /// A run of `steps` steps that may keep this many bytes of records and pictures.
     fn run(steps: usize, records: usize, pictures: usize) -> (Run, Vec<Arc<StepRecord>>) {
         let mut worker = FakeWorker::default();
         let info = Arc::new(worker.load(&ModelSource::Embedded).unwrap());

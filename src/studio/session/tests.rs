@@ -54,6 +54,12 @@ fn settle(session: &mut Session) {
     }
 }
 
+/// Takes an event in as the window does.
+fn tell(session: &mut Session, event: Event) {
+    session.loses_answers(&event);
+    session.take(event);
+}
+
 fn ready() -> Session {
     let mut session = Session::default();
     session.load_model(ModelSource::Embedded);
@@ -277,12 +283,12 @@ fn what_was_asked_is_asked_again_after_a_failure_and_after_the_recovery() {
         [Command::Ask(Question::Render { .. }), Command::Ask(Question::Swatches(_))]
     ));
     assert!(session.pictures().is_none() && session.take_commands().is_empty(), "asked once");
-    session.take(Event::AskFailed("no".to_owned()));
+    tell(&mut session, Event::AskFailed("no".to_owned()));
     // There is no model to ask, and these go unanswered too.
     assert!(session.pictures().is_none());
     session.want_swatches([3, 4].into_iter());
     assert_eq!(session.take_commands().len(), 2);
-    session.take(Event::Run(99, RunEvent::Started));
+    tell(&mut session, Event::Run(99, RunEvent::Started));
     assert!(session.pictures().is_none());
     settle(&mut session);
     assert!(session.pictures().is_some());

@@ -35,7 +35,7 @@ impl WhatIf {
     }
 }
 
-/// The step on show.
+/// The current step.
 #[derive(Debug, Clone)]
 pub struct Shown {
     /// The step; at the end of a run, its last one.

@@ -93,7 +93,7 @@ impl Sweep {
     /// The plan that is typed, over the settings `base`.
     ///
     /// # Errors
-    /// What is wrong with it, for people; nothing where an axis itself is wrong.
+    /// What is wrong with it, in words; nothing where an axis itself is wrong.
     pub fn plan(&self, base: SampleSettings, model: &ModelInfo) -> Result<Plan, Option<String>> {
         let (x, y) = self.axes(&model.card.class_names);
         let x = x.map_err(|_| None)?;

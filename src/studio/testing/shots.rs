@@ -17,7 +17,7 @@ use crate::studio::window::app::StudioApp;
 use crate::studio::window::saved::SavedFile;
 
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn tool_screenshots() {
     let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
     for (name, size, light) in [

@@ -224,7 +224,7 @@ fn the_theme_can_be_changed() {
     assert_eq!(window.ctx.theme(), egui::Theme::Dark);
 }
 
-/// Gives the window the size that it has on a desktop of so many pixels, whatever its scale is.
+/// Gives the window the size that it has on a desktop of this many pixels, whatever its scale is.
 fn show_on(window: &mut Window, pixels: egui::Vec2, scale: f32) {
     window.state_mut().shell.scale.0 = scale;
     for _ in 0..8 {
@@ -426,7 +426,7 @@ fn a_run_that_breaks_off_is_told_until_another_ends() {
 /// Pictures of the window for a look, not a test: `cargo test --release --lib screenshots -- --ignored`
 /// writes them to the folder named by `PURRSCOPE_SHOTS`.
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn screenshots() {
     let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
     for (name, size, light) in [

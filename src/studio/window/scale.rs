@@ -70,3 +70,17 @@ impl Scale {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_that_cannot_be_is_put_right() {
+        for (found, used) in [(0.1, 0.5), (1.3, 1.3), (9.0, 3.0), (f32::NAN, 1.0)] {
+            let mut scale = Scale(found);
+            assert_eq!(scale.tidy(), found != used);
+            assert_eq!(scale.0, used);
+        }
+    }
+}

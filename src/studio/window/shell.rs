@@ -88,7 +88,7 @@ impl Shell {
         }
     }
 
-    /// Takes away the topmost of what can be taken away.
+    /// Closes the topmost thing that can be closed.
     pub fn escape(&mut self) {
         let banner = &mut self.studio.session.notices.banner;
         if self.page.take().is_none() && banner.take().is_none() {

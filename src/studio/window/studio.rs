@@ -105,7 +105,7 @@ impl Studio {
         }
     }
 
-    /// Says that nothing more will be computed: the compute thread has ended, against all care.
+    /// Says that nothing more will be computed: the compute thread has ended, unexpectedly.
     pub fn lose_engine(&mut self) {
         let text = "The compute thread has ended and cannot be restarted. Export your pictures, then \
                     restart the program.";
@@ -167,7 +167,7 @@ impl Studio {
     }
 
     /// Once a frame, after the panes: takes note of changed settings, and asks what they would do to
-    /// the step on show. While `busy`, a widget is in use.
+    /// the current step. While `busy`, a widget is in use.
     pub fn follow_draft(&mut self, busy: bool) {
         self.canvas.follow(&mut self.session);
         self.session.follow_draft(busy);
@@ -185,12 +185,12 @@ impl Studio {
         self.actions.push(ControlsAction::RevealClass);
     }
 
-    /// Keeps the pictures of the step on show in the gallery.
+    /// Keeps the pictures of the current step in the gallery.
     pub fn keep(&mut self) {
         self.gallery.keep(&mut self.session, &mut self.exports);
     }
 
-    /// Begins to export something of the run on show.
+    /// Begins to export something of the current run.
     pub(in crate::studio) fn export(&mut self, what: Export) {
         self.exports.export(what, &mut self.session);
     }

@@ -1,4 +1,4 @@
-//! Says when what is on show is not what was run.
+//! Says when what is shown is not what was run.
 
 use egui::{
     Align, CornerRadius, Frame, Label, Layout, Margin, Rect, RichText, Stroke, Ui, UiBuilder, vec2,

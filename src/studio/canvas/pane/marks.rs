@@ -1,4 +1,4 @@
-//! Marks on the pictures: what is pinned, what is banned, what is made anew, where a code is used.
+//! Marks on the pictures: what is pinned, what is banned, what is regenerated, where a code is used.
 
 use egui::{Color32, Mesh, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Ui, Vec2, pos2, vec2};
 

@@ -64,7 +64,7 @@ struct Scene {
     shape: LatentShape,
     /// Pixels of a side of a picture.
     side: f32,
-    /// Whether it is the picture of which a part is made anew, rather than the run.
+    /// Whether it is the picture of which a part is regenerated, rather than the run.
     subject: bool,
 }
 
@@ -177,7 +177,7 @@ fn upload(
 }
 
 fn draw(ui: &Ui, canvas: &Canvas, look: Look, scene: &Scene, placement: &Placement) {
-    // What was on show stays until the next is there, but not in place of something else.
+    // What was shown stays until the next is there, but not in place of something else.
     if scene.subject && scene.current.is_none() {
         return;
     }
@@ -232,7 +232,7 @@ fn mark(ui: &Ui, canvas: &Canvas, session: &Session, scene: &Scene, placement: &
     let run = session.run.as_ref().filter(|_| !scene.subject);
     let highlight = session.highlight;
     if let Some(run) = run {
-        // What holds the rest while a region is made anew would cover every picture.
+        // What holds the rest while a region is regenerated would cover every picture.
         let all = !inpaint.is_result(run.id);
         let wanted = |token: Token| all || inpaint.region.contains(token.row, token.column);
         marks::edits(ui, &session.draft.edits, run, placement, wanted);
@@ -311,7 +311,7 @@ fn footer(ui: &mut Ui, canvas: &Canvas, session: &Session) {
     });
 }
 
-/// One line about the picture of which a part is made anew.
+/// One line about the picture of which a part is regenerated.
 fn subject_line(ui: &mut Ui, canvas: &Canvas, session: &Session) {
     let Some(subject) = canvas.inpaint.subject() else { return };
     let code = canvas.hovered.and_then(|token| {

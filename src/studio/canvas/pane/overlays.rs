@@ -37,7 +37,7 @@ fn edit_colour(edits: &Edits, run: &Run, token: Token) -> Color32 {
     }
 }
 
-/// The codes before a step and those on show, which are what the settings on the controls would make
+/// The codes before a step and those shown, which are what the settings on the controls would make
 /// likeliest where these were asked; `[batch, height, width]`.
 fn change<'a>(run: &'a Run, position: usize, shown: &'a Shown) -> Option<[&'a [u32]; 2]> {
     let now = match shown.what_if {
@@ -106,7 +106,7 @@ impl Colouring<'_> {
     }
 }
 
-/// Uploads the overlay of what is on show, where it changed; or gives what to ask of the window's GPU,
+/// Uploads the overlay of what is shown, where it changed; or gives what to ask of the window's GPU,
 /// where the pictures are there too (`on_device`).
 pub(super) fn update(
     ui: &Ui,
@@ -120,7 +120,7 @@ pub(super) fn update(
     let (overlay, mark) = (session.look.overlay, palette(ui.visuals()).mark);
     let edits = (overlay == Overlay::Edits).then(|| session.draft.edits.clone());
     let (top, ended) = (entropy_top(run).to_bits(), run.end.is_some());
-    // The answer is kept while it is on show, so that no other one is at its place.
+    // The answer is kept while it is shown, so that no other one is at its place.
     let believed = shown.what_if.then(|| Arc::as_ptr(&shown.record).addr());
     let key = OverlayKey { pictures, believed, overlay, top, mark, ended, edits };
     let position = pictures.position;

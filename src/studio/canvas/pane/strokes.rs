@@ -43,7 +43,7 @@ pub(super) fn drag(ui: &Ui, tool: Tool, responses: &[Response]) -> Vec2 {
 }
 
 /// Paints with the tool in hand, from where the stroke was to where the pointer is. `subject` says that
-/// the picture on show is the one that is made anew, not a run.
+/// the picture shown is the one that is regenerated, not a run.
 pub(super) fn paint(
     ui: &Ui,
     canvas: &mut Canvas,

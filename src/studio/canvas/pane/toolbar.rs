@@ -243,7 +243,7 @@ fn paint(ui: &mut Ui, brush: &mut Brush, session: &mut Session) {
     response.on_hover_text("What the decoder makes of a field of this code.");
 }
 
-/// The region that is made anew, and making it.
+/// The region that is regenerated, and making it.
 fn region(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mut Actions) {
     let inpaint = &mut canvas.inpaint;
     let Some(subject) = inpaint.subject() else {

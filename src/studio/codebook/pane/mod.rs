@@ -31,7 +31,7 @@ const PERPLEXITY_HINT: &str =
 
 /// How often the codes are used.
 struct Counts {
-    /// In the run on show.
+    /// In the current run.
     run: Vec<u32>,
     /// In the picture being looked at.
     picture: Vec<u32>,

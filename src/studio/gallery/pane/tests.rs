@@ -329,7 +329,7 @@ fn the_menu_of_exports_and_the_jobs() {
 
 /// Pictures of the pane for a look, not a test; see `screenshots` of the window.
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn screenshots_of_the_gallery() {
     let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
     for (name, size, light) in [

@@ -23,7 +23,7 @@ fn small() -> Studio {
     studio
 }
 
-/// Whether what is on show is what the controls ask for.
+/// Whether what is shown is what the controls ask for.
 fn settled(studio: &Studio) -> bool {
     let question = studio.playground.question(&studio.session.draft);
     studio.playground.flow().is_some_and(|flow| flow.question == question)
@@ -214,7 +214,7 @@ fn frames_with_the_most_particles() {
 
 /// Pictures of the pane for a look, not a test; see `screenshots` of the window.
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn playground_screenshots() {
     for (theme, name) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
         let mut studio = Studio::default();

@@ -49,7 +49,7 @@ impl SweepPane {
     }
 }
 
-/// Names and values of a cell, for people.
+/// Names and values of a cell, in words.
 pub(super) fn place(study: &Study, cell: usize) -> String {
     let place = study.plan.place(cell);
     let parts: Vec<String> =

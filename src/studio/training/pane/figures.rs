@@ -48,7 +48,7 @@ pub fn show(ui: &mut Ui, training: &mut Training) {
     small(ui, training, &runs, &rest[..rest.len().min(MOST)]);
 }
 
-/// A figure's name, for people.
+/// A figure's name, in words.
 fn words(figure: &str) -> String {
     let text = figure.replace('_', " ");
     match figure {

@@ -57,7 +57,7 @@ pub fn show(ui: &mut Ui, training: &mut Training, session: &mut Session) {
     }
 }
 
-/// The run file, the run in progress and the runs on show; gives a model that is to be opened.
+/// The run file, the run in progress and the runs shown; gives a model that is to be opened.
 fn run_column(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
     ui.label(theme::section(ui, "Run file"));
     file_row(ui, training);
@@ -235,7 +235,7 @@ fn about(time: Duration) -> String {
     }
 }
 
-/// The runs on show; gives a model that is to be opened.
+/// The runs shown; gives a model that is to be opened.
 fn runs(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
     ui.add_space(3.0 * GRID);
     ui.label(theme::section(ui, "Runs shown")).on_hover_text(

@@ -102,7 +102,7 @@ fn the_newest_model_is_opened_in_the_canvas() {
         panic!("{commands:?}")
     };
     assert_eq!(path, &folder.path().join("flow/model.safetensors"));
-    // Both runs are on show, each with its curve.
+    // Both runs are shown, each with its curve.
     assert_eq!(stage.query_all_by_label_contains("loss: tok ").count(), 1);
     assert!(stage.query_all_by_label_contains(", flow ").count() >= 1);
     click(&mut stage, "Hide tok");
@@ -151,7 +151,7 @@ fn a_bad_run_file_is_told_where_it_was_typed() {
 
 /// Pictures of the pane for a look, not a test; see `screenshots` of the window.
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn training_screenshots() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/recipe");

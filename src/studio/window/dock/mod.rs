@@ -1,4 +1,4 @@
-//! Where the panes are: docked beside and behind one another, in windows of their own, or put away.
+//! Where the panes are: docked beside and behind one another, in separate windows, or hidden.
 //!
 //! A window that has no room for them as they are laid out shows them in fewer columns, down to one
 //! pane at a time; the layout is not changed by that, and is back as soon as there is room.
@@ -27,7 +27,7 @@ use crate::studio::window::studio::Studio;
 #[serde(default)]
 pub struct Dock {
     tree: Tree<Pane>,
-    /// Panes in windows of their own.
+    /// Panes in separate windows.
     floating: BTreeSet<Pane>,
     /// Panes that are not shown.
     hidden: BTreeSet<Pane>,
@@ -67,12 +67,12 @@ impl Dock {
         }
     }
 
-    /// Whether a pane has a window of its own.
+    /// Whether a pane is in a separate window.
     pub fn is_floating(&self, pane: Pane) -> bool {
         self.floating.contains(&pane)
     }
 
-    /// Gives a pane a window of its own, or docks it again.
+    /// Gives a pane a separate window, or docks it again.
     pub fn set_floating(&mut self, pane: Pane, floating: bool) {
         if floating {
             self.floating.insert(pane);
@@ -113,7 +113,7 @@ impl Dock {
         layout::tidy(&mut self.tree)
     }
 
-    /// Lays the panes out as at first in a window `width` points wide, where they have no places.
+    /// Lays the panes out as at the start in a window `width` points wide, where they have no places.
     pub fn arrange(&mut self, width: f32) {
         if !layout::is_whole(&self.tree) {
             self.tree = layout::first(width);
@@ -128,7 +128,7 @@ impl Dock {
             let least = layout::least(tree);
             least.x <= size.x && least.y <= size.y
         };
-        // Who has more on show than fits into a large window has chosen so.
+        // Who has more shown than fits into a large window has chosen so.
         if fits(&self.tree) || fits(&layout::first(size.x)) {
             self.small = None;
             return &mut self.tree;
@@ -160,7 +160,7 @@ impl Dock {
         }
     }
 
-    /// Shows the panes that have windows of their own.
+    /// Shows the panes that are in separate windows.
     pub fn show_windows(&mut self, ctx: &Context, studio: &mut Studio) {
         let mut closed = Vec::new();
         let screen = ctx.input(|input| input.viewport().monitor_size);

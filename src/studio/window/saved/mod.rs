@@ -109,7 +109,7 @@ pub struct Begun {
     pub kept: Kept,
     /// Where the window was.
     pub place: Place,
-    /// What of it could not be used, for people.
+    /// What of it could not be used, in words.
     pub trouble: Option<String>,
 }
 
