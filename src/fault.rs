@@ -40,6 +40,11 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no reason was given")
 }
 
+/// The first line of what a panic says.
+pub fn panic_line(panic: &(dyn Any + Send)) -> &str {
+    panic_text(panic).lines().next().unwrap_or_default()
+}
+
 /// A panic in one readable line, with the place where it happened if it was noted.
 pub fn describe(panic: &(dyn Any + Send)) -> String {
     let text = panic_text(panic);

@@ -2,26 +2,21 @@
 
 use egui::{Align, Label, Layout, RichText, ScrollArea, Ui};
 
-use crate::studio::base::notices::{Entry, Level};
+use crate::studio::base::notices::{Entry, Level, Notices};
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, palette};
 use crate::studio::base::widgets::empty_state;
-use crate::studio::session::state::StudioState;
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    let log = &mut state.notices.log;
+pub fn show(ui: &mut Ui, notices: &mut Notices) {
+    let log = &mut notices.log;
     if log.is_empty() {
-        return empty_state(
-            ui,
-            "Nothing has happened yet",
-            "Runs, files and troubles are noted here.",
-        );
+        return empty_state(ui, "The log is empty", "Runs, files and problems are listed here.");
     }
     ui.horizontal(|ui| {
         ui.label(theme::weak(ui, count(log.len(), "entry").replace("entrys", "entries")));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if ui.button("Clear").on_hover_text("Forget what is listed here.").clicked() {
+            if ui.button("Clear").on_hover_text("Clear the log.").clicked() {
                 log.clear();
             }
             if ui.button("Copy").on_hover_text("Copy the log as text.").clicked() {

@@ -4,6 +4,7 @@
 //! run and its settings. Every feature has a folder of its own, with what it knows and the pane that
 //! shows and changes it; [`window`] puts the panes into a window. [`base`] is what all of them share.
 
+pub mod action;
 pub mod base;
 pub mod canvas;
 pub mod codebook;
@@ -13,6 +14,7 @@ mod export;
 pub mod gallery;
 pub mod log;
 pub mod model;
+pub mod pane;
 pub mod playground;
 pub mod posterior;
 pub mod session;
@@ -38,7 +40,7 @@ use crate::studio::engine::model_worker::ModelWorker;
 use crate::studio::engine::opener::{self, Graphics, Opener};
 use crate::studio::window::app::StudioApp;
 use crate::studio::window::measure::{Measurement, Order};
-use crate::studio::window::saved::Session;
+use crate::studio::window::saved::SavedFile;
 
 /// What the window opens with.
 #[derive(Debug, Clone, Default)]
@@ -124,8 +126,8 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
 
 /// Opens the window, and returns when it is closed.
 fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> {
-    let (session, begun) = Session::begin(Session::file());
-    let scale = begun.kept.scale;
+    let (saved, begun) = SavedFile::begin(SavedFile::file());
+    let scale = begun.kept.scale.0;
     let viewport = ViewportBuilder::default()
         .with_title("Purrscope")
         .with_app_id("purrscope")
@@ -156,12 +158,12 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
             move || ctx.request_repaint(),
         )?;
         begun.place.bring_back(creation);
-        let mut app = StudioApp::new(&creation.egui_ctx, (session, begun), engine, source);
+        let mut app = StudioApp::new(&creation.egui_ctx, (saved, begun), engine, source);
         // A run that only measures is nothing to keep.
         if let Some(folder) = gallery::default_folder().filter(|_| measure.is_none()) {
             app.open_gallery(folder);
         }
-        app.state.training.device = device;
+        app.shell.studio.training.device = device;
         app.measure = measure.map(Measurement::new);
         Ok(Box::new(app) as Box<dyn eframe::App>)
     };

@@ -8,8 +8,10 @@ use egui::{
 
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::{Chart, Curve, Dash, Icon, empty_state, icon_button};
+use crate::studio::session::Session;
+use crate::studio::session::branch::BranchPoint;
+use crate::studio::session::playback::Playback;
 use crate::studio::session::run::Run;
-use crate::studio::session::state::{BranchPoint, Playback, StudioState};
 
 const ENTROPY_HINT: &str =
     "Mean over all tokens of how undecided the model is; it falls as the picture settles.";
@@ -22,73 +24,73 @@ const CHANGES_HINT: &str =
 const NAMED: f32 = 148.0 * GRID;
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
+pub fn show(ui: &mut Ui, session: &mut Session) {
     ui.spacing_mut().item_spacing.y = GRID;
     // A row that finds no room is cut off, and takes nothing along.
     let width = ui.available_width();
     ui.horizontal(|ui| {
-        transport(ui, state);
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| readout(ui, state));
+        transport(ui, session);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| readout(ui, session));
     });
-    if state.run.is_none() {
+    if session.run.is_none() {
         empty_state(
             ui,
-            "The steps of a run will be here",
-            "Every step is kept: play them, scrub through them, and see when belief settles.",
+            "No run yet",
+            "Every step of a run is kept here: play them, scrub through them, and see when the codes settle.",
         );
         return;
     }
-    ui.horizontal(|ui| legend(ui, state, width > NAMED));
-    track(ui, state, width);
+    ui.horizontal(|ui| legend(ui, session, width > NAMED));
+    track(ui, session, width);
 }
 
-fn transport(ui: &mut Ui, state: &mut StudioState) {
-    let last = state.run.as_ref().map_or(0, Run::last);
-    let (back, on) = (state.position > 0, state.position < last);
+fn transport(ui: &mut Ui, session: &mut Session) {
+    let last = session.run.as_ref().map_or(0, Run::last);
+    let (back, on) = (session.position > 0, session.position < last);
     ui.spacing_mut().item_spacing.x = 0.0;
     if icon_button(ui, Icon::First, "First step (Home)", back).clicked() {
-        state.step_by(isize::MIN);
+        session.step_by(isize::MIN);
     }
     if icon_button(ui, Icon::Previous, "Previous step (Left)", back).clicked() {
-        state.step_by(-1);
+        session.step_by(-1);
     }
-    let (icon, name) = match state.playback.playing {
+    let (icon, name) = match session.playback.playing {
         true => (Icon::Pause, "Pause (Space)"),
         false => (Icon::Play, "Play (Space)"),
     };
     if icon_button(ui, icon, name, last > 0).clicked() {
-        state.toggle_play();
+        session.toggle_play();
     }
     if icon_button(ui, Icon::Next, "Next step (Right)", on).clicked() {
-        state.step_by(1);
+        session.step_by(1);
     }
     if icon_button(ui, Icon::Last, "Last step (End)", on).clicked() {
-        state.step_by(isize::MAX);
+        session.step_by(isize::MAX);
     }
     ui.add_space(2.0 * GRID);
     ui.spacing_mut().item_spacing.x = 2.0 * GRID;
-    ui.checkbox(&mut state.playback.looping, "Loop")
+    ui.checkbox(&mut session.playback.looping, "Loop")
         .on_hover_text("Begin again when playing reaches the end.");
     let rate = |rate: f32| format!("{rate} steps/s");
     let combo = ComboBox::from_id_salt("rate")
-        .selected_text(rate(state.playback.rate))
+        .selected_text(rate(session.playback.rate))
         .width(24.0 * GRID)
         .show_ui(ui, |ui| {
             for value in Playback::RATES {
-                ui.selectable_value(&mut state.playback.rate, value, rate(value));
+                ui.selectable_value(&mut session.playback.rate, value, rate(value));
             }
         });
     combo.response.on_hover_text("How fast playing goes.").accessible_name("Playing speed");
-    branch(ui, state);
+    branch(ui, session);
 }
 
-/// Lets new runs go on from the step on show.
-fn branch(ui: &mut Ui, state: &mut StudioState) {
-    let position = state.position;
-    let possible = state.run.as_ref().is_some_and(|run| position + 1 < run.steps());
+/// Lets new runs go on from the current step.
+fn branch(ui: &mut Ui, session: &mut Session) {
+    let position = session.position;
+    let possible = session.run.as_ref().is_some_and(|run| position + 1 < run.steps());
     let here = possible
-        && state.branch.as_ref().is_some_and(|point| {
-            let run = state.run.as_ref();
+        && session.branch.as_ref().is_some_and(|point| {
+            let run = session.run.as_ref();
             point.branch.step == position
                 && run.is_some_and(|run| run.settings == point.branch.parent)
         });
@@ -104,30 +106,30 @@ fn branch(ui: &mut Ui, state: &mut StudioState) {
         )
         .on_disabled_hover_text(why_not);
     if button.clicked() {
-        state.branch_here();
+        session.branch_here();
     }
 }
 
 /// Where one is, in figures that keep their places; what does not fit is left out from the end.
-fn readout(ui: &mut Ui, state: &StudioState) {
-    let Some(run) = &state.run else { return };
-    let Some(frame) = run.frame(state.position) else { return };
+fn readout(ui: &mut Ui, session: &Session) {
+    let Some(run) = &session.run else { return };
+    let Some(frame) = run.frame(session.position) else { return };
     let steps = run.steps();
-    let step = match run.is_end(state.position) {
+    let step = match run.is_end(session.position) {
         true => "end".to_owned(),
-        false => (state.position + 1).to_string(),
+        false => (session.position + 1).to_string(),
     };
     let fields = [
-        ("step", format!("{step}/{steps}"), 22.0, "The step on show, of all."),
+        ("step", format!("{step}/{steps}"), 22.0, "The current step, and how many there are."),
         (
             "t",
-            format!("{:.3}", run.time(state.position)),
+            format!("{:.3}", run.time(session.position)),
             14.0,
             "Time on the way from noise, 0, to picture, 1.",
         ),
         (
             "NFE",
-            run.evaluations(state.position).to_string(),
+            run.evaluations(session.position).to_string(),
             15.0,
             "Network evaluations up to here; guidance counts twice.",
         ),
@@ -158,10 +160,10 @@ fn readout(ui: &mut Ui, state: &StudioState) {
     }
 }
 
-/// The curves with their values at the step on show, and with their names where they are `named`.
-fn legend(ui: &mut Ui, state: &mut StudioState, named: bool) {
+/// The curves with their values at the current step, and with their names where they are `named`.
+fn legend(ui: &mut Ui, session: &mut Session, named: bool) {
     let Some((run, frame)) =
-        state.run.as_ref().and_then(|run| run.frame(state.position).map(|frame| (run, frame)))
+        session.run.as_ref().and_then(|run| run.frame(session.position).map(|frame| (run, frame)))
     else {
         return;
     };
@@ -173,13 +175,13 @@ fn legend(ui: &mut Ui, state: &mut StudioState, named: bool) {
         let name = if named { "mean entropy" } else { "" };
         entry(ui, Dash::Solid, colours.accent, name, &value, ENTROPY_HINT);
     }
-    let rate = format!("{:5.1} %", change_rate(run, state.position) * 100.0);
+    let rate = format!("{:5.1} %", change_rate(run, session.position) * 100.0);
     let name = if named { "codes changed" } else { "" };
     entry(ui, Dash::Dashed, colours.second, name, &rate, CHANGES_HINT);
     if run.model.card.objective.has_posterior() {
         let value = format!("{:.2}", frame.temperature);
         let name = if named { "temperature" } else { "" };
-        let shown = &mut state.playback.temperature;
+        let shown = &mut session.playback.temperature;
         let check = ui.checkbox(shown, "").on_hover_text("Draw the temperature as well.");
         check.accessible_name("Draw the temperature");
         entry(ui, Dash::Dotted, colours.strong, name, &value, TEMPERATURE_HINT);
@@ -192,7 +194,7 @@ fn change_rate(run: &Run, position: usize) -> f32 {
     changed.iter().filter(|changed| **changed).count() as f32 / changed.len().max(1) as f32
 }
 
-/// A curve's line, its name, and its value at the step on show.
+/// A curve's line, its name, and its value at the current step.
 fn entry(ui: &mut Ui, dash: Dash, colour: Color32, name: &str, value: &str, hint: &str) {
     let (rect, _) = ui.allocate_exact_size(vec2(5.0 * GRID, 4.0 * GRID), Sense::hover());
     let points = vec![rect.left_center(), rect.right_center()];
@@ -205,21 +207,21 @@ fn entry(ui: &mut Ui, dash: Dash, colour: Color32, name: &str, value: &str, hint
 }
 
 /// Curves over time, and under them a dot a step; dragging anywhere scrubs.
-fn track(ui: &mut Ui, state: &mut StudioState, width: f32) {
+fn track(ui: &mut Ui, session: &mut Session, width: f32) {
     let size = vec2(width, ui.available_height()).max(Vec2::splat(10.0 * GRID));
     let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
     let mut response = response.on_hover_and_drag_cursor(egui::CursorIcon::ResizeHorizontal);
     let inner = rect.shrink2(vec2(2.0 * GRID, 0.0));
     let (curves, dots) = inner.split_top_bottom_at_y(inner.bottom() - 5.0 * GRID);
-    let Some(run) = &state.run else { return };
-    let (chart, tops) = chart(ui, run, curves, state);
+    let Some(run) = &session.run else { return };
+    let (chart, tops) = chart(ui, run, curves, session);
     chart.paint(ui);
     if chart.rect.height() > 10.0 * GRID {
         // All curves are low at the end, so that this corner is free.
         note(ui, chart.rect, &tops);
     }
-    paint_dots(ui, run, state.position, &chart, dots);
-    if let Some(point) = &state.branch {
+    paint_dots(ui, run, session.position, &chart, dots);
+    if let Some(point) = &session.branch {
         paint_branch(ui, run, point, &chart, dots);
     }
     if let Some(pointer) = response.hover_pos().filter(|_| !response.dragged()) {
@@ -234,7 +236,7 @@ fn track(ui: &mut Ui, state: &mut StudioState, width: f32) {
     if response.dragged() || response.clicked() || response.drag_started() {
         aim = response.interact_pointer_pos().map(|pointer| nearest(run, &chart, pointer));
     }
-    let (id, position, positions) = (response.id, state.position, run.positions());
+    let (id, position, positions) = (response.id, session.position, run.positions());
     let focused = response.has_focus();
     if focused {
         // The arrows move along the track rather than to another widget.
@@ -251,12 +253,13 @@ fn track(ui: &mut Ui, state: &mut StudioState, width: f32) {
     if step != 0 {
         aim = Some(position.saturating_add_signed(step).min(positions - 1));
     }
-    if let Some(aim) = aim.filter(|aim| *aim != position || state.playback.playing) {
-        state.playback.playing = false;
-        state.go_to(aim);
+    if let Some(aim) = aim.filter(|aim| *aim != position || session.playback.playing) {
+        session.playback.playing = false;
+        session.go_to(aim);
         response.mark_changed();
     }
-    response.widget_info(|| WidgetInfo::slider(true, (state.position + 1) as f64, "Step on show"));
+    response
+        .widget_info(|| WidgetInfo::slider(true, (session.position + 1) as f64, "Current step"));
     ui.ctx().accesskit_node_builder(id, |node| {
         node.set_role(Role::Slider);
         node.set_min_numeric_value(1.0);
@@ -267,7 +270,7 @@ fn track(ui: &mut Ui, state: &mut StudioState, width: f32) {
 }
 
 /// The curves, and what their tops stand for.
-fn chart(ui: &Ui, run: &Run, rect: Rect, state: &StudioState) -> (Chart, String) {
+fn chart(ui: &Ui, run: &Run, rect: Rect, session: &Session) -> (Chart, String) {
     let colours = palette(ui.visuals());
     let points = |value: &dyn Fn(usize) -> f32| -> Vec<(f32, f32)> {
         (0..run.frames.len()).map(|at| (run.time(at), value(at))).collect()
@@ -282,7 +285,7 @@ fn chart(ui: &Ui, run: &Run, rect: Rect, state: &StudioState) -> (Chart, String)
         tops.push(name);
     };
     let posterior = run.model.card.objective.has_posterior();
-    if posterior && state.playback.temperature {
+    if posterior && session.playback.temperature {
         let warmth = points(&|at| run.frames[at].temperature);
         let top = highest(&warmth, 0.5);
         add(warmth, top, colours.strong, Dash::Dotted, format!("temperature {top:.1}"));
@@ -298,7 +301,7 @@ fn chart(ui: &Ui, run: &Run, rect: Rect, state: &StudioState) -> (Chart, String)
     }
     add(changes, 1.0, colours.second, Dash::Dashed, "100 %".to_owned());
     let rect = rect.shrink2(vec2(0.0, GRID));
-    let cursor = Some(run.time(state.position));
+    let cursor = Some(run.time(session.position));
     (Chart { rect, curves, cursor }, format!("top: {}", tops.join(", ")))
 }
 
@@ -404,10 +407,17 @@ mod tests {
     use crate::studio::testing::window::{Window, click, finished, wait_until, window};
 
     fn run_of(window: &mut Window, steps: usize) {
-        window.state_mut().state.draft.sampling.steps = steps;
+        window.state_mut().shell.studio.session.draft.sampling.steps = steps;
         click(window, "Generate");
         wait_until(window, |app| {
-            finished(app) && app.state.run.as_ref().is_some_and(|run| run.frames.len() == steps)
+            finished(app)
+                && app
+                    .shell
+                    .studio
+                    .session
+                    .run
+                    .as_ref()
+                    .is_some_and(|run| run.frames.len() == steps)
         });
     }
 
@@ -415,30 +425,31 @@ mod tests {
     fn a_run_goes_on_from_the_step_on_show() {
         let mut window = window();
         assert!(window.get_by_label("Branch here").accesskit_node().is_disabled());
-        window.state_mut().state.go_to(9);
+        window.state_mut().shell.studio.session.go_to(9);
         window.run_steps(2);
         click(&mut window, "Branch here");
-        window.state_mut().state.draft.sampling.guidance = 3.0;
+        window.state_mut().shell.studio.session.draft.sampling.guidance = 3.0;
         click(&mut window, "Generate");
         wait_until(&mut window, |app| {
-            finished(app) && app.state.run.as_ref().is_some_and(|run| run.frames.len() == 15)
+            finished(app)
+                && app.shell.studio.session.run.as_ref().is_some_and(|run| run.frames.len() == 15)
         });
-        let run = window.state().state.run.as_ref().unwrap();
+        let run = window.state().shell.studio.session.run.as_ref().unwrap();
         assert_eq!((run.time(0), run.settings.guidance), (9.0 / 24.0, 3.0));
     }
 
     #[test]
     fn the_temperature_is_drawn_on_request() {
         let mut window = window();
-        assert!(!window.state().state.playback.temperature);
+        assert!(!window.state().shell.studio.session.playback.temperature);
         click(&mut window, "Draw the temperature");
-        assert!(window.state().state.playback.temperature);
+        assert!(window.state().shell.studio.session.playback.temperature);
     }
 
     #[test]
     fn the_curves_are_read_off_under_the_pointer() {
         let mut window = window();
-        window.get_by_label("Step on show").hover();
+        window.get_by_label("Current step").hover();
         // The tooltip waits a little.
         window.run_steps(40);
         assert!(window.query_by_label("Step 13 of 24, t 0.500").is_some());
@@ -451,13 +462,13 @@ mod tests {
         for (steps, middle) in [(1, 0), (200, 100)] {
             run_of(&mut window, steps);
             click(&mut window, "First step (Home)");
-            assert_eq!(window.state().state.position, 0);
+            assert_eq!(window.state().shell.studio.session.position, 0);
             window.run_steps(20);
-            click(&mut window, "Step on show");
-            let position = window.state().state.position;
+            click(&mut window, "Current step");
+            let position = window.state().shell.studio.session.position;
             assert!(position == middle || steps == 1, "{steps} steps: {position}");
             click(&mut window, if steps == 1 { "Next step (Right)" } else { "Last step (End)" });
-            assert_eq!(window.state().state.position, steps);
+            assert_eq!(window.state().shell.studio.session.position, steps);
         }
     }
 
@@ -465,8 +476,8 @@ mod tests {
     fn steps_on_disk_are_scrubbed_as_well() {
         let mut window = window();
         run_of(&mut window, 60);
-        let state = &mut window.state_mut().state;
-        let run = state.run.as_mut().unwrap();
+        let studio = &mut window.state_mut().shell.studio;
+        let run = studio.session.run.as_mut().unwrap();
         run.set_budget(0, usize::MAX);
         // The next step that comes makes room for itself.
         let last = run.record(59).unwrap();
@@ -475,11 +486,11 @@ mod tests {
         assert!(disk > 0, "nothing is on disk");
         let begun = std::time::Instant::now();
         for position in 0..60 {
-            window.state_mut().state.go_to(position);
+            window.state_mut().shell.studio.session.go_to(position);
             window.step();
         }
         let each = begun.elapsed().as_secs_f64() * 1e3 / 60.0;
         println!("{each:.2} ms a frame with its step on disk");
-        assert!(window.state().state.run.as_ref().unwrap().record(30).is_some());
+        assert!(window.state().shell.studio.session.run.as_ref().unwrap().record(30).is_some());
     }
 }

@@ -108,3 +108,115 @@ fn the_layers_have_an_order() {
         placed.push(next.unwrap_or_else(|| panic!("a circle above {placed:?}")));
     }
 }
+
+/// The rooms of the studio, from the ground up, and the rooms that each may know. A feature knows no
+/// other feature: they talk through actions.
+const ROOMS: [(&str, &[&str]); 19] = [
+    ("engine", &[]),
+    ("pane", &[]),
+    ("base", &["engine"]),
+    ("session", &["base", "engine"]),
+    ("action", &["pane", "session"]),
+    ("export", &["action", "base", "engine", "session"]),
+    ("canvas", FEATURE),
+    ("codebook", FEATURE),
+    ("controls", FEATURE),
+    ("gallery", FEATURE),
+    ("log", FEATURE),
+    ("model", FEATURE),
+    ("playground", FEATURE),
+    ("posterior", FEATURE),
+    ("sweep", FEATURE),
+    ("timeline", FEATURE),
+    ("training", FEATURE),
+    ("window", EVERYTHING),
+    ("mod", EVERYTHING),
+];
+
+const FEATURE: &[&str] = &["action", "base", "engine", "export", "pane", "session"];
+
+const EVERYTHING: &[&str] = &[
+    "action",
+    "base",
+    "canvas",
+    "codebook",
+    "controls",
+    "engine",
+    "export",
+    "gallery",
+    "log",
+    "model",
+    "pane",
+    "playground",
+    "posterior",
+    "session",
+    "sweep",
+    "timeline",
+    "training",
+    "window",
+];
+
+/// A text without its tests, which may look at everything.
+fn without_tests(text: &str) -> &str {
+    let starts = text.match_indices("\n#[cfg(test)]\nmod ").map(|(at, _)| at);
+    // Those in files of their own are named in the middle of a file.
+    let mut inside = starts.filter(|at| text[at + 1..].lines().nth(1).unwrap().ends_with('{'));
+    &text[..inside.next().unwrap_or(text.len())]
+}
+
+/// The rooms that a text names by `crate::studio::room`, alone or in a group.
+fn rooms_named(text: &str) -> BTreeSet<String> {
+    let names = |rest: &str| -> Vec<String> {
+        let list = rest.strip_prefix('{').and_then(|rest| rest.split(['}', ';']).next());
+        let heads = |text: &str| {
+            let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+            text[..end.unwrap_or(text.len())].to_owned()
+        };
+        match list {
+            Some(list) => list.split(',').map(|name| heads(name.trim())).collect(),
+            None => vec![heads(rest)],
+        }
+    };
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    code.split("crate::studio::").skip(1).flat_map(names).collect()
+}
+
+#[test]
+fn rooms_of_the_studio_know_only_what_lies_below_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/studio");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
+    for file in files {
+        let inside = file.strip_prefix(&root).unwrap();
+        let room = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if room == "testing" || inside.ends_with("tests.rs") {
+            continue;
+        }
+        let known = ROOMS.iter().find(|(name, _)| *name == room);
+        let Some((_, known)) = known else { panic!("{room} has no place in the studio") };
+        seen.insert(room.to_owned());
+        let text = fs::read_to_string(&file).unwrap();
+        for other in rooms_named(without_tests(&text)) {
+            let a_room = ROOMS.iter().any(|(name, _)| *name == other);
+            if a_room && other != room && !known.contains(&other.as_str()) {
+                wrong.push(format!("{} knows {other}", inside.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that run the wrong way:\n{}", wrong.join("\n"));
+    assert!(seen.len() == ROOMS.len(), "a room has gone: {seen:?}");
+}
+
+#[test]
+fn rooms_are_found_alone_and_in_groups() {
+    let text = "use crate::studio::canvas::Canvas;\n// crate::studio::log\n\
+                use crate::studio::{\n    gallery, model::Files,\n};\n";
+    assert_eq!(rooms_named(text), ["canvas", "gallery", "model"].map(str::to_owned).into());
+    let file = "a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\nmod more {\n}\n";
+    assert_eq!(without_tests(file), "a\n#[cfg(test)]\nmod tests;\nb");
+}

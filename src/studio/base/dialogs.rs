@@ -61,7 +61,7 @@ impl PathDialog {
             Ok(Choice::Closed) => Ok(None),
             Ok(Choice::NotShown) => Err(format!("{NO_DIALOG}. The path can be typed as well.")),
             Err(Broken::Panicked(reason)) => {
-                Err(format!("The file dialog broke off ({reason}). The path can be typed as well."))
+                Err(format!("The file dialog failed ({reason}). The path can be typed as well."))
             }
             Err(broken) => Err(broken.to_string()),
         })
@@ -82,7 +82,7 @@ pub enum Reply {
         /// The picture.
         picture: Box<RgbImage>,
     },
-    /// Something could not be done; what, for people.
+    /// Something could not be done; what, in words.
     Failed(String),
 }
 
@@ -103,7 +103,7 @@ impl Dialogs {
                 Some(Reply::Failed(match broken {
                     Broken::NoThread(_) => broken.to_string(),
                     Broken::Panicked(reason) => {
-                        format!("The file was left: it broke off ({reason}).")
+                        format!("The file could not be processed ({reason}).")
                     }
                 }))
             }));

@@ -10,7 +10,7 @@ use super::worker::{Broken, Stop, Task, Wake};
 /// What came of a job; a job that looks for something may have found a `T`.
 #[derive(Debug)]
 pub enum Outcome<T> {
-    /// Something was done; what, for people.
+    /// Something was done; what, in words.
     Done(String),
     /// Something was found that the window goes on with.
     Found(T),
@@ -18,7 +18,7 @@ pub enum Outcome<T> {
     Quiet,
     /// It was cancelled, and left nothing behind.
     Cancelled,
-    /// Something could not be done; what, for people.
+    /// Something could not be done; what, in words.
     Failed(String),
 }
 
@@ -54,7 +54,7 @@ impl Progress {
 pub struct Job<T> {
     /// Its number.
     pub id: u64,
-    /// What it does, for people.
+    /// What it does, in words.
     pub title: String,
     /// What kind of work it is.
     pub about: About,
@@ -90,7 +90,7 @@ impl<T: Send + 'static> Job<T> {
             Outcome::Failed(match broken {
                 Broken::NoThread(_) => broken.to_string(),
                 Broken::Panicked(reason) => {
-                    format!("{} broke off ({reason}). Please try again.", self.title)
+                    format!("{} failed ({reason}). Please try again.", self.title)
                 }
             })
         }))

@@ -1,6 +1,5 @@
 //! What the features share: looks, widgets, notices and work in the background.
 
-pub mod colormap;
 pub mod dialogs;
 pub mod images;
 pub mod jobs;

@@ -1,4 +1,4 @@
-//! What happened, for people.
+//! What happened, in words.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ pub struct Entry {
     pub text: String,
 }
 
-/// What happened, for people: a log, of which the newest trouble is also shown as a banner.
+/// What happened, in words: a log, of which the newest trouble is also shown as a banner.
 #[derive(Debug)]
 pub struct Notices {
     opened: Instant,

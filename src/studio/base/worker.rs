@@ -13,7 +13,7 @@ use std::time::Duration;
 use egui::Context;
 use thiserror::Error;
 
-use crate::studio::engine::panic_line;
+use crate::fault::panic_line;
 
 /// Called from other threads when there is something to take in.
 #[derive(Clone)]
@@ -149,7 +149,7 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 /// What to say where the system gave no thread.
 pub fn no_thread(error: &io::Error) -> String {
-    format!("The system has no thread left for this ({error}): close something and try again.")
+    format!("Could not start a background thread ({error}): close other programs and try again.")
 }
 
 /// From now on panics of other threads than the program's first are not printed: the window says what

@@ -1,13 +1,39 @@
 //! Overlays that are drawn on the window's own GPU, asked of the compute thread one at a time.
 
-use egui::TextureId;
+use egui::{Color32, TextureId};
 
-use super::overlays::OverlayKey;
+use crate::studio::engine::PictureKey;
 use crate::studio::engine::pictures::Pictures;
+use crate::studio::session::edits::Edits;
+use crate::studio::session::look::Overlay;
+
+/// What an uploaded overlay depends on.
+#[derive(Clone, PartialEq)]
+pub(super) struct OverlayKey {
+    pub(super) pictures: PictureKey,
+    /// Tells the answers to what the settings on the controls would change apart.
+    pub(super) believed: Option<usize>,
+    pub(super) overlay: Overlay,
+    pub(super) top: u32,
+    pub(super) mark: Color32,
+    pub(super) ended: bool,
+    pub(super) edits: Option<Edits>,
+}
+
+impl OverlayKey {
+    /// Some overlay of some step.
+    #[cfg(test)]
+    pub(super) fn of(overlay: Overlay) -> Self {
+        use crate::studio::engine::View;
+        let pictures = PictureKey { run: 1, position: 0, view: View::Predicted, ticket: 0 };
+        let (top, mark) = (0, Color32::RED);
+        Self { pictures, believed: None, overlay, top, mark, ended: false, edits: None }
+    }
+}
 
 /// What was asked for, and what came last.
 #[derive(Default)]
-pub(in crate::studio) struct DrawnOverlay {
+pub(super) struct DrawnOverlay {
     asked: Option<(u64, OverlayKey)>,
     /// Without pictures where the compute thread does not share the window's GPU.
     known: Option<(OverlayKey, Option<Pictures>)>,
@@ -27,7 +53,7 @@ impl DrawnOverlay {
     }
 
     /// Takes in an answer.
-    pub(in crate::studio) fn take(&mut self, ticket: u64, pictures: Option<Pictures>) {
+    pub(super) fn take(&mut self, ticket: u64, pictures: Option<Pictures>) {
         if let Some((_, key)) = self.asked.take_if(|(asked, _)| *asked == ticket) {
             self.known = Some((key, pictures));
             self.fits = false;
@@ -35,16 +61,16 @@ impl DrawnOverlay {
     }
 
     /// Waits no longer for what was asked for.
-    pub(in crate::studio) fn forget_asked(&mut self) {
+    pub(super) fn forget_asked(&mut self) {
         self.asked = None;
     }
 
-    /// Puts `key` on show, if it is there.
+    /// Shows `key`, if it is there.
     pub(super) fn show(&mut self, key: &OverlayKey) {
         self.fits = self.known.as_ref().is_some_and(|(known, _)| known == key);
     }
 
-    /// The textures on show, one an image; nothing while they are not those of what is to be seen.
+    /// The textures shown, one an image; nothing while they are not those of what is to be seen.
     pub(super) fn on_show(&self) -> Option<&[TextureId]> {
         let (_, pictures) = self.known.as_ref().filter(|_| self.fits)?;
         Some(pictures.as_ref()?.on_device()?.ids(true))
@@ -53,8 +79,8 @@ impl DrawnOverlay {
 
 #[cfg(test)]
 mod tests {
-    use super::super::overlays::Overlay;
     use super::*;
+    use crate::studio::session::look::Overlay;
 
     #[test]
     fn one_thing_is_asked_for_at_a_time_and_a_refusal_is_remembered() {

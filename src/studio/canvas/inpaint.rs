@@ -1,27 +1,18 @@
-//! Making a part of a picture anew while the rest stays as it is.
+//! Regenerating a part of a picture while the rest stays as it is.
 //!
-//! The picture is a grid of codes: one of the run on show, or what the encoder makes of any picture.
+//! The picture is a grid of codes: one of the current run, or what the encoder makes of any picture.
 //! A region of its tokens is free; every token outside is pinned to the code that it has, in as many
 //! pictures as seeds are tried.
 
-use std::path::PathBuf;
-
-use image::RgbImage;
-
-use crate::flow::Spot;
-use crate::studio::canvas::Tool;
 use crate::studio::engine::RunId;
 use crate::studio::engine::pictures::Pictures;
+use crate::studio::session::branch::BranchPoint;
 use crate::studio::session::draft::Draft;
-use crate::studio::session::edits::Edits;
-use crate::studio::session::run::class_of;
-use crate::studio::session::state::{BranchPoint, StudioState};
-use crate::studio::session::token::Token;
 
-/// The tokens of one picture that are to be made anew.
+/// The tokens of one picture that are to be regenerated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Region {
-    width: usize,
+    pub(super) width: usize,
     inside: Vec<bool>,
 }
 
@@ -66,20 +57,20 @@ impl Region {
     }
 }
 
-/// The picture of which a part is made anew.
+/// The picture of which a part is regenerated.
 #[derive(Debug)]
 pub struct Subject {
     /// What it is called.
     pub name: String,
-    codes: Vec<u32>,
+    pub(super) codes: Vec<u32>,
     /// Its class, where that is known.
-    class: Option<String>,
+    pub(super) class: Option<String>,
     /// Which picture of which run it is, if it is one.
-    place: Option<(RunId, usize)>,
+    pub(super) place: Option<(RunId, usize)>,
     /// The classes on the controls when it was chosen.
-    classes: Vec<String>,
-    decoding: Option<u64>,
-    picture: Option<Pictures>,
+    pub(super) classes: Vec<String>,
+    pub(super) decoding: Option<u64>,
+    pub(super) picture: Option<Pictures>,
 }
 
 impl Subject {
@@ -94,33 +85,29 @@ impl Subject {
     }
 }
 
-/// What the controls had before a part was made anew.
+/// What the controls had before a part was regenerated.
 #[derive(Debug)]
-struct Before {
-    draft: Draft,
-    branch: Option<BranchPoint>,
+pub(super) struct Before {
+    pub(super) draft: Draft,
+    pub(super) branch: Option<BranchPoint>,
 }
 
-/// Making a part of a picture anew.
+/// Regenerating a part of a picture.
 #[derive(Debug)]
 pub struct Inpaint {
-    /// What is made anew.
+    /// What is regenerated.
     pub region: Region,
     /// How many seeds are tried at once.
     pub seeds: usize,
-    /// Whether the picture as it was is on show, rather than what was made of it.
+    /// Whether the picture as it was is shown, rather than what was made of it.
     pub original: bool,
-    /// Whether a picture file is to be asked for.
-    pub wants_file: bool,
-    /// A picture that is to be read.
-    pub wants_picture: Option<PathBuf>,
-    subject: Option<Subject>,
+    pub(super) subject: Option<Subject>,
     /// Number of the subject, rising, for textures.
-    serial: u64,
-    encoding: Option<(u64, String)>,
-    before: Option<Before>,
+    pub(super) serial: u64,
+    pub(super) encoding: Option<(u64, String)>,
+    pub(super) before: Option<Before>,
     /// The first run that was made from the subject; later ones are as well.
-    first_result: Option<RunId>,
+    pub(super) first_result: Option<RunId>,
 }
 
 impl Default for Inpaint {
@@ -129,8 +116,6 @@ impl Default for Inpaint {
             region: Region::default(),
             seeds: 4,
             original: false,
-            wants_file: false,
-            wants_picture: None,
             subject: None,
             serial: 0,
             encoding: None,
@@ -173,229 +158,26 @@ impl Inpaint {
     }
 
     /// Whether the picture as it was is to be shown, rather than `run`.
-    fn shows_original(&self, run: Option<RunId>) -> bool {
+    pub(super) fn shows_original(&self, run: Option<RunId>) -> bool {
         let Some(subject) = &self.subject else { return false };
         let related = run.is_some_and(|run| {
             self.is_result(run) || subject.place.is_some_and(|(of, _)| of == run)
         });
         self.original || !related
     }
-}
-
-impl StudioState {
-    /// Whether the canvas shows the picture of which a part is made anew, rather than the run.
-    pub fn shows_original(&self) -> bool {
-        self.canvas.tool == Tool::Region
-            && self.inpaint.shows_original(self.run.as_ref().map(|run| run.id))
-    }
-
-    /// The codes on show, `[batch, height, width]`: those of the position, or the likeliest under the
-    /// settings on the controls where these were asked.
-    pub fn shown_codes(&self) -> Option<Vec<u32>> {
-        let run = self.run.as_ref()?;
-        match self.shown() {
-            Some(shown) if shown.what_if => Some(shown.record.likeliest.clone()),
-            _ => run.codes(self.position).map(<[u32]>::to_vec),
-        }
-    }
-
-    /// Encodes a picture from outside, to make a part of it anew; `name` is what people call it.
-    pub fn inpaint_picture(&mut self, picture: RgbImage, name: String) {
-        if !self.can_edit() {
-            let text =
-                "A part of a picture can be made anew with a model that has codes: open one.";
-            return self.notices.error(text);
-        }
-        let ticket = self.ask_encode(picture);
-        self.inpaint.encoding = Some((ticket, name));
-    }
-
-    /// Takes a picture of the run on show, at the step on show, as the one to make a part of anew.
-    pub fn inpaint_shown(&mut self, image: usize) {
-        let Some(run) = &self.run else { return };
-        let (id, tokens) = (run.id, run.shape.tokens());
-        let alike = self.model.as_ref().is_some_and(|model| {
-            self.draft
-                .labels(&model.card)
-                .iter()
-                .cycle()
-                .take(run.settings.labels.len())
-                .eq(&run.settings.labels)
-        });
-        // Who has changed the class since means the new one.
-        let class = alike.then(|| class_of(&run.model.card, &run.settings, image));
-        let Some(codes) = self.shown_codes() else { return };
-        let Some(codes) = codes.get(image * tokens..(image + 1) * tokens) else { return };
-        let codes = codes.to_vec();
-        self.begin_inpaint(codes, format!("picture {}", image + 1), class, Some((id, image)));
-        self.inpaint.original = false;
-    }
-
-    /// Begins to make a part of a picture of `codes`, `[height, width]`, anew: shows it, with nothing
-    /// chosen yet. `place` says which picture of which run it is, if it is one.
-    pub fn begin_inpaint(
-        &mut self,
-        codes: Vec<u32>,
-        name: String,
-        class: Option<String>,
-        place: Option<(RunId, usize)>,
-    ) {
-        let Some(model) = self.model.clone() else { return };
-        let side = model.card.backbone.input_size;
-        let known = model.card.tokenizer.codes;
-        if codes.len() != side * side || codes.iter().any(|code| *code as usize >= known) {
-            return self.notices.error(format!(
-                "{name} has other codes than this model: {side} x {side} of {known} are needed.",
-            ));
-        }
-        let decoding = Some(self.ask_decode(codes.clone(), 1));
-        let classes = self.draft.classes.clone();
-        let inpaint = &mut self.inpaint;
-        inpaint.subject =
-            Some(Subject { name, codes, class, place, classes, decoding, picture: None });
-        inpaint.serial += 1;
-        inpaint.region = Region::new(side, side);
-        inpaint.original = true;
-        inpaint.first_result = None;
-        self.canvas.tool = Tool::Region;
-    }
-
-    /// Makes the region anew, with as many seeds as are asked for: every token outside is pinned to
-    /// its code.
-    pub fn regenerate_region(&mut self) {
-        let inpaint = &self.inpaint;
-        let Some(subject) = inpaint.subject.as_ref().filter(|_| inpaint.region.count() > 0) else {
-            return;
-        };
-        let seeds = inpaint.seeds.clamp(1, Draft::MAX_COUNT);
-        // What was decided about tokens of the region before holds for all pictures.
-        let before = inpaint.before.as_ref().map_or(&self.draft, |before| &before.draft);
-        let image = subject.place.map(|(_, image)| image);
-        let edits = held_outside(&subject.codes, &inpaint.region, seeds, &before.edits, image);
-        let class = subject.class.clone().filter(|_| self.draft.classes == subject.classes);
-        if self.inpaint.before.is_none() {
-            let before = Before { draft: self.draft.clone(), branch: self.branch.clone() };
-            self.inpaint.before = Some(before);
-        }
-        if let Some(class) = class {
-            self.draft.choose_class(&class);
-            if let Some(subject) = &mut self.inpaint.subject {
-                subject.classes = self.draft.classes.clone();
-            }
-        }
-        self.branch = None;
-        self.draft.count = seeds;
-        self.draft.edits = edits;
-        self.generate();
-        let Some(active) = &self.active else { return };
-        self.inpaint.original = false;
-        self.inpaint.first_result.get_or_insert(active.id);
-    }
-
-    /// Ends making a part anew: what was made stays on show, and the controls are as they were before.
-    pub fn end_inpaint(&mut self) {
-        if let Some(Before { draft, branch }) = self.inpaint.before.take() {
-            let Draft { classes, count, edits, sampling, .. } = draft;
-            self.draft = Draft { classes, count, edits, ..self.draft.clone() };
-            self.draft.sampling.seed = sampling.seed;
-            self.branch = branch;
-            self.take_as_sent();
-        }
-        let (seeds, serial) = (self.inpaint.seeds, self.inpaint.serial);
-        self.inpaint = Inpaint { seeds, serial, ..Inpaint::default() };
-        self.canvas.tool = Tool::Look;
-    }
-
-    /// Once a frame: takes in what was encoded and decoded for this.
-    pub(crate) fn follow_inpaint(&mut self) {
-        if let Some((ticket, name)) = self.inpaint.encoding.take() {
-            match self.take_encoded(ticket) {
-                Some(codes) => self.begin_inpaint(codes, name, None, None),
-                None => self.inpaint.encoding = Some((ticket, name)),
-            }
-        }
-        let waiting = self.inpaint.subject.as_ref().and_then(|subject| subject.decoding);
-        if let Some(pictures) = waiting.and_then(|ticket| self.take_decoded(ticket))
-            && let Some(subject) = &mut self.inpaint.subject
-        {
-            (subject.decoding, subject.picture) = (None, Some(pictures));
-        }
-    }
 
     /// Waits no longer for pictures and codes that were asked for: something went wrong.
-    pub(crate) fn drop_questions(&mut self) {
-        self.inpaint.encoding = None;
-        if let Some(subject) = &mut self.inpaint.subject {
+    pub fn forget_questions(&mut self) {
+        self.encoding = None;
+        if let Some(subject) = &mut self.subject {
             subject.decoding = None;
         }
-        self.posterior.drop_question();
     }
-
-    /// Asks once more for the picture of which a part is made anew, where it never came.
-    pub(crate) fn ask_subject(&mut self) {
-        let missing = |subject: &&Subject| subject.picture.is_none() && subject.decoding.is_none();
-        let codes = self.inpaint.subject.as_ref().filter(missing).map(|s| s.codes.clone());
-        let Some(codes) = codes else { return };
-        let ticket = self.ask_decode(codes, 1);
-        if let Some(subject) = &mut self.inpaint.subject {
-            subject.decoding = Some(ticket);
-        }
-    }
-
-    /// Puts down what is in hand, one thing at a time: the tool, the token, the code.
-    pub fn put_down(&mut self) {
-        if self.canvas.tool.paints() {
-            self.canvas.tool = Tool::Look;
-        } else if self.selected.take().is_none() {
-            self.codebook.light(None);
-        }
-    }
-
-    /// Whether the model in use has a belief about codes that can be edited.
-    pub fn can_edit(&self) -> bool {
-        self.model.as_ref().is_some_and(|model| model.card.objective.has_posterior())
-    }
-}
-
-/// Edits that hold every token outside of `region` to its code in `codes`, `[height, width]`, in each of
-/// `seeds` pictures. Inside, what `before` says of picture `of` holds for all; codes that it bans
-/// everywhere stay banned.
-fn held_outside(
-    codes: &[u32],
-    region: &Region,
-    seeds: usize,
-    before: &Edits,
-    of: Option<usize>,
-) -> Edits {
-    let mut edits = Edits::default();
-    before.banned_codes().iter().for_each(|code| edits.ban_everywhere(*code));
-    let inside = |token: Token| region.contains(token.row, token.column);
-    for image in 0..seeds {
-        for (at, code) in codes.iter().enumerate() {
-            let token = Token { image, row: at / region.width, column: at % region.width };
-            if !inside(token) {
-                edits.pin(token, *code);
-            }
-        }
-        let kept = |spot: &&Spot| Some(spot.image) == of && inside(Token::of(spot));
-        for pin in before.pins().iter().filter(kept) {
-            edits.pin(Token { image, ..Token::of(pin) }, pin.code);
-        }
-        for ban in before.bans().iter().filter(kept) {
-            edits.ban(Token { image, ..Token::of(ban) }, ban.code);
-        }
-    }
-    edits
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::DeviceChoice;
-    use crate::flow::{LatentShape, SampleSettings};
-    use crate::studio::engine::model_worker::ModelWorker;
-    use crate::studio::engine::opener::Opener;
-    use crate::studio::engine::{Command, Event, ModelSource, Worker};
 
     #[test]
     fn a_region_is_painted_inverted_and_cleared() {
@@ -411,122 +193,5 @@ mod tests {
         assert_eq!(region.count(), 5);
         region.clear();
         assert_eq!(region.count(), 0);
-    }
-
-    #[test]
-    fn everything_outside_is_held_and_earlier_edits_inside_stay() {
-        let mut region = Region::new(2, 2);
-        region.set(0, 1, true);
-        let at = |image, row, column| Token { image, row, column };
-        let mut before = Edits::default();
-        before.pin(at(1, 0, 1), 8);
-        before.pin(at(1, 1, 1), 9);
-        before.ban(at(0, 0, 1), 3);
-        before.ban_everywhere(5);
-        let edits = held_outside(&[10, 11, 12, 13], &region, 2, &before, Some(1));
-        for image in 0..2 {
-            let pins = [(0, 0), (0, 1), (1, 0), (1, 1)];
-            let pins = pins.map(|(row, column)| edits.pin_of(at(image, row, column)));
-            assert_eq!(pins, [Some(10), Some(8), Some(12), Some(13)]);
-        }
-        assert!(edits.bans().is_empty(), "another picture's bans are its own");
-        assert_eq!(edits.banned_codes(), [5]);
-        let free = held_outside(&[10, 11, 12, 13], &region, 1, &before, None);
-        assert_eq!(free.pins().len(), 3);
-    }
-
-    #[test]
-    fn codes_of_another_model_are_refused_in_words() {
-        let mut state = StudioState::default();
-        let mut worker = crate::studio::testing::fake::FakeWorker::default();
-        state.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
-        for codes in [vec![0; 255], vec![1024; 256]] {
-            state.begin_inpaint(codes, "cat.png".to_owned(), None, None);
-            assert!(state.inpaint.subject().is_none());
-            let banner = state.notices.banner.take().unwrap();
-            assert!(banner.text.contains("cat.png") && banner.text.contains("16 x 16 of 1024"));
-        }
-        state.begin_inpaint(vec![1023; 256], "cat.png".to_owned(), None, None);
-        assert!(state.inpaint.subject().is_some());
-    }
-
-    #[test]
-    fn a_picture_that_could_not_be_encoded_is_not_waited_for() {
-        let mut state = StudioState::default();
-        let mut worker = crate::studio::testing::fake::FakeWorker::default();
-        state.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
-        state.inpaint_picture(RgbImage::new(8, 8), "cat.png".to_owned());
-        assert_eq!(state.inpaint.encoding(), Some("cat.png"));
-        let text = "out of memory".to_owned();
-        state.take(Event::Failed { run: None, text });
-        assert_eq!(state.inpaint.encoding(), None);
-    }
-
-    #[test]
-    fn a_picture_that_never_came_is_asked_for_again_after_the_recovery() {
-        let mut state = StudioState::default();
-        let mut worker = crate::studio::testing::fake::FakeWorker::default();
-        state.model = Some(worker.load(&ModelSource::Embedded).unwrap().into());
-        state.begin_inpaint(vec![1; 256], "cat.png".to_owned(), None, None);
-        let asked = |state: &mut StudioState| {
-            let commands = state.take_commands();
-            commands.iter().filter(|c| matches!(c, Command::Decode { .. })).count()
-        };
-        assert_eq!(asked(&mut state), 1);
-        state.take(Event::Failed { run: None, text: "out of memory".to_owned() });
-        assert_eq!(asked(&mut state), 0, "that may be what went wrong");
-        state.take(Event::Started { run: 9 });
-        assert_eq!(asked(&mut state), 1);
-    }
-
-    /// The model inside the program: what is held, is held at every step and at the end.
-    #[test]
-    fn the_embedded_model_keeps_every_token_outside_of_the_region() {
-        let mut worker = ModelWorker::new(&mut Opener::new(DeviceChoice::Cpu, None), None).unwrap();
-        let info = worker.load(&ModelSource::Embedded).unwrap();
-        let (side, size) = (info.card.backbone.input_size, info.card.tokenizer.code_size);
-        let ramp = |x: u32, y: u32| image::Rgb([(x * 4) as u8, (y * 4) as u8, 120]);
-        let codes = worker.encode(&RgbImage::from_fn(96, 64, ramp)).unwrap();
-        let mut region = Region::new(side, side);
-        (4..9).for_each(|row| (5..12).for_each(|column| region.set(row, column, true)));
-        let seeds = 2;
-        let mut before = Edits::default();
-        // A ban of a code that is held outside does not loosen it.
-        before.ban_everywhere(codes[0]);
-        let edits = held_outside(&codes, &region, seeds, &before, None);
-        let mut settings =
-            SampleSettings { labels: vec![4; seeds], steps: 3, ..SampleSettings::default() };
-        let shape = LatentShape { batch: seeds, channels: size, height: side, width: side };
-        edits.apply(&mut settings, shape, info.card.tokenizer.codes);
-        assert_eq!(settings.pins.len(), seeds * (side * side - 35));
-        let mut run = worker.begin(&settings, None).unwrap();
-        let outside = |at: usize| !region.contains(at % (side * side) / side, at % side);
-        let holds = |found: &[u32]| {
-            found
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| outside(*at))
-                .all(|(at, code)| *code == codes[at % (side * side)])
-        };
-        while let Some(record) = run.advance() {
-            assert!(holds(&record.likeliest), "step {}", record.step);
-            let posterior = record.posterior.as_ref().unwrap();
-            for at in (0..record.likeliest.len()).filter(|at| outside(*at)) {
-                let (image, token) = (at / (side * side), at % (side * side));
-                let (row, column) = (token / side, token % side);
-                assert_eq!(posterior.top_of(image, row, column)[0].1, 1.0);
-                assert_eq!(posterior.entropy[at], 0.0);
-                for channel in 0..size {
-                    let number = (image * size + channel) * side * side + token;
-                    let aim = info.codebook[codes[token] as usize * size + channel];
-                    assert_eq!(record.prediction.values[number], aim);
-                }
-            }
-        }
-        let end = run.codes();
-        assert!(holds(&end));
-        let (one, other) = end.split_at(side * side);
-        assert_ne!(one, other, "two seeds fill the region in two ways");
-        assert!((0..side * side).any(|at| !outside(at) && one[at] != codes[at]));
     }
 }

@@ -1,444 +1,93 @@
-//! The pictures: a batch as a grid, with what the model believes laid over it, and tools that change
-//! what single tokens may become.
+//! The pictures: how they are looked at, and tools that change what single tokens may become.
 
 mod camera;
-mod chip;
 mod drawn;
 pub mod inpaint;
-mod marks;
-mod overlays;
+pub mod pane;
+mod regenerate;
 #[cfg(test)]
 mod tests;
 mod textures;
-mod toolbar;
-mod tools;
+pub mod tool;
 
-use egui::{
-    Align, Color32, Layout, Pos2, Rect, Response, Role, Sense, TextureHandle, Ui, UiBuilder, Vec2,
-    WidgetInfo, pos2, vec2,
-};
-use serde::{Deserialize, Serialize};
-
-use self::camera::{Camera, Placement, Sheet};
-use self::drawn::DrawnOverlay;
-use self::marks::outline;
-pub use self::overlays::Overlay;
-use self::overlays::OverlayKey;
-use self::textures::{Filter, SHARP_FROM, Textures};
-use self::tools::Stroke;
-pub use self::tools::{Brush, Paint, Tool, shortcuts};
-use crate::flow::LatentShape;
-use crate::studio::base::text::count;
-use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
-use crate::studio::base::widgets::empty_state;
+use self::camera::Camera;
+use self::drawn::{DrawnOverlay, OverlayKey};
+use self::inpaint::Inpaint;
+use self::textures::{Filter, Textures};
+use self::tool::{Brush, Paint, Stroke, Tool};
+use crate::studio::action::{Actions, CanvasAction, WindowAction};
 use crate::studio::engine::pictures::Pictures;
-use crate::studio::engine::{Command, PictureKey, RunId, View};
-use crate::studio::session::run::{Run, class_name};
-use crate::studio::session::state::StudioState;
+use crate::studio::engine::{Answer, Event, PictureKey};
+use crate::studio::pane::Pane;
 use crate::studio::session::token::Token;
 
-const UNIT: Rect = Rect { min: Pos2::ZERO, max: pos2(1.0, 1.0) };
-
-/// Space around the pictures, in points.
-const AROUND: Vec2 = Vec2::splat(8.0 * GRID);
-
-/// A canvas lower than this shows pictures, and how they are looked at, but no tools and no footer, in
-/// points.
-const LOW: f32 = 66.0 * GRID;
-
-/// How the canvas is looked at, and what the pointer does on it.
-#[derive(Serialize, Deserialize)]
-#[serde(default)]
-pub struct CanvasState {
-    /// What is drawn.
-    pub view: View,
-    /// What is laid over it.
-    pub overlay: Overlay,
-    /// How much the overlay covers, in `[0, 1]`.
-    pub opacity: f32,
-    /// Whether enlarged pictures keep hard pixels.
-    pub sharp: bool,
+/// The pictures, and what the pointer does on them.
+#[derive(Default)]
+pub struct Canvas {
     /// What the pointer does.
-    #[serde(skip)]
     pub tool: Tool,
     /// With which brush.
-    #[serde(skip)]
     pub brush: Brush,
+    /// Regenerating a part of a picture.
+    pub inpaint: Inpaint,
     /// Where one looks; `None` fits everything.
-    #[serde(skip)]
     camera: Option<Camera>,
     /// Whether the pointer is over the canvas.
-    #[serde(skip)]
     over: bool,
-    #[serde(skip)]
     hovered: Option<Token>,
-    #[serde(skip)]
     stroke: Option<Stroke>,
-    #[serde(skip)]
     pictures: Textures<(PictureKey, Filter)>,
     /// What was drawn last, until something else is known.
-    #[serde(skip)]
     latest: Option<Pictures>,
-    #[serde(skip)]
     overlays: Textures<OverlayKey>,
     /// Overlays drawn on the window's GPU.
-    #[serde(skip)]
-    pub(in crate::studio) drawn: DrawnOverlay,
+    drawn: DrawnOverlay,
 }
 
-impl Default for CanvasState {
-    fn default() -> Self {
-        Self {
-            view: View::default(),
-            overlay: Overlay::default(),
-            opacity: 0.65,
-            sharp: true,
-            tool: Tool::default(),
-            brush: Brush::default(),
-            camera: None,
-            over: false,
-            hovered: None,
-            stroke: None,
-            pictures: Textures::default(),
-            latest: None,
-            overlays: Textures::default(),
-            drawn: DrawnOverlay::default(),
-        }
-    }
-}
-
-impl CanvasState {
-    /// Puts a number back that cannot be; says whether one was.
-    pub fn tidy(&mut self) -> bool {
-        let usable = OPACITIES.contains(&self.opacity);
-        if !usable {
-            self.opacity = Self::default().opacity;
-        }
-        !usable
-    }
-}
-
-/// How much an overlay can cover.
-const OPACITIES: std::ops::RangeInclusive<f32> = 0.1..=1.0;
-
-/// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    let full = ui.max_rect();
-    // What is around the pictures makes room for them, the least needed first.
-    let footer_height = if full.height() < LOW { 0.0 } else { 8.0 * GRID };
-    let (top, rest) = full.split_top_bottom_at_y(full.top() + toolbar::height(full.size()));
-    let (view, bottom) = rest.split_top_bottom_at_y(rest.bottom() - footer_height);
-    toolbar::show(ui, state, top);
-    let fill = palette(ui.visuals()).backdrop;
-    ui.painter().rect_filled(view, 0.0, fill);
-    ui.scope_builder(UiBuilder::new().max_rect(view), |ui| {
-        ui.set_clip_rect(view.intersect(ui.clip_rect()));
-        pictures(ui, state, view);
-    });
-    if footer_height == 0.0 {
-        return;
-    }
-    let layout = Layout::left_to_right(Align::Center);
-    let strip = UiBuilder::new().max_rect(bottom.shrink2(vec2(PANE_MARGIN, 0.0))).layout(layout);
-    ui.scope_builder(strip, |ui| footer(ui, state));
-}
-
-/// What the canvas shows.
-struct Scene {
-    /// Its pictures, where they are known.
-    current: Option<(PictureKey, Pictures)>,
-    shape: LatentShape,
-    /// Pixels of a side of a picture.
-    side: f32,
-    /// Whether it is the picture of which a part is made anew, rather than the run.
-    subject: bool,
-}
-
-impl Scene {
-    fn of(state: &mut StudioState) -> Option<Self> {
-        if state.shows_original() {
-            let card = &state.model.as_ref()?.card;
-            let grid = card.backbone.input_size;
-            let channels = card.tokenizer.code_size;
-            let shape = LatentShape { batch: 1, channels, height: grid, width: grid };
-            let key = PictureKey {
-                run: RunId::MAX,
-                position: 0,
-                view: View::Predicted,
-                ticket: state.inpaint.serial(),
-            };
-            let picture = state.inpaint.subject()?.picture().cloned();
-            let current = picture.map(|picture| (key, picture));
-            return Some(Self { current, shape, side: card.image_size() as f32, subject: true });
-        }
-        let current = state.pictures();
-        let run = state.run.as_ref()?;
-        let side = run.model.card.image_size() as f32;
-        Some(Self { current, shape: run.shape, side, subject: false })
-    }
-}
-
-fn pictures(ui: &mut Ui, state: &mut StudioState, view: Rect) {
-    let Some(scene) = Scene::of(state) else {
-        return waiting(ui, state);
-    };
-    let (placement, responses) = place(ui, &mut state.canvas, &scene, view);
-    upload(ui, state, &scene, &placement);
-    draw(ui, &state.canvas, &scene, &placement);
-    point(ui, state, &responses, &placement, scene.subject);
-    mark(ui, state, &scene, &placement);
-    if !scene.subject
-        && let Some(text) = chip::text(state)
-    {
-        chip::show(ui, view, &text);
-    } else if let Some(subject) = state.inpaint.subject().filter(|_| scene.subject) {
-        let text = format!("{} as the model's codes have it", capital(&subject.name));
-        chip::show(ui, view, &text);
-    }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// Lays the pictures out and lets the pointer move them.
-fn place(
-    ui: &Ui,
-    canvas: &mut CanvasState,
-    scene: &Scene,
-    view: Rect,
-) -> (Placement, Vec<Response>) {
-    let sheet = Sheet::new(scene.shape.batch, Vec2::splat(scene.side), view.size() - AROUND);
-    let fitted = Camera { zoom: sheet.fit(view.size() - AROUND), centre: Vec2::ZERO };
-    let camera = canvas.camera.unwrap_or(fitted);
-    let mut placement = Placement { view, sheet, camera, shape: scene.shape };
-    let background = ui.interact(view, ui.scope_id().with("background"), Sense::click_and_drag());
-    let mut responses = vec![background];
-    for index in 0..scene.shape.batch {
-        let rect = placement.picture(index).intersect(view);
-        if rect.is_positive() {
-            let response = ui.interact(rect, ui.scope_id().with(index), Sense::click_and_drag());
-            let label = match scene.subject {
-                true => "Picture to change".to_owned(),
-                false => format!("Picture {}", index + 1),
-            };
-            response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &label));
-            responses.push(response);
-        }
-    }
-    canvas.over = responses.iter().any(Response::contains_pointer);
-    let drag = tools::drag(ui, canvas.tool, &responses);
-    if !canvas.tool.paints() && responses.iter().any(Response::double_clicked) {
-        canvas.camera = None;
-        placement.camera = fitted;
-    } else if let Some(moved) = camera.steered(ui, &responses, drag, view) {
-        canvas.camera = Some(moved);
-        placement.camera = moved;
-    }
-    if canvas.tool.paints() && canvas.over {
-        ui.ctx().set_cursor_icon(egui::CursorIcon::Crosshair);
-    }
-    (placement, responses)
-}
-
-fn upload(ui: &Ui, state: &mut StudioState, scene: &Scene, placement: &Placement) {
-    let shown = state.shown();
-    let canvas = &mut state.canvas;
-    let Some((key, images)) = &scene.current else { return };
-    if images.on_device().is_none()
-        && let Some(images) = images.host()
-    {
-        let filter = match canvas.sharp {
-            true => Filter::sharp(placement.camera.zoom * ui.pixels_per_point()),
-            false => Filter::Smooth,
-        };
-        let images = images.iter().map(|image| filter.enlarge(image));
-        canvas.pictures.update(ui.ctx(), (*key, filter), "picture", filter.options(), images);
-    }
-    canvas.latest = Some(images.clone());
-    let (Some(run), Some(shown), false) = (&state.run, &shown, scene.subject) else { return };
-    let on_device = images.on_device().is_some();
-    let asked = overlays::update(ui, canvas, &state.draft, run, *key, shown, on_device);
-    if let Some((overlay, drawing)) = asked {
-        let (shape, ticket) = (run.shape, state.number_ticket());
-        state.canvas.drawn.ask(ticket, overlay);
-        state.send(Command::Overlay { ticket, shape, drawing });
-    }
-}
-
-fn draw(ui: &Ui, canvas: &CanvasState, scene: &Scene, placement: &Placement) {
-    // What was on show stays until the next is there, but not in place of something else.
-    if scene.subject && scene.current.is_none() {
-        return;
-    }
-    // Pictures that never left the GPU are drawn as they are there.
-    let on_device = canvas.latest.as_ref().and_then(Pictures::on_device).map(|pictures| {
-        let hard = canvas.sharp && placement.camera.zoom * ui.pixels_per_point() > SHARP_FROM;
-        pictures.ids(hard)
-    });
-    let veil = Color32::from_white_alpha((canvas.opacity * 255.0) as u8);
-    for index in 0..scene.shape.batch {
-        let rect = placement.picture(index);
-        let texture = match on_device {
-            Some(ids) => ids.get(index).copied(),
-            None => canvas.pictures.handles.get(index).map(TextureHandle::id),
-        };
-        if let Some(texture) = texture {
-            ui.painter().image(texture, rect, UNIT, Color32::WHITE);
-        }
-        let overlay = match canvas.drawn.on_show() {
-            Some(ids) => ids.get(index).copied(),
-            None => canvas.overlays.handles.get(index).map(TextureHandle::id),
-        };
-        if let (true, Some(texture)) = (canvas.overlay != Overlay::None && !scene.subject, overlay)
-        {
-            ui.painter().image(texture, rect, UNIT, veil);
-        }
-    }
-}
-
-/// Does what the pointer does: paints, or chooses a token.
-fn point(
-    ui: &Ui,
-    state: &mut StudioState,
-    responses: &[Response],
-    placement: &Placement,
-    subject: bool,
-) {
-    let hovered = responses.iter().find_map(Response::hover_pos);
-    state.canvas.hovered = hovered.and_then(|pointer| placement.token(pointer));
-    tools::paint(ui, state, responses, placement, subject);
-    let clicked = responses.iter().find(|response| response.clicked());
-    if !state.canvas.tool.paints()
-        && !subject
-        && let Some(pointer) = clicked.and_then(Response::interact_pointer_pos)
-    {
-        state.selected = placement.token(pointer);
-    }
-}
-
-fn mark(ui: &Ui, state: &StudioState, scene: &Scene, placement: &Placement) {
-    let canvas = &state.canvas;
-    let run = state.run.as_ref().filter(|_| !scene.subject);
-    let lit = state.codebook.lit();
-    if let Some(run) = run {
-        // What holds the rest while a region is made anew would cover every picture.
-        let inpaint = &state.inpaint;
-        let all = !inpaint.is_result(run.id);
-        let wanted = |token: Token| all || inpaint.region.contains(token.row, token.column);
-        marks::edits(ui, &state.draft.edits, run, placement, wanted);
-        if let (Some(code), Some(codes)) = (lit, state.shown_codes()) {
-            marks::uses(ui, &codes, code, placement);
-        }
-    } else if let (Some(code), Some(subject)) = (lit, state.inpaint.subject()) {
-        marks::uses(ui, subject.codes(), code, placement);
-    }
-    let regions = if canvas.tool == Tool::Region { scene.shape.batch } else { 0 };
-    for image in 0..regions {
-        if scene.subject || run.is_some_and(|run| state.inpaint.lies_on(run.id, image)) {
-            let veiled = run.is_none_or(|run| !state.inpaint.is_result(run.id));
-            marks::region(ui, &state.inpaint.region, image, veiled, placement);
-        }
-    }
-    if let (Some(token), Some(pointer)) = (canvas.hovered, ui.input(|i| i.pointer.hover_pos())) {
-        let at = placement.on(token.image, pointer);
-        let (mut brush, tool) = (canvas.brush, canvas.tool);
-        let size = *brush.side(tool);
-        let under = tools::preview(size, at, placement).filter(|_| tool.paints());
-        match under {
-            Some((first, last)) => {
-                let rect = marks::span(placement, token.image, first, last);
-                outline(ui, rect, Color32::WHITE, 1.0);
+impl Canvas {
+    /// Does what was asked of it.
+    pub fn perform(&mut self, action: CanvasAction, actions: &mut Actions) {
+        match action {
+            CanvasAction::PaintWith { code, pick_up } => {
+                (self.brush.code, self.brush.paint) = (code, Paint::Code);
+                if pick_up {
+                    self.tool = Tool::Pin;
+                }
             }
-            None => outline(ui, placement.cell(token), Color32::WHITE, 1.0),
+            CanvasAction::ChangePart(path) => {
+                self.tool = Tool::Region;
+                actions.push(WindowAction::ReadPicture(path));
+                actions.push(WindowAction::Reveal(Pane::Canvas));
+            }
         }
     }
-    let selected = state.selected.filter(|token| token.index(scene.shape).is_some());
-    if let Some(token) = selected.filter(|_| !scene.subject) {
-        outline(ui, placement.cell(token), palette(ui.visuals()).mark, 2.0);
-    }
-}
 
-/// What the canvas says before there is anything to show.
-fn waiting(ui: &mut Ui, state: &StudioState) {
-    if let Some(source) = &state.loading {
-        empty_state(ui, "Loading the model", &format!("Reading {source}."));
-    } else if state.active.is_some() {
-        empty_state(
-            ui,
-            "The first step is on its way",
-            "Noise becomes a picture here, step by step.",
-        );
-    } else if state.model.is_some() {
-        empty_state(
-            ui,
-            "Pictures will form here",
-            "Choose a class on the left and press Generate, or G.",
-        );
-    } else {
-        empty_state(
-            ui,
-            "No model is loaded",
-            "Open a model with the button above, or drop its .safetensors file on this window.",
-        );
+    /// Takes the answers to its own questions; gives back what is not one.
+    pub fn absorb(&mut self, event: Event) -> Option<Event> {
+        match event {
+            Event::Answered(Answer::Overlaid { ticket, pictures }) => {
+                self.drawn.take(ticket, pictures);
+            }
+            event => return Some(event),
+        }
+        None
     }
-}
 
-fn footer(ui: &mut Ui, state: &StudioState) {
-    if state.shows_original() {
-        return subject_line(ui, state);
+    /// Waits no longer for overlays that were asked for.
+    pub fn forget_overlays(&mut self) {
+        self.drawn.forget_asked();
     }
-    let Some(run) = &state.run else { return };
-    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-        overlays::legend(ui, state, run);
-        ui.add_space(4.0 * GRID);
-        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-            let text = match state.canvas.hovered.or(state.selected) {
-                Some(token) => describe(state, run, token),
-                None => format!(
-                    "{} · seed {} · click a token to question it",
-                    class_name(&run.model.card, &run.settings),
-                    run.settings.seed,
-                ),
-            };
-            ui.add(egui::Label::new(theme::weak(ui, text)).truncate());
-        });
-    });
-}
 
-/// One line about the picture of which a part is made anew.
-fn subject_line(ui: &mut Ui, state: &StudioState) {
-    let Some(subject) = state.inpaint.subject() else { return };
-    let code = state.canvas.hovered.and_then(|token| {
-        let side = state.model.as_ref()?.card.backbone.input_size;
-        let code = subject.codes().get(token.row * side + token.column)?;
-        Some(format!("token ({}, {}) · code {code}", token.row, token.column))
-    });
-    let text = code.unwrap_or_else(|| "paint what is to be made anew".to_owned());
-    ui.add(egui::Label::new(theme::weak(ui, text)).truncate());
-}
+    /// Waits no longer for anything that was asked for: something went wrong.
+    pub fn forget_questions(&mut self) {
+        self.forget_overlays();
+        self.inpaint.forget_questions();
+    }
 
-/// One line about a token.
-fn describe(state: &StudioState, run: &Run, token: Token) -> String {
-    let (Some(shown), Some(codes), Some(at)) =
-        (state.shown(), state.shown_codes(), token.index(run.shape))
-    else {
-        return String::new();
-    };
-    let Token { image, row, column } = token;
-    let mut parts =
-        vec![format!("picture {} · token ({row}, {column}) · code {}", image + 1, codes[at])];
-    if let Some(entropy) = shown.record.entropy().get(at) {
-        parts.push(format!("entropy {entropy:.2} nats"));
+    /// Takes the tool out of the hand; says whether there was one.
+    pub fn put_tool_down(&mut self) -> bool {
+        let painted = self.tool.paints();
+        self.tool = Tool::Look;
+        painted
     }
-    let edits = &state.draft.edits;
-    if let Some(code) = edits.pin_of(token) {
-        let when = if run.holds(token, code) { "" } else { " in the next run" };
-        parts.push(format!("pinned to {code}{when}"));
-    }
-    if edits.has_bans(token) {
-        parts.push(count(edits.bans_of(token).len(), "ban"));
-    }
-    parts.join(" · ")
 }

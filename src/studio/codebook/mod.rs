@@ -10,9 +10,12 @@ use egui::{Color32, ColorImage, Context, Rect, TextureHandle, TextureId, Texture
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 
-use super::engine::{ModelInfo, RunId};
+use crate::studio::action::{Actions, CodebookAction, WindowAction};
 use crate::studio::base::images::colour_image;
 use crate::studio::base::worker::{Broken, Stop, Task, Wake};
+use crate::studio::engine::{ModelInfo, RunId};
+use crate::studio::pane::Pane;
+use crate::studio::session::Session;
 
 /// How the codes are sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,7 +23,7 @@ pub enum Order {
     /// By their number.
     #[default]
     Number,
-    /// By how many tokens of the run on show are this code, the most used first.
+    /// By how many tokens of the current run are this code, the most used first.
     RunUsage,
     /// By how many tokens of the picture being looked at are this code.
     PictureUsage,
@@ -66,22 +69,24 @@ pub struct Codebook {
     /// What is typed in the search.
     pub search: String,
     /// Whether the chosen code is to be scrolled into view.
-    pub reveal: bool,
-    chosen: Option<u32>,
+    reveal: bool,
     sorted: Option<(Sorting, Arc<[u32]>)>,
     alike: Option<Alike>,
     atlas: Option<Atlas>,
 }
 
 impl Codebook {
-    /// The code whose tokens are lit on the canvas.
-    pub fn lit(&self) -> Option<u32> {
-        self.chosen
-    }
-
-    /// Lights a code, or none.
-    pub fn light(&mut self, code: Option<u32>) {
-        self.chosen = code;
+    /// Does what was asked of it.
+    pub fn perform(
+        &mut self,
+        action: CodebookAction,
+        session: &mut Session,
+        actions: &mut Actions,
+    ) {
+        let CodebookAction::Find(code) = action;
+        session.highlight = Some(code);
+        self.reveal = true;
+        actions.push(WindowAction::Reveal(Pane::Codebook));
     }
 
     /// The codes as `sorting` has them; `counts` is how often each is used.
@@ -112,7 +117,7 @@ impl Codebook {
     /// `[0, 1]`, and 1 once it is known.
     ///
     /// # Errors
-    /// The system has no thread to give, or the work broke off; it begins anew when it is next asked
+    /// The system has no thread to give, or the work broke off; it starts over when it is next asked
     /// for.
     pub fn follow_alike(&mut self, ctx: &Context, model: &ModelInfo) -> Result<f32, String> {
         let alike = match &mut self.alike {
@@ -127,7 +132,7 @@ impl Codebook {
                     return Err(match broken {
                         Broken::NoThread(_) => broken.to_string(),
                         Broken::Panicked(reason) => {
-                            format!("It broke off ({reason}): choose the order again.")
+                            format!("Sorting failed ({reason}): choose the order again.")
                         }
                     });
                 }

@@ -1,196 +1,39 @@
 //! What to generate: class, seed, sampler, temperature, guidance.
 
-mod class;
-mod command;
-mod curve;
-mod points;
-mod presets;
-mod sampler;
-mod summary;
-mod temperature;
+pub mod pane;
 #[cfg(test)]
 mod tests;
 
-use egui::{ComboBox, Label, Response, RichText, Slider, TextStyle, Ui};
+use crate::studio::action::ControlsAction;
+use crate::studio::session::presets::Presets;
 
-use crate::flow::settings;
-use crate::model::Objective;
-use crate::studio::base::text::count;
-use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
-use crate::studio::base::widgets::{Icon, Row, icon_button, scroll_area};
-use crate::studio::session::draft::Draft;
-use crate::studio::session::state::StudioState;
-
-/// Height of everything but the list of classes, until it has been seen once.
-const REST: f32 = 150.0 * GRID;
-
-/// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    // The list of classes takes what room the rest leaves, as the rest was last.
-    let memory = ui.scope_id().with("rest");
-    let seen: Option<f32> = ui.data(|data| data.get_temp(memory));
-    let rest = seen.unwrap_or(REST);
-    let list = (ui.available_height() - PANE_MARGIN - rest).clamp(26.0 * GRID, 120.0 * GRID);
-    let list = (list / GRID).floor() * GRID;
-    scroll_area().show(ui, |ui| {
-        ui.add_enabled_ui(state.model.is_some(), |ui| {
-            let objective =
-                state.model.as_ref().map_or(Objective::default(), |info| info.card.objective);
-            presets::show(ui, state);
-            branch(ui, state);
-            class::show(ui, state, list, seen.is_some());
-            ui.add_space(GRID);
-            batch(ui, state);
-            sampler::show(ui, &mut state.draft, objective);
-            temperature::show(ui, state, objective);
-            edits(ui, &mut state.draft);
-            summary::show(ui, state, objective);
-        });
-        let rest = ui.min_rect().height() - list;
-        ui.data_mut(|data| data.insert_temp(memory, rest));
-    });
+/// What the controls keep beside the settings.
+pub struct Controls {
+    /// Named ways of making pictures.
+    pub presets: Presets,
+    /// What is typed in the class search.
+    search: String,
+    /// Whether the list of classes is to scroll to the one chosen.
+    reveal_class: bool,
 }
 
-fn heading(ui: &mut Ui, text: &str) {
-    ui.add_space(2.0 * GRID);
-    ui.label(theme::section(ui, text));
-}
-
-/// Widgets that are of no use where there is a reason for it, which then stands under them.
-fn unless(ui: &mut Ui, reason: Option<&str>, add: impl FnOnce(&mut Ui)) {
-    ui.add_enabled_ui(reason.is_none(), add);
-    if let Some(reason) = reason {
-        remark(ui, reason);
+impl Default for Controls {
+    fn default() -> Self {
+        Self { presets: Presets::default(), search: String::new(), reveal_class: true }
     }
 }
 
-/// A sentence under a control.
-fn remark(ui: &mut Ui, text: &str) {
-    ui.add(Label::new(theme::section(ui, text)).wrap());
-}
-
-/// Where the next run begins, if not with noise.
-fn branch(ui: &mut Ui, state: &mut StudioState) {
-    let Some(point) = &state.branch else { return };
-    let text = format!("Goes on from step {} of the run before", point.branch.step + 1);
-    let colours = palette(ui.visuals());
-    let frame = egui::Frame::new()
-        .stroke(egui::Stroke::new(1.0, colours.accent))
-        .corner_radius(4)
-        .inner_margin(egui::Margin { left: 8, right: 2, top: 2, bottom: 2 });
-    frame.show(ui, |ui| {
-        ui.horizontal(|ui| {
-            let layout = egui::Layout::right_to_left(egui::Align::Center);
-            ui.with_layout(layout, |ui| {
-                let hint = "Begin with noise again.";
-                let remove = ui.add(egui::Button::new("×").small()).on_hover_text(hint);
-                if remove.accessible_name("Remove the branch").clicked() {
-                    state.branch = None;
-                }
-                let layout = egui::Layout::left_to_right(egui::Align::Center);
-                ui.with_layout(layout, |ui| {
-                    let small = RichText::new(&text).text_style(TextStyle::Small);
-                    let label = ui.add(Label::new(small.color(colours.accent)).truncate());
-                    label.accessible_name(text).on_hover_text(
-                        "The steps up to there are kept; the settings decide the steps after it.",
-                    );
-                });
-            });
-        });
-    });
-}
-
-fn batch(ui: &mut Ui, state: &mut StudioState) {
-    let mut thrown = false;
-    Row::new(settings::SEED.label, settings::SEED.hint).show(ui, |ui| {
-        let field = ui.add_sized(
-            egui::vec2(17.0 * GRID, ui.spacing().interact_size.y),
-            egui::DragValue::new(&mut state.draft.sampling.seed).speed(0.2),
-        );
-        thrown = icon_button(ui, Icon::Dice, "Throw the dice for a new seed", true).clicked();
-        ui.checkbox(&mut state.draft.seed_locked, "Lock").on_hover_text(
-            "Keep the seed when you press Generate; otherwise each press draws a new one.",
-        );
-        field
-    });
-    if thrown {
-        state.throw_dice();
-    }
-    let row = Row::new("Count", "Pictures made at once, each from noise of its own.");
-    match &state.branch {
-        None => {
-            row.slider(ui, Slider::new(&mut state.draft.count, 1..=Draft::MAX_COUNT));
-        }
-        Some(point) => {
-            let mut count = point.branch.parent.labels.len();
-            let most = Draft::MAX_COUNT.max(count);
-            unless(ui, Some("A branch has as many pictures as its run."), |ui| {
-                row.slider(ui, Slider::new(&mut count, 1..=most));
-            });
+impl Controls {
+    /// Does what was asked of it.
+    pub fn perform(&mut self, action: ControlsAction) {
+        match action {
+            ControlsAction::RevealClass => self.reveal_class(),
+            ControlsAction::ClearSearch => self.search.clear(),
         }
     }
-}
 
-fn combo<T: PartialEq + Copy>(
-    ui: &mut Ui,
-    id: &str,
-    chosen: &mut T,
-    options: impl IntoIterator<Item = (T, String)>,
-) -> Response {
-    let options: Vec<_> = options.into_iter().collect();
-    let shown = options.iter().find(|(value, _)| value == chosen).map(|(_, name)| name.clone());
-    let width = ui.available_width();
-    ComboBox::from_id_salt(id)
-        .selected_text(shown.unwrap_or_default())
-        .width(width)
-        .truncate()
-        .show_ui(ui, |ui| {
-            for (value, name) in options {
-                ui.selectable_value(chosen, value, name);
-            }
-        })
-        .response
-}
-
-/// How much is pinned and banned.
-fn edits(ui: &mut Ui, draft: &mut Draft) {
-    if draft.edits.is_empty() {
-        return;
+    /// Scrolls to the class that is chosen when it is next shown.
+    pub fn reveal_class(&mut self) {
+        self.reveal_class = true;
     }
-    heading(ui, "Pins and bans");
-    ui.horizontal(|ui| {
-        let layout = egui::Layout::right_to_left(egui::Align::Center);
-        ui.with_layout(layout, |ui| {
-            let clear = ui.button("Clear").on_hover_text("Let go of every token and code.");
-            let text = summary_of_edits(draft);
-            if clear.accessible_name("Clear pins and bans").clicked() {
-                draft.edits.clear();
-            }
-            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                ui.add(Label::new(text).truncate()).on_hover_text(
-                    "Tokens held to a code, codes forbidden to single tokens, and codes forbidden \
-                     everywhere.",
-                );
-            });
-        });
-    });
-}
-
-fn summary_of_edits(draft: &Draft) -> String {
-    let edits = &draft.edits;
-    let parts = [
-        (edits.pins().len(), "pin"),
-        (edits.bans().len(), "ban"),
-        (edits.banned_codes().len(), "banned code"),
-    ];
-    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
-    parts.map(|(number, what)| count(number, what)).collect::<Vec<_>>().join(", ")
-}
-
-/// Small text in the colour of numbers.
-fn figure(ui: &mut Ui, text: String, unit: &str, hint: &str) {
-    ui.spacing_mut().item_spacing.x = GRID;
-    ui.label(theme::number(ui, text)).on_hover_text(hint);
-    ui.label(RichText::new(unit).text_style(TextStyle::Body).color(palette(ui.visuals()).weak))
-        .on_hover_text(hint);
 }

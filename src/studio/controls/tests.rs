@@ -7,28 +7,29 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use crate::flow::{Grid, Solver, Temperature};
 use crate::model::Objective;
+use crate::studio::action::WindowAction;
 use crate::studio::session::draft::{Draft, TemperatureKind};
-use crate::studio::session::state::StudioState;
 use crate::studio::session::token::Token;
 use crate::studio::testing::window::{Window, click, finished, wait_until, window};
-use crate::studio::window::saved::Session;
+use crate::studio::window::saved::SavedFile;
+use crate::studio::window::studio::Studio;
 use crate::sweep::sheet::{Show, draw};
 
 /// A window in which all of the pane can be seen.
 fn tall() -> Window {
     let mut window = window();
-    window.state_mut().greeted = true;
+    window.state_mut().shell.greeted = true;
     window.set_size(vec2(1440.0, 1600.0));
     window.run_steps(4);
     window
 }
 
-fn state(window: &mut Window) -> &mut StudioState {
-    &mut window.state_mut().state
+fn studio(window: &mut Window) -> &mut Studio {
+    &mut window.state_mut().shell.studio
 }
 
 fn draft(window: &Window) -> &Draft {
-    &window.state().state.draft
+    &window.state().shell.studio.session.draft
 }
 
 fn slide(window: &mut Window, name: &str, value: f64) {
@@ -44,10 +45,10 @@ fn choose(window: &mut Window, row: &str, option: &str) {
 
 /// As if a model of another objective were loaded.
 fn with_objective(window: &mut Window, objective: Objective) {
-    let state = state(window);
-    let mut model = (**state.model.as_ref().unwrap()).clone();
+    let session = &mut studio(window).session;
+    let mut model = (**session.model.as_ref().unwrap()).clone();
     model.card.objective = objective;
-    state.model = Some(Arc::new(model));
+    session.model = Some(Arc::new(model));
     window.run_steps(3);
 }
 
@@ -58,11 +59,11 @@ fn several_classes_take_turns() {
     window.run_steps(3);
     assert_eq!(draft(&window).classes, ["cat-05", "robot-blue"]);
     assert!(window.query_by_label("2 take turns").is_some());
-    let labels = window.state().state.settings().unwrap().labels;
+    let labels = window.state().shell.studio.session.settings().unwrap().labels.clone();
     assert_eq!(labels, [4, 15, 4, 15]);
-    click(&mut window, "Take away cat-05");
+    click(&mut window, "Remove cat-05");
     assert_eq!(draft(&window).classes, ["robot-blue"]);
-    assert!(window.query_by_label("Take away robot-blue").is_none());
+    assert!(window.query_by_label("Remove robot-blue").is_none());
     click(&mut window, "cat-07");
     assert_eq!(draft(&window).classes, ["cat-07"]);
 }
@@ -89,7 +90,7 @@ fn solver_steps_grid_and_guidance_are_set() {
     choose(&mut window, "Solver", "dopri5");
     slide(&mut window, "Absolute tolerance", 0.01);
     slide(&mut window, "Relative tolerance", 0.001);
-    let settings = window.state().state.settings().unwrap();
+    let settings = window.state().shell.studio.session.settings().unwrap();
     assert_eq!((settings.steps, settings.guidance), (77, 2.5));
     assert_eq!((settings.solver, settings.grid), (Solver::Dopri5, Grid::Shifted(2.0)));
     assert!((settings.atol - 0.01).abs() < 1e-6 && (settings.rtol - 0.001).abs() < 1e-6);
@@ -100,14 +101,14 @@ fn solver_steps_grid_and_guidance_are_set() {
 fn noise_goes_only_with_the_solver_that_takes_it() {
     let mut window = tall();
     slide(&mut window, "Stochasticity", 0.5);
-    assert_eq!(window.state().state.settings().unwrap().eta, 0.5);
+    assert_eq!(window.state().shell.studio.session.settings().unwrap().eta, 0.5);
     choose(&mut window, "Solver", "heun");
     let noise = window.get_by_role_and_label(Role::Slider, "Stochasticity");
     assert!(noise.accesskit_node().is_disabled());
     assert!(
         window.query_by_label("Only the solver euler takes steps with noise in them.").is_some()
     );
-    assert_eq!(window.state().state.settings().unwrap().eta, 0.0);
+    assert_eq!(window.state().shell.studio.session.settings().unwrap().eta, 0.0);
     choose(&mut window, "Solver", "euler");
     assert_eq!(draft(&window).sampling.eta, 0.5, "it comes back");
 }
@@ -116,7 +117,7 @@ fn noise_goes_only_with_the_solver_that_takes_it() {
 fn what_an_objective_has_no_use_for_is_off_and_says_why() {
     let mut window = tall();
     with_objective(&mut window, Objective::Cfm);
-    let course = window.get_by_role_and_label(Role::ComboBox, "Course");
+    let course = window.get_by_role_and_label(Role::ComboBox, "Schedule");
     assert!(course.accesskit_node().is_disabled());
     assert!(window.query_by_label_contains("no belief over codes").is_some());
     with_objective(&mut window, Objective::Dfm);
@@ -124,9 +125,13 @@ fn what_an_objective_has_no_use_for_is_off_and_says_why() {
     assert!(solver.accesskit_node().is_disabled());
     assert!(window.query_by_label_contains("they take euler steps").is_some());
     slide(&mut window, "Remasking", 12.0);
-    assert_eq!(window.state().state.settings().unwrap().eta, 12.0);
+    assert_eq!(window.state().shell.studio.session.settings().unwrap().eta, 12.0);
     with_objective(&mut window, Objective::Purrception);
-    assert_eq!(window.state().state.settings().unwrap().eta, 1.0, "it is a share again");
+    assert_eq!(
+        window.state().shell.studio.session.settings().unwrap().eta,
+        1.0,
+        "it is a share again"
+    );
 }
 
 #[test]
@@ -135,20 +140,20 @@ fn every_course_of_temperature_is_set() {
     slide(&mut window, "Value", 0.5);
     assert_eq!(draft(&window).temperature(), Temperature::Constant(0.5));
     for (name, kind) in [("linear", TemperatureKind::Linear), ("cosine", TemperatureKind::Cosine)] {
-        choose(&mut window, "Course", name);
+        choose(&mut window, "Schedule", name);
         slide(&mut window, "At t = 0", 1.25);
         slide(&mut window, "At t = 1", 0.75);
         assert_eq!(draft(&window).temperature, kind);
         assert_eq!((draft(&window).from, draft(&window).to), (1.25, 0.75));
     }
-    choose(&mut window, "Course", "entropy target");
+    choose(&mut window, "Schedule", "entropy target");
     slide(&mut window, "Entropy at t = 0", 4.0);
     slide(&mut window, "Entropy at t = 1", 0.5);
     assert_eq!(draft(&window).temperature(), Temperature::Entropy { from: 4.0, to: 0.5 });
     assert!(window.query_by_label_contains("A run shows the temperatures").is_some());
     click(&mut window, "Generate");
     wait_until(&mut window, |app| {
-        let run = app.state.run.as_ref();
+        let run = app.shell.studio.session.run.as_ref();
         finished(app)
             && run.is_some_and(|r| matches!(r.settings.temperature, Temperature::Entropy { .. }))
     });
@@ -158,7 +163,7 @@ fn every_course_of_temperature_is_set() {
 #[test]
 fn the_drawn_curve_is_edited_by_names_and_keys() {
     let mut window = tall();
-    choose(&mut window, "Course", "drawn");
+    choose(&mut window, "Schedule", "drawn");
     slide(&mut window, "Temperature point 2 at t = 0.50", 1.4);
     assert_eq!(draft(&window).points, [(0.0, 1.1), (0.5, 1.4), (1.0, 0.6)]);
     window.get_by_label("Temperature point 2 at t = 0.50").focus();
@@ -168,7 +173,11 @@ fn the_drawn_curve_is_edited_by_names_and_keys() {
     window.key_press(Key::ArrowLeft);
     window.run_steps(2);
     assert_eq!(draft(&window).points[1], (0.48, 1.45));
-    assert_eq!(window.state().state.position, 24, "the arrows did not move the timeline");
+    assert_eq!(
+        window.state().shell.studio.session.position,
+        24,
+        "the arrows did not move the timeline"
+    );
     window.key_press(Key::Delete);
     window.run_steps(2);
     assert_eq!(draft(&window).points, [(0.0, 1.1), (1.0, 0.6)]);
@@ -177,9 +186,9 @@ fn the_drawn_curve_is_edited_by_names_and_keys() {
 #[test]
 fn the_drawn_curve_is_edited_by_the_pointer() {
     let mut window = tall();
-    choose(&mut window, "Course", "drawn");
+    choose(&mut window, "Schedule", "drawn");
     // Its points again, at heights that make the middle of the chart lie on the curve.
-    state(&mut window).draft.points = vec![(0.0, 1.0), (1.0, 1.0)];
+    studio(&mut window).session.draft.points = vec![(0.0, 1.0), (1.0, 1.0)];
     window.run_steps(2);
     let [left, right] = [1, 2].map(|number| {
         let name = format!("Temperature point {number} at t = {}.00", number - 1);
@@ -235,37 +244,37 @@ fn presets_are_chosen_saved_and_deleted() {
     window.get_by_label("Name of the preset").type_text("mine");
     window.run_steps(2);
     click(&mut window, "Keep preset");
-    assert_eq!(window.state().state.presets.saved().len(), 1);
+    assert_eq!(window.state().shell.studio.controls.presets.saved().len(), 1);
     choose(&mut window, "Preset", "Quick look");
     assert_eq!(draft(&window).sampling.steps, 8);
     choose(&mut window, "Preset", "mine");
     assert_eq!((draft(&window).sampling.solver, draft(&window).sampling.steps), (Solver::Heun, 31));
     choose(&mut window, "Preset", "Delete mine");
-    assert!(window.state().state.presets.saved().is_empty());
+    assert!(window.state().shell.studio.controls.presets.saved().is_empty());
 }
 
 #[test]
 fn a_branch_is_shown_and_can_be_taken_back() {
     let mut window = tall();
-    state(&mut window).go_to(10);
+    studio(&mut window).session.go_to(10);
     window.run_steps(2);
     click(&mut window, "Branch here");
     assert!(window.query_by_label("Goes on from step 11 of the run before").is_some());
     let count = window.get_by_role_and_label(Role::Slider, "Count");
     assert!(count.accesskit_node().is_disabled());
     assert!(window.get_by_label("Branch here").accesskit_node().is_disabled());
-    click(&mut window, "As a command");
+    click(&mut window, "Command line");
     window.run_steps(20);
     assert!(window.query_by_label_contains("has no command of its own").is_some());
     click(&mut window, "Remove the branch");
-    assert!(window.state().state.branch.is_none());
+    assert!(window.state().shell.studio.session.branch.is_none());
 }
 
 #[test]
 fn pins_and_bans_are_counted_and_cleared() {
     let mut window = tall();
     let token = Token { image: 0, row: 1, column: 2 };
-    let edits = &mut state(&mut window).draft.edits;
+    let edits = &mut studio(&mut window).session.draft.edits;
     edits.pin(token, 5);
     edits.ban(token, 6);
     edits.ban(token, 7);
@@ -283,7 +292,7 @@ fn cost_and_command_are_told() {
     assert!(window.query_all_by_label("48").count() >= 2);
     assert!(window.query_by_label("ms a step").is_some());
     assert!(window.query_by_label("s in all").is_some());
-    click(&mut window, "As a command");
+    click(&mut window, "Command line");
     window.run_steps(20);
     let command = window.get_by_label_contains("purrscope sample --class cat-05 --count 4");
     let text = command.accesskit_node().label().or(command.accesskit_node().value());
@@ -297,12 +306,12 @@ fn cost_and_command_are_told() {
 /// Pictures of the panes for a look, not a test: `PURRSCOPE_SHOTS=DIR cargo test --release --lib
 /// pictures_of_controls -- --ignored`.
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn pictures_of_controls() {
     use crate::studio::engine::{Engine, ModelSource};
+    use crate::studio::pane::Pane;
     use crate::studio::testing::fake::FakeWorker;
     use crate::studio::window::app::StudioApp;
-    use crate::studio::window::panes::Pane;
     let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
     for (name, size, light) in
         [("dark", vec2(1440.0, 900.0), false), ("small", vec2(1280.0, 720.0), true)]
@@ -313,48 +322,53 @@ fn pictures_of_controls() {
             let ctx = creation.egui_ctx.clone();
             let wake = move || ctx.request_repaint();
             let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
-            StudioApp::new(&creation.egui_ctx, Session::begin(None), engine, ModelSource::Embedded)
+            StudioApp::new(
+                &creation.egui_ctx,
+                SavedFile::begin(None),
+                engine,
+                ModelSource::Embedded,
+            )
         });
         let shoot = |window: &mut Window, what: &str| {
             window.run_steps(4);
             window.render().unwrap().save(folder.join(format!("{name}-{what}.png"))).unwrap();
         };
-        window.state_mut().greeted = true;
+        window.state_mut().shell.greeted = true;
         wait_until(&mut window, finished);
         if light {
             window.ctx.set_theme(egui::Theme::Light);
         }
         window.run_steps(4);
         shoot(&mut window, "constant");
-        state(&mut window).draft.temperature = TemperatureKind::Drawn;
-        state(&mut window).draft.toggle_class("robot-blue");
-        state(&mut window).draft.toggle_class("droid-3");
-        state(&mut window).go_to(9);
-        state(&mut window).playback.temperature = true;
+        studio(&mut window).session.draft.temperature = TemperatureKind::Drawn;
+        studio(&mut window).session.draft.toggle_class("robot-blue");
+        studio(&mut window).session.draft.toggle_class("droid-3");
+        studio(&mut window).session.go_to(9);
+        studio(&mut window).session.playback.temperature = true;
         window.run_steps(4);
         click(&mut window, "Branch here");
-        state(&mut window).draft.edits.pin(Token { image: 0, row: 3, column: 3 }, 7);
+        studio(&mut window).session.draft.edits.pin(Token { image: 0, row: 3, column: 3 }, 7);
         shoot(&mut window, "drawn");
-        state(&mut window).branch = None;
-        state(&mut window).draft.edits.clear();
-        state(&mut window).draft.temperature = TemperatureKind::Entropy;
-        state(&mut window).draft.sampling.solver = Solver::Dopri5;
+        studio(&mut window).session.branch = None;
+        studio(&mut window).session.draft.edits.clear();
+        studio(&mut window).session.draft.temperature = TemperatureKind::Entropy;
+        studio(&mut window).session.draft.sampling.solver = Solver::Dopri5;
         click(&mut window, "Generate");
         wait_until(&mut window, finished);
-        window.get_by_label("Step on show").hover();
+        window.get_by_label("Current step").hover();
         window.run_steps(40);
         shoot(&mut window, "entropy");
-        state(&mut window).wanted_pane = Some(Pane::Sweep);
-        state(&mut window).draft = Draft { seed_locked: true, ..Draft::default() };
+        studio(&mut window).actions.push(WindowAction::Reveal(Pane::Sweep));
+        studio(&mut window).session.draft = Draft { seed_locked: true, ..Draft::default() };
         shoot(&mut window, "sweep-empty");
-        let sweep = &mut state(&mut window).sweep;
+        let sweep = &mut studio(&mut window).sweep;
         sweep.x = "temperature=0.3..1.5 x 5".parse().unwrap();
         sweep.y = "solver=euler,heun,exp2m".parse().unwrap();
-        state(&mut window).draft.sampling.eta = 0.5;
+        studio(&mut window).session.draft.sampling.eta = 0.5;
         window.run_steps(2);
         click(&mut window, "Start sweep");
         wait_until(&mut window, |app| {
-            app.state.sweep.study.as_ref().is_some_and(|s| s.waiting().is_none())
+            app.shell.studio.sweep.study.as_ref().is_some_and(|s| s.waiting().is_none())
         });
         window.get_by_label_contains("temperature 0.6, solver euler").hover();
         window.run_steps(40);
@@ -372,7 +386,7 @@ fn pictures_of_controls() {
         });
         window.run_steps(8);
         shoot(&mut window, "sweep-zoomed");
-        let study = window.state().state.sweep.study.clone().unwrap();
+        let study = window.state().shell.studio.sweep.study.clone().unwrap();
         let show = Show::All;
         let sheet = draw(&study, show);
         sheet.save(folder.join(format!("{name}-sheet.png"))).unwrap();

@@ -4,9 +4,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use eframe::egui_wgpu::RenderState;
 use image::RgbImage;
 
+use super::colormap;
+use super::message::{Drawing, ModelInfo, ModelSource};
 use super::opener::Opener;
 use super::pictures::Pictures;
 use super::present::Presenter;
+use super::worker::{Trajectory, Worker};
 use crate::data::fit_square;
 use crate::device::Selected;
 use crate::doctor::{self, Records};
@@ -14,8 +17,6 @@ use crate::flow::{self, LatentShape, Latents, SampleSettings, Sampler, State, St
 use crate::kernels::present::Pixels;
 use crate::model::{Model, Precision, PrecisionChoice, from_pictures, params, to_pictures};
 use crate::readback::Together;
-use crate::studio::base::colormap;
-use crate::studio::engine::{Drawing, ModelInfo, ModelSource, Trajectory, Worker};
 
 /// A device, and the model that was last loaded on it.
 #[derive(Debug)]

@@ -67,7 +67,7 @@ pub fn select_in_window(
 }
 
 /// Opens the same device again and again: the one that is open while it lives, a new one once it is
-/// lost. The window's own device cannot be made anew, so one of the program's own takes its place.
+/// lost. The window's own device cannot be created again, so one of the program's own takes its place.
 pub struct Opener {
     choice: DeviceChoice,
     window: Option<egui_wgpu::RenderState>,

@@ -160,10 +160,12 @@ mod tests {
     use crate::doctor::{Records, Standing};
     use crate::flow::{SampleSettings, seeded_noise};
     use crate::model::Model;
-    use crate::studio::base::colormap::viridis;
+    use crate::studio::engine::colormap::viridis;
     use crate::studio::engine::model_worker::ModelWorker;
     use crate::studio::engine::opener::{self, Graphics, Opener};
-    use crate::studio::engine::{Command, Drawing, Engine, Event, ModelSource, Worker};
+    use crate::studio::engine::{
+        Answer, Command, Drawing, Engine, Event, ModelSource, Question, RunEvent, Worker,
+    };
 
     fn window() -> RenderState {
         create_render_state(opener::wgpu_setup(Graphics::Shared), RendererOptions::PREDICTABLE)
@@ -222,23 +224,23 @@ mod tests {
     fn an_overlay_asked_for_during_a_run_comes_as_textures_of_the_window() {
         let window = window();
         let engine = sharing(&window);
-        engine.send(Command::LoadModel(ModelSource::Embedded));
+        engine.send(Command::Load(ModelSource::Embedded));
         let settings = SampleSettings { labels: vec![2], steps: 4, ..SampleSettings::default() };
-        engine.send(Command::Generate { run: 1, settings, start: None, watched: true });
+        engine.send(Command::Run { run: 1, settings, start: None, watched: true });
         let mut asked = None;
         let pictures = loop {
             match engine.wait() {
-                Event::Step { record, .. } if asked.is_none() => {
+                Event::Run(_, RunEvent::Step { record, .. }) if asked.is_none() => {
                     let (values, shape) = (record.entropy().to_vec(), record.x.shape);
                     let drawing = Drawing::Entropy { values: values.clone(), top: 7.0 };
-                    engine.send(Command::Overlay { ticket: 5, shape, drawing });
+                    engine.send(Command::Ask(Question::Overlay { ticket: 5, shape, drawing }));
                     asked = Some(values);
                 }
-                Event::Overlaid { ticket, pictures } => {
+                Event::Answered(Answer::Overlaid { ticket, pictures }) => {
                     assert_eq!(ticket, 5);
                     break pictures.expect("the window's GPU is shared");
                 }
-                Event::Failed { text, .. } => panic!("{text}"),
+                event if event.is_failure() => panic!("{event:?}"),
                 _ => {}
             }
         };
@@ -251,7 +253,7 @@ mod tests {
         }
     }
 
-    /// The window's device is destroyed in the midst of a run.
+    /// The window's device is destroyed during a run.
     #[test]
     fn a_lost_window_device_ends_one_run_and_the_next_one_works() {
         let window = window();
@@ -266,16 +268,16 @@ mod tests {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        let generate = |run, steps| Command::Generate {
+        let generate = |run, steps| Command::Run {
             run,
             settings: SampleSettings { labels: vec![2], steps, ..SampleSettings::default() },
             start: None,
             watched: true,
         };
-        engine.send(Command::LoadModel(ModelSource::Embedded));
+        engine.send(Command::Load(ModelSource::Embedded));
         engine.send(generate(1, 500));
         loop {
-            if let Event::Step { predicted, .. } = wait() {
+            if let Event::Run(_, RunEvent::Step { predicted, .. }) = wait() {
                 assert!(predicted.unwrap().on_device().is_some(), "pictures stay on the GPU");
                 break;
             }
@@ -283,11 +285,13 @@ mod tests {
         window.device.destroy();
         let text = loop {
             match wait() {
-                Event::Failed { run, text } => {
-                    assert_eq!(run, Some(1));
+                Event::Run(run, RunEvent::Failed(text)) => {
+                    assert_eq!(run, 1);
                     break text;
                 }
-                Event::Finished { .. } => panic!("the run went on without a device"),
+                Event::Run(_, RunEvent::Finished { .. }) => {
+                    panic!("the run went on without a device")
+                }
                 _ => {}
             }
         };
@@ -295,12 +299,12 @@ mod tests {
         engine.send(generate(2, 2));
         loop {
             match wait() {
-                Event::Finished { run: 2, pictures, .. } => {
+                Event::Run(2, RunEvent::Finished { pictures, .. }) => {
                     assert!(pictures.on_device().is_none());
                     assert_eq!(pictures.host().unwrap().len(), 1);
                     break;
                 }
-                Event::Failed { text, .. } => panic!("{text}"),
+                event if event.is_failure() => panic!("{event:?}"),
                 _ => {}
             }
         }

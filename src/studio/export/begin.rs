@@ -11,26 +11,27 @@ use std::time::Instant;
 
 use rfd::{AsyncFileDialog, FileHandle};
 
-use super::feed::{Eater, Feed, Hunger, Wanted};
+use super::feed::{Feed, FeedError, FeedReceiver, Wanted};
+use super::labels::{file_name, run_name, settings_here};
+use super::numbers;
 use crate::flow::trajectory::{self, End};
 use crate::io::animation::{Animation, AnimationError, Format};
 use crate::io::tensors::TensorFileError;
 use crate::io::{atomic, png};
+use crate::studio::action::ExportAction;
 use crate::studio::base::dialogs::{Choice, pictures_folder, unused_name, with_ending};
 use crate::studio::base::images::contact_sheet;
 use crate::studio::base::jobs::Progress;
 use crate::studio::engine::{RunId, View};
-use crate::studio::export::{file_name, numbers, run_name};
 use crate::studio::session::run::{Run, class_name};
-use crate::studio::session::state::StudioState;
-use crate::studio::session::{Outcome, settings_file};
+use crate::studio::session::{Outcome, Session, settings_file};
 
-/// Something to export of the run on show.
+/// Something to export of the current run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Export {
-    /// A picture of the step on show, as PNG.
+    /// A picture of the current step, as PNG.
     Picture(usize),
-    /// All pictures of the step on show, on one sheet.
+    /// All pictures of the current step, on one sheet.
     Sheet,
     /// Every step as a frame.
     Animation(Format),
@@ -53,7 +54,7 @@ impl Export {
         }
     }
 
-    /// What its file is, for people.
+    /// What its file is, in words.
     fn name(self) -> &'static str {
         match self {
             Self::Picture(_) => "PNG picture",
@@ -83,26 +84,25 @@ pub struct Exports {
     /// Where they go.
     pub destination: Destination,
     feeds: Vec<Feed>,
-    /// Runs that are no longer on show, but being exported.
-    old: Vec<Run>,
+    /// Runs that are no longer shown, but being exported.
+    old: Vec<Box<Run>>,
 }
 
 impl Exports {
+    /// Does what was asked of it.
+    pub fn perform(&mut self, action: ExportAction, session: &mut Session) {
+        let ExportAction::Copy(files) = action;
+        self.copy(files, session);
+    }
+
     /// Holds on to a run that goes off the screen for as long as it is being exported.
-    pub fn hold(&mut self, run: Run) {
-        if self.feeds.iter().any(|feed| feed.run() == run.id) {
-            self.old.push(run);
-        }
+    pub fn hold(&mut self, run: Option<Box<Run>>) {
+        self.old.extend(run.filter(|run| self.feeds.iter().any(|feed| feed.run() == run.id)));
     }
 
     /// Ends the exports that wait for the compute thread, which broke off.
     pub fn fail_waiting(&mut self, text: &str) {
         self.feeds.iter_mut().for_each(|feed| feed.fail(text));
-    }
-
-    /// Adds a feed.
-    pub(super) fn add(&mut self, feed: Feed) {
-        self.feeds.push(feed);
     }
 }
 
@@ -143,11 +143,11 @@ impl From<TensorFileError> for Stop {
     }
 }
 
-impl From<Hunger> for Stop {
-    fn from(hunger: Hunger) -> Self {
-        match hunger {
-            Hunger::Cancelled => Self::Cancelled,
-            Hunger::Failed(text) => Self::Failed(text),
+impl From<FeedError> for Stop {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Cancelled => Self::Cancelled,
+            FeedError::Failed(text) => Self::Failed(text),
         }
     }
 }
@@ -210,59 +210,59 @@ pub(super) fn write_file(
     }
 }
 
-impl StudioState {
-    /// Whether there is anything of this kind to export.
-    pub(crate) fn can_export(&self, what: Export) -> bool {
-        let Some(run) = &self.run else { return false };
-        match what {
-            Export::Picture(index) => index < run.shape.batch,
-            Export::Sheet => run.shape.batch > 1,
-            Export::Animation(_) | Export::Numbers => run.positions() > 0,
-            Export::Trajectory => run.end.is_some(),
-            Export::Settings => true,
-        }
+/// Whether there is anything of this kind to export of the current run.
+pub fn can_export(session: &Session, what: Export) -> bool {
+    let Some(run) = &session.run else { return false };
+    match what {
+        Export::Picture(index) => index < run.shape.batch,
+        Export::Sheet => run.shape.batch > 1,
+        Export::Animation(_) | Export::Numbers => run.positions() > 0,
+        Export::Trajectory => run.end.is_some(),
+        Export::Settings => true,
     }
+}
 
-    /// Begins to export something of the run on show.
-    pub(crate) fn export(&mut self, what: Export) {
+impl Exports {
+    /// Begins to export something of the current run.
+    pub fn export(&mut self, what: Export, session: &mut Session) {
         let picture = match what {
             Export::Picture(index) => Some(index),
             _ => None,
         };
         let whole = !matches!(what, Export::Picture(_) | Export::Sheet);
-        let json = match self.settings_json(picture, whole) {
+        let json = match settings_here(session, picture, whole) {
             Some(Ok(json)) => json,
             Some(Err(error)) => {
                 let text = format!("The settings could not be written down: {error}.");
-                return self.notices.error(text);
+                return session.notices.error(text);
             }
             None => return,
         };
-        let Some(run) = &self.run else { return };
+        let Some(run) = &session.run else { return };
         let name = match what {
-            Export::Picture(_) | Export::Sheet => file_name(run, self.position, picture),
+            Export::Picture(_) | Export::Sheet => file_name(run, session.position, picture),
             _ => format!("{}.{}", run_name(run, None), what.extension()),
         };
         let title = format!("{} of {}", what.name(), class_name(&run.model.card, &run.settings));
         let id = run.id;
-        let place = Place::ask(&self.exports.destination, what.name(), &name);
+        let place = Place::ask(&self.destination, what.name(), &name);
         match what {
             Export::Picture(_) | Export::Sheet => {
-                let Some(wanted) = self.wanted_here() else { return };
-                let eater = self.begin_feed(id, [wanted]);
-                self.jobs.start(title, move |progress| {
+                let Some(wanted) = wanted_here(session) else { return };
+                let receiver = self.begin_feed(id, [wanted], session);
+                session.jobs.start(title, move |progress| {
                     write_file(place, &name, progress, |path| {
-                        write_picture(path, &eater, progress, picture, &json)
+                        write_picture(path, &receiver, progress, picture, &json)
                     })
                 });
             }
             Export::Animation(format) => {
                 let all = (0..run.positions()).map(|at| Wanted::Pictures(at, View::Predicted));
                 let (all, frames) = (all.collect::<Vec<_>>(), run.positions());
-                let eater = self.begin_feed(id, all);
-                self.jobs.start(title, move |progress| {
+                let receiver = self.begin_feed(id, all, session);
+                session.jobs.start(title, move |progress| {
                     write_file(place, &name, progress, |path| {
-                        write_animation(path, &eater, progress, format, frames, &json)
+                        write_animation(path, &receiver, progress, format, frames, &json)
                     })
                 });
             }
@@ -270,26 +270,26 @@ impl StudioState {
                 let Some(end) = &run.end else { return };
                 let (settings, codes) = (run.settings.clone(), end.codes.clone());
                 let steps = run.frames.len();
-                let eater = self.begin_feed(id, (0..steps).map(Wanted::Record));
-                self.jobs.start(title, move |progress| {
+                let receiver = self.begin_feed(id, (0..steps).map(Wanted::Record), session);
+                session.jobs.start(title, move |progress| {
                     write_file(place, &name, progress, |path| {
                         let end = End { settings: &settings, settings_json: json, codes: &codes };
                         trajectory::write_steps(path, end, steps, |at| {
                             progress.reach(at as f32 / steps as f32);
-                            eater.record(progress).map_err(Stop::from)
+                            receiver.record(progress).map_err(Stop::from)
                         })
                     })
                 });
             }
             Export::Numbers => {
                 let text = numbers::csv(run);
-                self.jobs.start(title, move |progress| {
+                session.jobs.start(title, move |progress| {
                     write_file(place, &name, progress, |path| {
                         Ok(atomic::write(path, text.as_bytes())?)
                     })
                 });
             }
-            Export::Settings => self.jobs.start(title, move |progress| {
+            Export::Settings => session.jobs.start(title, move |progress| {
                 write_file(place, &name, progress, |path| {
                     let text = settings_file::from_json(&json).map_err(Stop::failed)?;
                     Ok(atomic::write(path, text.as_bytes())?)
@@ -298,91 +298,74 @@ impl StudioState {
         }
     }
 
-    fn begin_feed(&mut self, run: RunId, wanted: impl IntoIterator<Item = Wanted>) -> Eater {
-        let (feed, eater) = Feed::new(run, wanted);
-        self.exports.add(feed);
-        self.jobs.wake().call();
-        eater
+    fn begin_feed(
+        &mut self,
+        run: RunId,
+        wanted: impl IntoIterator<Item = Wanted>,
+        session: &Session,
+    ) -> FeedReceiver {
+        let (feed, receiver) = Feed::new(run, wanted);
+        self.feeds.push(feed);
+        session.jobs.wake().call();
+        receiver
     }
 
-    /// What is to be fed to show the step on show.
-    fn wanted_here(&self) -> Option<Wanted> {
-        let (key, known) = self.known_pictures();
-        let key = key?;
-        let known = known.filter(|pictures| pictures.host().is_some());
-        Some(match known {
-            Some(pictures) => Wanted::Ready(pictures),
-            None if key.ticket != 0 => Wanted::Belief(key.position, key.view, self.shown()?.record),
-            None => Wanted::Pictures(key.position, key.view),
-        })
-    }
-
-    /// Starts to hand over the pictures of the step on show.
-    pub(crate) fn feed_here(&mut self) -> Option<Eater> {
-        let wanted = self.wanted_here()?;
-        let id = self.run.as_ref()?.id;
-        Some(self.begin_feed(id, [wanted]))
+    /// Starts to hand over the pictures of the current step.
+    pub fn feed_here(&mut self, session: &Session) -> Option<FeedReceiver> {
+        let wanted = wanted_here(session)?;
+        let id = session.run.as_ref()?.id;
+        Some(self.begin_feed(id, [wanted], session))
     }
 
     /// Starts to hand over the predicted pictures at a position of a run.
-    pub(crate) fn feed_step(&mut self, run: RunId, position: usize) -> Eater {
-        self.begin_feed(run, [Wanted::Pictures(position, View::Predicted)])
+    pub fn feed_step(&mut self, run: RunId, position: usize, session: &Session) -> FeedReceiver {
+        self.begin_feed(run, [Wanted::Pictures(position, View::Predicted)], session)
     }
 
-    /// A run on show, or one that was and is being exported.
-    pub(super) fn run_for_export(&self, id: RunId) -> Option<&Run> {
-        self.run.iter().chain(&self.exports.old).find(|run| run.id == id)
-    }
-
-    /// Once a frame: feeds the jobs, and takes in what has come of them.
-    pub(crate) fn follow_jobs(&mut self) {
-        let mut feeds = std::mem::take(&mut self.exports.feeds);
-        feeds.retain_mut(|feed| self.feed(feed));
-        self.exports.feeds.append(&mut feeds);
-        let Exports { feeds, old, .. } = &mut self.exports;
+    /// Once a frame: feeds the jobs.
+    pub fn follow(&mut self, session: &mut Session) {
+        let Self { feeds, old, .. } = self;
+        feeds.retain_mut(|feed| feed.follow(session, old));
         old.retain(|run| feeds.iter().any(|feed| feed.run() == run.id));
-        for (about, outcome) in self.jobs.ended() {
-            self.take_outcome(about, outcome);
-        }
     }
 
     /// Copies files of the gallery to where a person says.
-    pub(crate) fn export_copies(&mut self, files: Vec<PathBuf>) {
+    fn copy(&mut self, files: Vec<PathBuf>, session: &mut Session) {
         let names: Vec<String> = files
             .iter()
             .filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned()))
             .collect();
         match (&files[..], &names[..]) {
             ([file], [name]) => {
-                let place = Place::ask(&self.exports.destination, "PNG picture", name);
+                let place = Place::ask(&self.destination, "PNG picture", name);
                 let (file, name) = (file.clone(), name.clone());
-                self.jobs.start(format!("Copy of {name}"), move |progress| {
+                session.jobs.start(format!("Copy of {name}"), move |progress| {
                     write_file(place, &name, progress, |path| {
                         Ok(atomic::write(path, &fs::read(&file)?)?)
                     })
                 });
             }
-            ([_, _, ..], _) => self.copy_many(files),
+            ([_, _, ..], _) => self.copy_many(files, session),
             _ => {}
         }
     }
 
-    fn copy_many(&mut self, files: Vec<PathBuf>) {
+    fn copy_many(&mut self, files: Vec<PathBuf>, session: &mut Session) {
         let opened = Instant::now();
-        let dialog: Pin<Box<dyn Future<Output = Option<FileHandle>> + Send>> =
-            match &self.exports.destination {
-                Destination::Folder(_) => Box::pin(async { None }),
-                Destination::Ask => {
-                    let dialog =
-                        AsyncFileDialog::new().set_title("Copy the pictures into a folder");
-                    Box::pin(dialog.pick_folder())
-                }
-            };
-        let given = match &self.exports.destination {
+        let dialog: Pin<Box<dyn Future<Output = Option<FileHandle>> + Send>> = match &self
+            .destination
+        {
+            Destination::Folder(_) => Box::pin(async { None }),
+            Destination::Ask => {
+                let dialog = AsyncFileDialog::new().set_title("Copy the pictures into a folder");
+                Box::pin(dialog.pick_folder())
+            }
+        };
+        let given = match &self.destination {
             Destination::Folder(folder) => Some(folder.clone()),
             Destination::Ask => None,
         };
-        self.jobs.start(format!("Copies of {} pictures", files.len()), move |progress| {
+        session.jobs.start(format!("Copies of {} pictures", files.len()), move |progress| {
             let chosen = given.or_else(|| match Choice::wait(dialog, opened) {
                 Choice::Path(folder) => Some(folder),
                 Choice::Closed => None,
@@ -411,14 +394,26 @@ impl StudioState {
     }
 }
 
+/// What is to be fed to show the current step.
+fn wanted_here(session: &Session) -> Option<Wanted> {
+    let (key, known) = session.known_pictures();
+    let key = key?;
+    let known = known.filter(|pictures| pictures.host().is_some());
+    Some(match known {
+        Some(pictures) => Wanted::Ready(pictures),
+        None if key.ticket != 0 => Wanted::Belief(key.position, key.view, session.shown()?.record),
+        None => Wanted::Pictures(key.position, key.view),
+    })
+}
+
 fn write_picture(
     path: &Path,
-    eater: &Eater,
+    receiver: &FeedReceiver,
     progress: &Progress,
     picture: Option<usize>,
     json: &str,
 ) -> Result<(), Stop> {
-    let pictures = eater.pictures(progress)?;
+    let pictures = receiver.pictures(progress)?;
     let image = match picture {
         Some(index) => pictures.host().and_then(|pictures| pictures.get(index)).cloned(),
         None => contact_sheet(&pictures),
@@ -430,7 +425,7 @@ fn write_picture(
 
 fn write_animation(
     path: &Path,
-    eater: &Eater,
+    receiver: &FeedReceiver,
     progress: &Progress,
     format: Format,
     frames: usize,
@@ -440,7 +435,7 @@ fn write_animation(
         let mut out = BufWriter::new(aside);
         let mut animation = Animation::new(format, &mut out, frames, json)?;
         for frame in 0..frames {
-            let pictures = eater.pictures(progress)?;
+            let pictures = receiver.pictures(progress)?;
             let pictures = pictures.host().ok_or_else(|| Stop::failed("a picture is gone"))?;
             animation.frame(pictures)?;
             progress.reach((frame + 1) as f32 / frames as f32);

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crate::flow::StepRecord;
 use crate::studio::base::jobs::Progress;
 use crate::studio::engine::pictures::Pictures;
-use crate::studio::engine::{Command, RunId, View};
+use crate::studio::engine::{Question, RunId, View};
+use crate::studio::session::Session;
 use crate::studio::session::run::Run;
-use crate::studio::session::state::StudioState;
 
 /// Portions that wait for their job.
 const AHEAD: usize = 2;
@@ -53,72 +53,72 @@ pub struct Feed {
 
 /// A job's end of a feed.
 #[derive(Debug)]
-pub struct Eater {
+pub struct FeedReceiver {
     portions: Receiver<Result<Portion, String>>,
 }
 
 /// Why a job got no portion.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hunger {
+pub enum FeedError {
     /// It was cancelled.
     Cancelled,
-    /// What is wrong, for people.
+    /// What is wrong, in words.
     Failed(String),
 }
 
-impl Eater {
+impl FeedReceiver {
     /// The next portion, waiting for it.
     ///
     /// # Errors
     /// The job was cancelled, or there is none.
-    pub fn next(&self, progress: &Progress) -> Result<Portion, Hunger> {
+    pub fn next(&self, progress: &Progress) -> Result<Portion, FeedError> {
         loop {
             if progress.is_cancelled() {
-                return Err(Hunger::Cancelled);
+                return Err(FeedError::Cancelled);
             }
             match self.portions.recv_timeout(Duration::from_millis(50)) {
                 Ok(portion) => {
                     // The window has room for more.
                     progress.stir();
-                    return portion.map_err(Hunger::Failed);
+                    return portion.map_err(FeedError::Failed);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Hunger::Failed("the run is gone".to_owned()));
+                    return Err(FeedError::Failed("the run is gone".to_owned()));
                 }
             }
         }
     }
 
-    /// As [`Eater::next`], for one that asked for pictures.
+    /// As [`FeedReceiver::next`], for one that asked for pictures.
     ///
     /// # Errors
-    /// As [`Eater::next`].
-    pub fn pictures(&self, progress: &Progress) -> Result<Pictures, Hunger> {
+    /// As [`FeedReceiver::next`].
+    pub fn pictures(&self, progress: &Progress) -> Result<Pictures, FeedError> {
         match self.next(progress)? {
             Portion::Pictures(pictures) => Ok(pictures),
-            Portion::Record(_) => Err(Hunger::Failed("a step came for a picture".to_owned())),
+            Portion::Record(_) => Err(FeedError::Failed("a step came for a picture".to_owned())),
         }
     }
 
-    /// As [`Eater::next`], for one that asked for steps.
+    /// As [`FeedReceiver::next`], for one that asked for steps.
     ///
     /// # Errors
-    /// As [`Eater::next`].
-    pub fn record(&self, progress: &Progress) -> Result<Arc<StepRecord>, Hunger> {
+    /// As [`FeedReceiver::next`].
+    pub fn record(&self, progress: &Progress) -> Result<Arc<StepRecord>, FeedError> {
         match self.next(progress)? {
             Portion::Record(record) => Ok(record),
-            Portion::Pictures(_) => Err(Hunger::Failed("a picture came for a step".to_owned())),
+            Portion::Pictures(_) => Err(FeedError::Failed("a picture came for a step".to_owned())),
         }
     }
 }
 
 impl Feed {
     /// A feed of what is wanted of a run, and the end of it that a job takes.
-    pub fn new(run: RunId, wanted: impl IntoIterator<Item = Wanted>) -> (Self, Eater) {
+    pub fn new(run: RunId, wanted: impl IntoIterator<Item = Wanted>) -> (Self, FeedReceiver) {
         let (out, portions) = mpsc::sync_channel(AHEAD);
         let wanted = wanted.into_iter().collect();
-        (Self { run, wanted, ticket: None, held: None, out }, Eater { portions })
+        (Self { run, wanted, ticket: None, held: None, out }, FeedReceiver { portions })
     }
 
     /// The run that it feeds on.
@@ -135,16 +135,17 @@ impl Feed {
     }
 }
 
-impl StudioState {
-    /// Hands over what there is room for; says whether there is more to come.
-    pub(super) fn feed(&mut self, feed: &mut Feed) -> bool {
+impl Feed {
+    /// Once a frame: hands over what there is room for; says whether there is more to come. `old` are
+    /// runs that are no longer shown.
+    pub fn follow(&mut self, session: &mut Session, old: &[Box<Run>]) -> bool {
         let begun = Instant::now();
         loop {
-            if let Some(portion) = feed.held.take() {
-                match feed.out.try_send(portion) {
+            if let Some(portion) = self.held.take() {
+                match self.out.try_send(portion) {
                     Ok(()) => {}
                     Err(TrySendError::Full(portion)) => {
-                        feed.held = Some(portion);
+                        self.held = Some(portion);
                         return true;
                     }
                     // The job has ended.
@@ -152,20 +153,20 @@ impl StudioState {
                 }
             }
             if begun.elapsed() > SLICE {
-                self.jobs.wake().call();
+                session.jobs.wake().call();
                 return true;
             }
-            let Some(wanted) = feed.wanted.front().cloned() else { return false };
-            match self.portion(feed.run, &wanted, &mut feed.ticket) {
+            let Some(wanted) = self.wanted.front().cloned() else { return false };
+            match self.portion(&wanted, session, old) {
                 Ok(Some(portion)) => {
-                    feed.wanted.pop_front();
-                    feed.ticket = None;
-                    feed.held = Some(Ok(portion));
+                    self.wanted.pop_front();
+                    self.ticket = None;
+                    self.held = Some(Ok(portion));
                 }
                 Ok(None) => return true,
                 Err(text) => {
-                    feed.wanted.clear();
-                    feed.held = Some(Err(text));
+                    self.wanted.clear();
+                    self.held = Some(Err(text));
                 }
             }
         }
@@ -174,13 +175,13 @@ impl StudioState {
     /// What is wanted, if it is there; else it is asked for, once.
     fn portion(
         &mut self,
-        run: RunId,
         wanted: &Wanted,
-        ticket: &mut Option<u64>,
+        session: &mut Session,
+        old: &[Box<Run>],
     ) -> Result<Option<Portion>, String> {
         let on_host = |pictures: &Pictures| pictures.host().is_some();
-        if let Some(asked) = *ticket
-            && let Some(pictures) = self.take_decoded(asked)
+        if let Some(asked) = self.ticket
+            && let Some(pictures) = session.take_decoded(asked)
         {
             return match on_host(&pictures) {
                 true => Ok(Some(Portion::Pictures(pictures))),
@@ -192,7 +193,8 @@ impl StudioState {
         {
             return Ok(Some(Portion::Pictures(pictures.clone())));
         }
-        let run = self.run_for_export(run).ok_or("the run is gone")?;
+        let mut known = session.run.iter().chain(old.iter().map(|run| &**run));
+        let run = known.find(|run| run.id == self.run).ok_or("the run is gone")?;
         let unreadable =
             |position: usize| format!("step {} could not be read back from the disk", position + 1);
         let (position, view, belief) = match wanted {
@@ -210,29 +212,18 @@ impl StudioState {
             Wanted::Belief(position, view, record) => (*position, *view, Some(record)),
             Wanted::Ready(_) => return Err("its pictures are on the GPU alone".to_owned()),
         };
-        if !run.is_of(self.model.as_ref()) {
+        if !run.is_of(session.model.as_ref()) {
             let name = &run.model.card.name;
             return Err(format!(
                 "some of its pictures have to be decoded again by {name}: open it"
             ));
         }
         // What is asked while a model is being read is answered by that one.
-        if ticket.is_none() && self.loading.is_none() {
+        if self.ticket.is_none() && session.loading.is_none() {
             let request = request(run, position, view, belief);
-            *ticket = Some(self.ask(request.ok_or_else(|| unreadable(position))?));
+            self.ticket = Some(request.ok_or_else(|| unreadable(position))?.send(session));
         }
         Ok(None)
-    }
-
-    fn ask(&mut self, request: Request) -> u64 {
-        match request {
-            Request::Codes(codes, batch) => self.ask_decode(codes, batch),
-            Request::Step(view, position, record) => {
-                let ticket = self.number_ticket();
-                self.send(Command::DecodeStep { ticket, view, position, record });
-                ticket
-            }
-        }
     }
 }
 
@@ -257,4 +248,18 @@ fn request(
 enum Request {
     Codes(Vec<u32>, usize),
     Step(View, usize, Arc<StepRecord>),
+}
+
+impl Request {
+    /// Sends it; gives the number that its answer comes under.
+    fn send(self, session: &mut Session) -> u64 {
+        match self {
+            Self::Codes(codes, batch) => session.ask_decode(codes, batch),
+            Self::Step(view, position, record) => {
+                let ticket = session.number_ticket();
+                session.ask(Question::DecodeStep { ticket, view, position, record });
+                ticket
+            }
+        }
+    }
 }

@@ -2,20 +2,20 @@
 
 use egui::{Button, Ui};
 
-use super::Export;
+use super::begin::{Export, can_export};
 use crate::io::animation::Format;
 use crate::studio::base::theme::GRID;
-use crate::studio::session::state::StudioState;
+use crate::studio::session::Session;
 
-/// What a menu offers to export of the run on show.
-pub fn export_menu(ui: &mut Ui, state: &mut StudioState) {
+/// What a menu offers to export of the current run; gives what was chosen.
+pub fn export_menu(ui: &mut Ui, session: &Session) -> Option<Export> {
     ui.set_min_width(56.0 * GRID);
-    let count = state.run.as_ref().map_or(0, |run| run.shape.batch);
+    let count = session.run.as_ref().map_or(0, |run| run.shape.batch);
     let mut chosen = None;
     if count == 1 {
-        item(ui, state, &mut chosen, Export::Picture(0), "Picture (PNG)", PICTURE);
+        item(ui, session, &mut chosen, Export::Picture(0), "Picture (PNG)", PICTURE);
     } else {
-        ui.add_enabled_ui(state.can_export(Export::Picture(0)), |ui| {
+        ui.add_enabled_ui(can_export(session, Export::Picture(0)), |ui| {
             ui.menu_button("Picture (PNG)", |ui| {
                 for index in 0..count {
                     let name = format!("Picture {}", index + 1);
@@ -32,7 +32,7 @@ pub fn export_menu(ui: &mut Ui, state: &mut StudioState) {
         });
     }
     for (what, name, hint) in [
-        (Export::Sheet, "Contact sheet (PNG)", "All pictures of the step on show, on one sheet."),
+        (Export::Sheet, "Contact sheet (PNG)", "All pictures of the current step on one sheet."),
         (
             Export::Animation(Format::Gif),
             "Animation (GIF)",
@@ -62,24 +62,22 @@ pub fn export_menu(ui: &mut Ui, state: &mut StudioState) {
         if matches!(what, Export::Trajectory) {
             ui.separator();
         }
-        item(ui, state, &mut chosen, what, name, hint);
+        item(ui, session, &mut chosen, what, name, hint);
     }
-    if let Some(what) = chosen {
-        state.export(what);
-    }
+    chosen
 }
 
 const PICTURE: &str = "What is on the canvas, with the settings that made it inside.";
 
 fn item(
     ui: &mut Ui,
-    state: &StudioState,
+    session: &Session,
     chosen: &mut Option<Export>,
     what: Export,
     name: &str,
     hint: &str,
 ) {
-    let response = ui.add_enabled(state.can_export(what), Button::new(name));
+    let response = ui.add_enabled(can_export(session, what), Button::new(name));
     if response.on_hover_text(hint).clicked() {
         *chosen = Some(what);
     }

@@ -20,7 +20,7 @@ fn bench() -> Bench {
 /// Name and bytes of what an export wrote.
 fn export(bench: &mut Bench, what: Export) -> (String, Vec<u8>) {
     let before = bench.exported();
-    bench.state.export(what);
+    bench.studio.export(what);
     bench.until_quiet();
     let after = bench.exported();
     let new: Vec<_> = after.into_iter().filter(|file| !before.contains(file)).collect();
@@ -41,10 +41,10 @@ fn frames(bytes: &[u8]) -> Vec<image::Frame> {
 #[test]
 fn pictures_hold_the_pixels_on_show_and_the_settings() {
     let mut bench = bench();
-    bench.state.go_to(7);
+    bench.studio.session.go_to(7);
     let (name, bytes) = export(&mut bench, Export::Picture(1));
     assert_eq!(name, "cat-05-seed42-001-step8.png");
-    let run = bench.state.run.as_ref().unwrap();
+    let run = bench.studio.session.run.as_ref().unwrap();
     let shown = run.pictures(7, View::Predicted).unwrap().host().unwrap();
     assert!(image::load_from_memory(&bytes).unwrap().to_rgb8() == shown[1]);
     let json: serde_json::Value = serde_json::from_str(&png::settings(&bytes).unwrap()).unwrap();
@@ -58,36 +58,36 @@ fn pictures_hold_the_pixels_on_show_and_the_settings() {
 #[test]
 fn a_view_that_was_never_shown_is_decoded_for_its_export() {
     let mut bench = bench();
-    bench.state.go_to(3);
-    bench.state.canvas.view = View::State;
-    assert!(!bench.state.has_pictures());
+    bench.studio.session.go_to(3);
+    bench.studio.session.look.view = View::State;
+    assert!(!bench.studio.session.has_pictures());
     let (_, bytes) = export(&mut bench, Export::Picture(0));
     let picture = image::load_from_memory(&bytes).unwrap().to_rgb8();
-    bench.state.pictures();
-    bench.until(|bench| bench.state.has_pictures());
-    let (_, shown) = bench.state.pictures().unwrap();
+    bench.studio.session.pictures();
+    bench.until(|bench| bench.studio.session.has_pictures());
+    let (_, shown) = bench.studio.session.pictures().unwrap();
     assert!(picture == shown.host().unwrap()[0], "it is another picture");
 }
 
 #[test]
 fn another_belief_is_exported_as_the_branch_that_has_it() {
     let mut bench = bench();
-    bench.state.go_to(9);
-    bench.state.draft.from = 0.3;
-    bench.until(|bench| bench.state.shown().is_some_and(|shown| shown.what_if));
+    bench.studio.session.go_to(9);
+    bench.studio.session.draft.from = 0.3;
+    bench.until(|bench| bench.studio.session.shown().is_some_and(|shown| shown.what_if));
     let (_, bytes) = export(&mut bench, Export::Picture(0));
     let json: serde_json::Value = serde_json::from_str(&png::settings(&bytes).unwrap()).unwrap();
     let restored = Restored::from(crate::flow::Recorded::from_value(json).unwrap());
     let branch = restored.settings.branch.as_ref().unwrap();
     assert_eq!(branch.step, 9);
-    assert_eq!(branch.parent, bench.state.run.as_ref().unwrap().settings);
+    assert_eq!(branch.parent, bench.studio.session.run.as_ref().unwrap().settings);
     assert_eq!(restored.settings.temperature.to_string(), "0.3");
-    let (_, shown) = bench.state.pictures().unwrap();
+    let (_, shown) = bench.studio.session.pictures().unwrap();
     let picture = image::load_from_memory(&bytes).unwrap().to_rgb8();
     assert!(picture == shown.host().unwrap()[0], "it is not the picture on show");
-    bench.state.restore(&restored);
+    bench.studio.session.restore(&restored);
     bench.until(Bench::is_done);
-    assert_eq!(bench.state.run.as_ref().unwrap().settings, restored.settings);
+    assert_eq!(bench.studio.session.run.as_ref().unwrap().settings, restored.settings);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn animations_have_a_frame_a_position_however_little_is_in_memory() {
     let decoded = frames(&whole);
     assert_eq!(decoded.len(), 25);
     // Enlarged three times, with gaps: the middle of the first pixel of the first picture.
-    let run = bench.state.run.as_mut().unwrap();
+    let run = bench.studio.session.run.as_mut().unwrap();
     let end = run.end.as_ref().unwrap().pictures.host().unwrap()[0].get_pixel(0, 0).0;
     assert_eq!(decoded[24].buffer().get_pixel(3, 3).0[..3], end);
     run.set_budget(0, 0);
@@ -115,13 +115,13 @@ fn animations_have_a_frame_a_position_however_little_is_in_memory() {
 #[test]
 fn a_trajectory_has_every_number_of_the_run() {
     let mut bench = bench();
-    bench.state.run.as_mut().unwrap().set_budget(100_000, usize::MAX);
+    bench.studio.session.run.as_mut().unwrap().set_budget(100_000, usize::MAX);
     let (name, bytes) = export(&mut bench, Export::Trajectory);
     assert_eq!(name, "cat-05-seed42.safetensors");
     let path = bench.place.path().join("exports").join(&name);
     assert_eq!(bytes.len() as u64, std::fs::metadata(&path).unwrap().len());
     let file = TensorFile::open(&path).unwrap();
-    let run = bench.state.run.as_ref().unwrap();
+    let run = bench.studio.session.run.as_ref().unwrap();
     let (shape, x) = file.floats("x").unwrap();
     assert_eq!(shape, [25, 4, 3, 16, 16]);
     let record = run.record(11).unwrap();
@@ -147,7 +147,7 @@ fn numbers_are_a_line_a_step() {
     );
     let rows: Vec<Vec<f64>> =
         lines.map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect()).collect();
-    let run = bench.state.run.as_ref().unwrap();
+    let run = bench.studio.session.run.as_ref().unwrap();
     assert_eq!(rows.len(), run.frames.len());
     for (row, frame) in rows.iter().zip(&run.frames) {
         assert_eq!(row[1] as f32, frame.t);
@@ -161,16 +161,16 @@ fn numbers_are_a_line_a_step() {
 #[test]
 fn settings_make_the_run_again() {
     let mut bench = bench();
-    let settings = bench.state.run.as_ref().unwrap().settings.clone();
+    let settings = bench.studio.session.run.as_ref().unwrap().settings.clone();
     let (name, _) = export(&mut bench, Export::Settings);
-    bench.state.draft.sampling.guidance = 4.0;
-    bench.state.draft.sampling.seed = 1;
-    bench.state.generate();
+    bench.studio.session.draft.sampling.guidance = 4.0;
+    bench.studio.session.draft.sampling.seed = 1;
+    bench.studio.session.generate();
     bench.until(Bench::is_done);
-    bench.state.open_file(bench.place.path().join("exports").join(name));
+    bench.studio.open(bench.place.path().join("exports").join(name));
     bench.until_quiet();
     bench.until(Bench::is_done);
-    assert_eq!(bench.state.run.as_ref().unwrap().settings, settings);
+    assert_eq!(bench.studio.session.run.as_ref().unwrap().settings, settings);
     assert!(bench.errors().is_empty(), "{:?}", bench.errors());
 }
 
@@ -178,9 +178,9 @@ fn settings_make_the_run_again() {
 fn names_that_are_taken_are_not_taken_again() {
     let mut bench = bench();
     let (one, _) = export(&mut bench, Export::Settings);
-    bench.state.draft.sampling.guidance = 3.0;
-    bench.state.draft.seed_locked = true;
-    bench.state.generate();
+    bench.studio.session.draft.sampling.guidance = 3.0;
+    bench.studio.session.draft.seed_locked = true;
+    bench.studio.session.generate();
     bench.until(Bench::is_done);
     let (other, _) = export(&mut bench, Export::Settings);
     assert_eq!((one.as_str(), other.as_str()), ("cat-05-seed42.toml", "cat-05-seed42 (2).toml"));
@@ -189,12 +189,12 @@ fn names_that_are_taken_are_not_taken_again() {
 #[test]
 fn a_run_that_is_replaced_is_exported_to_its_end() {
     let mut bench = bench();
-    bench.state.run.as_mut().unwrap().set_budget(0, 0);
-    bench.state.run.as_mut().unwrap().drop_pictures();
-    bench.state.export(Export::Animation(Format::Apng));
-    bench.state.draft.sampling.steps = 3;
-    bench.state.generate();
-    bench.until(|bench| bench.state.run.as_ref().is_some_and(|run| run.steps() == 3));
+    bench.studio.session.run.as_mut().unwrap().set_budget(0, 0);
+    bench.studio.session.run.as_mut().unwrap().drop_pictures();
+    bench.studio.export(Export::Animation(Format::Apng));
+    bench.studio.session.draft.sampling.steps = 3;
+    bench.studio.session.generate();
+    bench.until(|bench| bench.studio.session.run.as_ref().is_some_and(|run| run.steps() == 3));
     bench.until_quiet();
     assert_eq!(frames(&bench.exported()[0].1).len(), 25);
 }
@@ -204,14 +204,15 @@ fn pictures_of_a_model_that_is_gone_are_asked_of_nobody_else() {
     let (gate, worker) = FakeWorker::gated();
     gate.let_pass(24);
     let mut bench = Bench::new(worker);
-    let run = bench.state.run.as_mut().unwrap();
+    let run = bench.studio.session.run.as_mut().unwrap();
     run.set_budget(0, 0);
     run.drop_pictures();
-    let old = bench.state.model.clone().unwrap();
+    let old = bench.studio.session.model.clone().unwrap();
     // The run that the new model begins with stays before its first step.
-    bench.state.load_model(ModelSource::Embedded);
-    bench.until(|bench| !std::sync::Arc::ptr_eq(bench.state.model.as_ref().unwrap(), &old));
-    bench.state.export(Export::Animation(Format::Gif));
+    bench.studio.session.load_model(ModelSource::Embedded);
+    bench
+        .until(|bench| !std::sync::Arc::ptr_eq(bench.studio.session.model.as_ref().unwrap(), &old));
+    bench.studio.export(Export::Animation(Format::Gif));
     bench.until_quiet();
     let errors = bench.errors();
     assert!(
@@ -227,19 +228,19 @@ fn a_cancelled_export_leaves_nothing() {
     let (gate, worker) = FakeWorker::gated();
     gate.let_pass(24);
     let mut bench = Bench::new(worker);
-    let run = bench.state.run.as_mut().unwrap();
+    let run = bench.studio.session.run.as_mut().unwrap();
     run.set_budget(0, 0);
     run.drop_pictures();
     // The compute thread waits at the gate, so that nothing can be decoded.
-    bench.state.generate();
+    bench.studio.session.generate();
     bench.frame();
-    bench.state.export(Export::Animation(Format::Gif));
+    bench.studio.export(Export::Animation(Format::Gif));
     for _ in 0..20 {
         std::thread::sleep(std::time::Duration::from_millis(2));
         bench.frame();
     }
-    assert_eq!(bench.state.jobs.all().len(), 1);
-    bench.state.jobs.all()[0].cancel();
+    assert_eq!(bench.studio.session.jobs.all().len(), 1);
+    bench.studio.session.jobs.all()[0].cancel();
     bench.until_quiet();
     assert!(bench.exported().is_empty() && bench.errors().is_empty(), "{:?}", bench.errors());
     gate.let_pass(1000);
@@ -250,11 +251,11 @@ fn a_place_that_cannot_be_written_is_named() {
     let mut bench = bench();
     // A missing folder would be made; where a file is in its way, it cannot be.
     std::fs::write(bench.place.path().join("not a folder"), "").unwrap();
-    bench.state.exports.destination =
+    bench.studio.exports.destination =
         Destination::Folder(bench.place.path().join("not a folder/deeper"));
     for what in [Export::Settings, Export::Trajectory, Export::Animation(Format::Gif)] {
-        bench.state.notices.log.clear();
-        bench.state.export(what);
+        bench.studio.session.notices.log.clear();
+        bench.studio.export(what);
         bench.until_quiet();
         let errors = bench.errors();
         assert!(errors.len() == 1 && errors[0].contains("not a folder"), "{errors:?}");

@@ -99,7 +99,7 @@ impl Folder {
     /// What a picture says of itself.
     ///
     /// # Errors
-    /// What is wrong with it, for people.
+    /// What is wrong with it, in words.
     pub fn read(&self, name: &str) -> Result<Item, String> {
         let file = File::open(self.file(name)).map_err(text)?;
         let metadata = file.metadata().map_err(text)?;
@@ -146,7 +146,7 @@ impl Folder {
     /// The pixels of a picture.
     ///
     /// # Errors
-    /// What is wrong with it, for people.
+    /// What is wrong with it, in words.
     pub fn picture(&self, name: &str) -> Result<RgbImage, String> {
         read_picture(&self.file(name))
     }
@@ -241,7 +241,7 @@ impl Folder {
 /// The pixels of a PNG.
 ///
 /// # Errors
-/// What is wrong with it, for people.
+/// What is wrong with it, in words.
 pub fn read_picture(path: &Path) -> Result<RgbImage, String> {
     let mut reader = image::ImageReader::open(path).map_err(text)?;
     reader.set_format(image::ImageFormat::Png);

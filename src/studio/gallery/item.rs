@@ -72,7 +72,7 @@ impl Item {
         self.made.restored.class.as_deref().unwrap_or("picture")
     }
 
-    /// When it was made, for people.
+    /// When it was made, in words.
     pub fn date(&self) -> String {
         stamp::words(&self.stamp)
     }

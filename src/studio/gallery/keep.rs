@@ -4,38 +4,30 @@ use std::time::SystemTime;
 
 use image::RgbImage;
 
-use super::clerk::{Fresh, Task};
+use super::Gallery;
+use super::worker::{Fresh, Task};
 use crate::studio::base::text::count;
 use crate::studio::engine::View;
 use crate::studio::engine::pictures::Pictures;
-use crate::studio::export::{self, Eater};
-use crate::studio::session::Outcome;
-use crate::studio::session::state::StudioState;
+use crate::studio::export::{self, Exports, FeedReceiver};
+use crate::studio::session::{Outcome, Session};
 
 /// Names and settings of pictures that are to be kept, in the order of the batch.
 type Labels = Vec<(String, String)>;
 
-impl StudioState {
-    /// Once a frame: takes in what other threads have done for the window.
-    pub fn follow_others(&mut self) {
-        self.follow_jobs();
-        self.importer.receive();
-        self.gallery.follow(&mut self.notices);
-    }
-
-    /// Keeps the pictures of the step on show in the gallery.
-    pub fn keep(&mut self) {
-        if self.gallery.folder().is_none() {
-            return self
-                .notices
-                .error("There is no folder for the gallery: set PURRSCOPE_GALLERY.");
+impl Gallery {
+    /// Keeps the pictures of the current step.
+    pub fn keep(&mut self, session: &mut Session, exports: &mut Exports) {
+        if self.folder().is_none() {
+            let text = "There is no folder for the gallery: set PURRSCOPE_GALLERY.";
+            return session.notices.error(text);
         }
-        let Some(run) = &self.run else { return };
-        let (key, _) = self.known_pictures();
+        let Some(run) = &session.run else { return };
+        let (key, _) = session.known_pictures();
         let Some(key) = key else { return };
         let end = run.is_end(key.position) && key.ticket == 0 && key.view != View::State;
         if end && run.kept {
-            return self.notices.tell("These pictures are in the gallery already.");
+            return session.notices.tell("These pictures are in the gallery already.");
         }
         let batch = run.shape.batch;
         let labels = (0..batch).map(|image| {
@@ -44,21 +36,21 @@ impl StudioState {
                 true => String::new(),
                 false => format!("-step{}", key.position + 1),
             };
-            let json = self.settings_json(Some(image), false)?.ok()?;
+            let json = export::settings_here(session, Some(image), false)?.ok()?;
             Some((format!("{image:03}-{name}{when}"), json))
         });
         let Some(labels) = labels.collect::<Option<Labels>>() else { return };
-        let Some(eater) = self.feed_here() else { return };
-        self.keep_fed(eater, labels);
-        if let Some(run) = self.run.as_mut().filter(|_| end) {
+        let Some(receiver) = exports.feed_here(session) else { return };
+        self.keep_fed(session, receiver, labels);
+        if let Some(run) = session.run.as_mut().filter(|_| end) {
             run.kept = true;
         }
-        self.notices.tell(format!("{} go to the gallery.", count(batch, "picture")));
+        session.notices.tell(format!("{} go to the gallery.", count(batch, "picture")));
     }
 
     /// Keeps what a run has made, as it ends.
-    pub(in crate::studio) fn keep_end(&mut self) {
-        let Some(run) = self.run.as_mut().filter(|_| self.gallery.folder().is_some()) else {
+    pub fn keep_end(&mut self, session: &mut Session, exports: &mut Exports) {
+        let Some(run) = session.run.as_mut().filter(|_| self.folder().is_some()) else {
             return;
         };
         run.kept = true;
@@ -73,22 +65,22 @@ impl StudioState {
         let at = SystemTime::now();
         match pictures.host() {
             Some(images) => {
-                paired(at, images.to_vec(), labels).for_each(|fresh| self.gallery.put(fresh));
+                paired(at, images.to_vec(), labels).for_each(|fresh| self.put(fresh));
             }
             None => {
-                let eater = self.feed_step(id, last);
-                self.keep_fed(eater, labels);
+                let receiver = exports.feed_step(id, last, session);
+                self.keep_fed(session, receiver, labels);
             }
         }
     }
 
     /// Keeps pictures that come by way of a feed.
-    fn keep_fed(&mut self, eater: Eater, labels: Labels) {
+    fn keep_fed(&mut self, session: &mut Session, receiver: FeedReceiver, labels: Labels) {
         let at = SystemTime::now();
-        self.gallery.retry();
-        let Some(desk) = self.gallery.desk() else { return };
-        self.jobs.start("Pictures for the gallery", move |progress| {
-            match eater.pictures(progress) {
+        self.retry();
+        let Some(tasks) = self.tasks() else { return };
+        session.jobs.start("Pictures for the gallery", move |progress| {
+            match receiver.pictures(progress) {
                 Ok(pictures) => {
                     let Some(fresh) = fresh(at, &pictures, labels) else {
                         let text = "Pictures did not reach the gallery: the GPU does not give them \
@@ -97,12 +89,12 @@ impl StudioState {
                     };
                     for fresh in fresh {
                         // A send fails only when the window has gone.
-                        let _ = desk.send(Task::Keep(Box::new(fresh)));
+                        let _ = tasks.send(Task::Keep(Box::new(fresh)));
                     }
                     Outcome::Quiet
                 }
-                Err(export::Hunger::Cancelled) => Outcome::Cancelled,
-                Err(export::Hunger::Failed(reason)) => {
+                Err(export::FeedError::Cancelled) => Outcome::Cancelled,
+                Err(export::FeedError::Failed(reason)) => {
                     Outcome::Failed(format!("Pictures did not reach the gallery: {reason}."))
                 }
             }

@@ -4,12 +4,12 @@
 //! The folder is `gallery` in the program's data folder, or the one that `PURRSCOPE_GALLERY` names. All
 //! that touches it happens on threads of its own; what the disk does not take stays in memory.
 
-mod clerk;
 mod folder;
 mod item;
 mod keep;
 pub mod pane;
 mod stamp;
+mod worker;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -18,14 +18,13 @@ use std::sync::mpsc::Sender;
 
 use image::RgbImage;
 
-use self::clerk::{Clerk, Fresh, News, Task};
 use self::folder::Folder;
 pub use self::folder::read_picture;
 pub use self::item::{Item, Made};
+use self::worker::{Fresh, GalleryWorker, News, Task};
 use crate::studio::base::notices::{About, Notices};
 use crate::studio::base::text::count;
 use crate::studio::base::worker::{Wake, no_thread};
-use crate::studio::gallery::pane::GalleryPane;
 
 /// The folder of the gallery: the one that the environment names, or one in the program's data folder.
 pub fn default_folder() -> Option<PathBuf> {
@@ -39,7 +38,7 @@ pub fn default_folder() -> Option<PathBuf> {
 /// Pictures that were made. Without a folder, which is how it begins, nothing is kept.
 #[derive(Default)]
 pub struct Gallery {
-    clerk: Option<Clerk>,
+    worker: Option<GalleryWorker>,
     /// The newest first; those of a batch in order.
     items: Vec<Arc<Item>>,
     names: HashSet<String>,
@@ -57,8 +56,6 @@ pub struct Gallery {
     asked: HashSet<(String, bool)>,
     thumbnails: Vec<(String, RgbImage)>,
     revision: u64,
-    /// What the pane is doing.
-    pub pane: GalleryPane,
 }
 
 impl Gallery {
@@ -71,9 +68,9 @@ impl Gallery {
 
     /// Opens the gallery in a folder; `wake` is called when there is something to take in.
     pub fn open(&mut self, folder: PathBuf, wake: Wake, notices: &mut Notices) {
-        match Clerk::start(Folder::new(folder), wake) {
-            Ok(clerk) => {
-                *self = Self { clerk: Some(clerk), scanning: true, ..Self::default() };
+        match GalleryWorker::start(Folder::new(folder), wake) {
+            Ok(worker) => {
+                *self = Self { worker: Some(worker), scanning: true, ..Self::default() };
             }
             Err(error) => notices.error_about(
                 About::Gallery,
@@ -84,12 +81,12 @@ impl Gallery {
 
     /// Where it lies.
     pub fn folder(&self) -> Option<&Path> {
-        self.clerk.as_ref().map(|clerk| clerk.folder().path())
+        self.worker.as_ref().map(|worker| worker.folder().path())
     }
 
     /// Where a picture of it lies.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
-        self.clerk.as_ref().map(|clerk| clerk.folder().file(name))
+        self.worker.as_ref().map(|worker| worker.folder().file(name))
     }
 
     /// Its pictures, the newest first.
@@ -131,8 +128,8 @@ impl Gallery {
 
     /// Once a frame: takes in what was done in the folder.
     pub fn follow(&mut self, notices: &mut Notices) {
-        let Some(clerk) = &self.clerk else { return };
-        let news: Vec<News> = clerk.news().collect();
+        let Some(worker) = &self.worker else { return };
+        let news: Vec<News> = worker.news().collect();
         if news.is_empty() {
             return;
         }
@@ -205,7 +202,7 @@ impl Gallery {
         if lost > 0 {
             let lost = count(lost, "picture");
             let text = format!(
-                "The gallery's disk takes nothing, and {lost} had to be let go: make room there."
+                "The gallery's disk is full, and {lost} had to be discarded: free some space there."
             );
             notices.error_about(About::Gallery, text);
         } else if self.trouble.is_none() {
@@ -221,8 +218,8 @@ impl Gallery {
 
     /// Tries again to write what the disk did not take.
     pub fn retry(&mut self) {
-        if let Some(clerk) = &self.clerk {
-            self.unsaved.drain(..).for_each(|fresh| clerk.give(Task::Keep(fresh)));
+        if let Some(worker) = &self.worker {
+            self.unsaved.drain(..).for_each(|fresh| worker.give(Task::Keep(fresh)));
         }
     }
 
@@ -230,14 +227,14 @@ impl Gallery {
     pub(super) fn put(&mut self, fresh: Fresh) {
         // The disk may have room again.
         self.retry();
-        if let Some(clerk) = &self.clerk {
-            clerk.give(Task::Keep(Box::new(fresh)));
+        if let Some(worker) = &self.worker {
+            worker.give(Task::Keep(Box::new(fresh)));
         }
     }
 
     /// What other threads give pictures to.
-    fn desk(&self) -> Option<Sender<Task>> {
-        Some(self.clerk.as_ref()?.desk())
+    fn tasks(&self) -> Option<Sender<Task>> {
+        Some(self.worker.as_ref()?.tasks())
     }
 
     /// Whether a picture is a favourite.
@@ -248,20 +245,20 @@ impl Gallery {
     /// Makes pictures favourites, or no longer.
     pub fn set_favourite(&mut self, names: &[String], favourite: bool) {
         // Before the list was read, writing it would lose what it says.
-        let (Some(clerk), Some(favourites)) = (&self.clerk, &mut self.favourites) else { return };
+        let (Some(worker), Some(favourites)) = (&self.worker, &mut self.favourites) else { return };
         for name in names {
             match favourite {
                 true => favourites.insert(name.clone()),
                 false => favourites.remove(name),
             };
         }
-        clerk.give(Task::Favourites(favourites.clone()));
+        worker.give(Task::Favourites(favourites.clone()));
         self.revision += 1;
     }
 
     /// Puts pictures where deleted ones wait.
     pub fn delete(&mut self, names: Vec<String>) {
-        let Some(clerk) = &self.clerk else { return };
+        let Some(worker) = &self.worker else { return };
         let names: Vec<String> = names.into_iter().filter(|name| self.names.remove(name)).collect();
         if names.is_empty() {
             return;
@@ -269,7 +266,7 @@ impl Gallery {
         self.gone.extend(names.iter().cloned());
         self.items.retain(|item| self.names.contains(&item.name));
         self.pictures.retain(|(name, _)| self.names.contains(name));
-        clerk.give(Task::Delete(names.clone()));
+        worker.give(Task::Delete(names.clone()));
         self.deleted.push(names);
         self.revision += 1;
     }
@@ -281,15 +278,15 @@ impl Gallery {
 
     /// Takes back the last [`Gallery::delete`].
     pub fn undelete(&mut self) {
-        if let (Some(clerk), Some(names)) = (&self.clerk, self.deleted.pop()) {
-            clerk.give(Task::Undelete(names));
+        if let (Some(worker), Some(names)) = (&self.worker, self.deleted.pop()) {
+            worker.give(Task::Undelete(names));
         }
     }
 
     fn ask(&mut self, name: &str, small: bool) {
-        let Some(clerk) = &self.clerk else { return };
+        let Some(worker) = &self.worker else { return };
         if self.asked.len() < Self::READING && self.asked.insert((name.to_owned(), small)) {
-            clerk.give(Task::Read { name: name.to_owned(), small });
+            worker.give(Task::Read { name: name.to_owned(), small });
         }
     }
 
@@ -297,7 +294,7 @@ impl Gallery {
     /// Whoever wants a picture of the gallery for something asks until it is there.
     ///
     /// # Errors
-    /// What is wrong with its file, for people.
+    /// What is wrong with its file, in words.
     pub fn picture(&mut self, name: &str) -> Option<Result<Arc<RgbImage>, String>> {
         let known = self.pictures.iter().find(|(known, _)| known == name);
         if let Some((_, image)) = known {

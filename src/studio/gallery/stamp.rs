@@ -24,7 +24,7 @@ pub fn of_name(name: &str) -> Option<&str> {
     fits.then_some(stamp)
 }
 
-/// A stamp for people: `2026-11-24 13:26:40 UTC`.
+/// A stamp as the window shows it: `2026-11-24 13:26:40 UTC`.
 pub fn words(stamp: &str) -> String {
     let part = |from: usize, to: usize| stamp.get(from..to).unwrap_or("?");
     format!(

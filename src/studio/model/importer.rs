@@ -53,7 +53,7 @@ pub struct Importer {
     pub paths: [String; 3],
     /// Whether the averaged weights are taken rather than the last ones.
     pub averaged: bool,
-    /// What went wrong last, for people.
+    /// What went wrong last, in words.
     pub trouble: Option<String>,
     busy: bool,
     /// Dialogs that are open.
@@ -160,16 +160,16 @@ mod tests {
 
     use super::*;
     use crate::studio::base::notices::Level;
-    use crate::studio::session::state::StudioState;
     use crate::studio::testing::fake::PATIENCE;
+    use crate::studio::window::studio::Studio;
 
     /// Follows the state, without any pane, until no import is under way.
-    fn wait(state: &mut StudioState) {
+    fn wait(studio: &mut Studio) {
         let deadline = Instant::now() + PATIENCE;
-        while state.importer.is_busy() {
+        while studio.files.importer.is_busy() {
             assert!(Instant::now() < deadline, "the import does not end");
             thread::sleep(Duration::from_millis(5));
-            state.follow_others();
+            studio.follow();
         }
     }
 
@@ -180,34 +180,38 @@ mod tests {
         for name in ["purrception.pth", "purrception.hparams.json", "tokenizer_vqf8.ckpt"] {
             std::fs::copy(golden.join(name), folder.path().join(name)).unwrap();
         }
-        let mut state = StudioState::default();
-        let importer = &mut state.importer;
+        let mut studio = Studio::default();
+        let importer = &mut studio.files.importer;
         importer.offer(&folder.path().join("purrception.pth"));
         assert!(importer.paths[1].ends_with("purrception.hparams.json"), "{:?}", importer.paths);
         assert!(!importer.is_ready());
         importer.paths[2] = folder.path().join("not there.ckpt").display().to_string();
-        importer.start(&mut state.jobs);
-        assert!(!state.importer.is_ready(), "it is busy");
-        wait(&mut state);
-        let banner = state.notices.banner.take().unwrap();
+        importer.start(&mut studio.session.jobs);
+        assert!(!studio.files.importer.is_ready(), "it is busy");
+        wait(&mut studio);
+        let banner = studio.session.notices.banner.take().unwrap();
         assert_eq!((banner.level, banner.about), (Level::Error, About::Importing));
         assert!(banner.text.contains("not there.ckpt"), "{}", banner.text);
-        assert!(state.importer.trouble.as_ref().unwrap().contains("not there.ckpt"));
-        assert!(state.importer.is_ready());
+        assert!(studio.files.importer.trouble.as_ref().unwrap().contains("not there.ckpt"));
+        assert!(studio.files.importer.is_ready());
         // The files that it needs, all in their places.
-        state.importer.paths[2] = folder.path().join("tokenizer_vqf8.ckpt").display().to_string();
-        state.importer.start(&mut state.jobs);
-        wait(&mut state);
-        assert!(state.importer.trouble.is_none() || state.notices.banner.is_some());
+        studio.files.importer.paths[2] =
+            folder.path().join("tokenizer_vqf8.ckpt").display().to_string();
+        studio.files.importer.start(&mut studio.session.jobs);
+        wait(&mut studio);
+        assert!(studio.files.importer.trouble.is_none() || studio.session.notices.banner.is_some());
     }
 
     #[test]
     fn an_import_that_breaks_off_is_not_waited_for() {
-        let mut state = StudioState::default();
-        state.importer.busy = true;
-        state.jobs.start_about(About::Importing, "Making a.safetensors", |_| panic!("told to"));
-        wait(&mut state);
-        let text = &state.notices.banner.as_ref().unwrap().text;
+        let mut studio = Studio::default();
+        studio.files.importer.busy = true;
+        studio
+            .session
+            .jobs
+            .start_about(About::Importing, "Making a.safetensors", |_| panic!("told to"));
+        wait(&mut studio);
+        let text = &studio.session.notices.banner.as_ref().unwrap().text;
         assert!(text.contains("a.safetensors") && text.contains("told to"), "{text}");
     }
 }

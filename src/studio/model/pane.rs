@@ -2,18 +2,21 @@
 
 use egui::{Align, Button, Grid, Label, Layout, RichText, TextEdit, Ui};
 
+use crate::studio::action::{Actions, FilesAction, WindowAction};
 use crate::studio::base::notices::About;
+use crate::studio::base::text::name_of;
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::scroll_area;
 use crate::studio::engine::{ModelInfo, ModelSource};
+use crate::studio::model::Files;
 use crate::studio::model::importer::Part;
-use crate::studio::session::state::StudioState;
+use crate::studio::session::Session;
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
+pub fn show(ui: &mut Ui, files: &mut Files, session: &mut Session, actions: &mut Actions) {
     scroll_area().show(ui, |ui| {
-        opening(ui, state);
-        match (&state.loading, state.model.clone()) {
+        opening(ui, session, actions);
+        match (&session.loading, session.model.clone()) {
             (Some(source), _) => {
                 ui.horizontal(|ui| {
                     ui.spinner();
@@ -29,27 +32,27 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
             }
         }
         ui.add_space(2.0 * GRID);
-        recent(ui, state);
+        recent(ui, files, actions);
         ui.add_space(2.0 * GRID);
-        import(ui, state);
+        import(ui, files, session);
     });
 }
 
-fn opening(ui: &mut Ui, state: &mut StudioState) {
+fn opening(ui: &mut Ui, session: &mut Session, actions: &mut Actions) {
     ui.horizontal(|ui| {
         let open = ui
             .button("Open...")
             .on_hover_text("A model, a picture made here, its settings, or a trajectory.");
         if open.clicked() {
-            state.wants_file = true;
+            actions.push(WindowAction::ChooseFile);
         }
-        let embedded = state.model.as_ref().is_some_and(|m| m.source == ModelSource::Embedded);
+        let embedded = session.model.as_ref().is_some_and(|m| m.source == ModelSource::Embedded);
         if ui
             .add_enabled(!embedded, Button::new("Embedded model"))
             .on_hover_text("Go back to the model inside the program.")
             .clicked()
         {
-            state.load_model(ModelSource::Embedded);
+            session.load_model(ModelSource::Embedded);
         }
     });
     ui.add_space(GRID);
@@ -127,28 +130,23 @@ fn about(ui: &mut Ui, model: &ModelInfo) {
     }
 }
 
-fn recent(ui: &mut Ui, state: &mut StudioState) {
+fn recent(ui: &mut Ui, files: &Files, actions: &mut Actions) {
     ui.label(theme::section(ui, "Recent files"));
-    if state.recent.is_empty() {
+    if files.recent.is_empty() {
         ui.label(theme::weak(ui, "Files that you open are listed here."));
     }
-    let mut wanted = None;
-    for path in &state.recent {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let button = ui.add(Button::new(name).frame(false).truncate());
+    for path in &files.recent {
+        let button = ui.add(Button::new(name_of(path)).frame(false).truncate());
         if button.on_hover_text(path.display().to_string()).clicked() {
-            wanted = Some(path.clone());
+            actions.push(FilesAction::Open(path.clone()));
         }
-    }
-    if let Some(path) = wanted {
-        state.open_file(path);
     }
 }
 
 /// A checkpoint of the reference made into a model file.
-fn import(ui: &mut Ui, state: &mut StudioState) {
+fn import(ui: &mut Ui, files: &mut Files, session: &mut Session) {
     ui.label(theme::section(ui, "Import a checkpoint of the reference"));
-    let importer = &mut state.importer;
+    let importer = &mut files.importer;
     for part in Part::ALL {
         ui.label(theme::weak(ui, part.name())).on_hover_text(part.hint());
         ui.horizontal(|ui| {
@@ -176,8 +174,8 @@ fn import(ui: &mut Ui, state: &mut StudioState) {
             .on_disabled_hover_text("Name the three files first.")
             .clicked()
         {
-            state.notices.settled(About::Importing);
-            importer.start(&mut state.jobs);
+            session.notices.settled(About::Importing);
+            importer.start(&mut session.jobs);
         }
         if importer.is_busy() {
             ui.spinner();

@@ -52,7 +52,7 @@ pub struct Playground {
     pub drawn: Drawn,
     /// Whether the exact flow is computed as well.
     pub compare: bool,
-    /// The time on show, from 0 to 1.
+    /// The time shown, from 0 to 1.
     pub t: f32,
     /// Whether time passes by itself.
     pub playing: bool,
@@ -60,7 +60,7 @@ pub struct Playground {
     pub follow: bool,
     /// The particle of which everything is told.
     pub chosen: Option<usize>,
-    /// What the flow cannot be computed for, for people.
+    /// What the flow cannot be computed for, in words.
     pub trouble: Option<String>,
     /// How far the exact flow is, while it is computed.
     pub exact_so_far: Option<f32>,
@@ -146,7 +146,7 @@ impl Playground {
         Question { plane: self.plane.clone(), settings }
     }
 
-    /// The flow on show; while another is computed, the one before.
+    /// The flow shown; while another is computed, the one before.
     pub fn flow(&self) -> Option<Arc<Flow>> {
         self.shown.clone()
     }
@@ -165,7 +165,7 @@ impl Playground {
             && (self.asked_field.is_none() || self.asked_field.as_ref() == field)
     }
 
-    /// The exact flow beside the one on show, once it is there.
+    /// The exact flow beside the one shown, once it is there.
     pub fn exact(&self) -> Option<Arc<Exact>> {
         let wanted = self.shown.as_ref()?.question.exact();
         let fits = |exact: &&Arc<Exact>| self.compare && exact.question == wanted;
@@ -249,7 +249,7 @@ impl Playground {
         }
     }
 
-    /// Asks for posterior means at `points` for the time on show, and for the whole posterior of the
+    /// Asks for posterior means at `points` for the time shown, and for the whole posterior of the
     /// chosen particle, if that was not asked yet.
     pub fn want_field(&mut self, points: Vec<Point>) {
         let Some(flow) = &self.shown else { return };

@@ -14,23 +14,25 @@ const AT: Token = Token { image: 1, row: 8, column: 8 };
 fn asked() -> (Window, Vec<u32>) {
     let mut window = window();
     click(&mut window, "Picture 2");
-    assert_eq!(window.state().state.selected, Some(AT));
+    assert_eq!(window.state().shell.studio.session.selected, Some(AT));
     let codes = top(&window);
     (window, codes)
 }
 
 fn top(window: &Window) -> Vec<u32> {
-    let shown = window.state().state.shown().unwrap();
+    let shown = window.state().shell.studio.session.shown().unwrap();
     let posterior = shown.record.posterior.as_ref().unwrap();
     posterior.top_of(AT.image, AT.row, AT.column).into_iter().map(|(code, _)| code).collect()
 }
 
 /// Presses Generate and waits for the end; gives the code that the token ended on.
 fn generated(window: &mut Window) -> u32 {
-    let before = window.state().state.run.as_ref().unwrap().id;
+    let before = window.state().shell.studio.session.run.as_ref().unwrap().id;
     click(window, "Generate");
-    wait_until(window, |app| finished(app) && app.state.run.as_ref().unwrap().id > before);
-    let run = window.state().state.run.as_ref().unwrap();
+    wait_until(window, |app| {
+        finished(app) && app.shell.studio.session.run.as_ref().unwrap().id > before
+    });
+    let run = window.state().shell.studio.session.run.as_ref().unwrap();
     run.end.as_ref().unwrap().codes[AT.index(run.shape).unwrap()]
 }
 
@@ -39,16 +41,16 @@ fn a_pinned_code_holds_in_the_next_run() {
     let (mut window, codes) = asked();
     let wanted = codes[2];
     click(&mut window, &format!("Pin code {wanted}"));
-    assert_eq!(window.state().state.draft.edits.pin_of(AT), Some(wanted));
+    assert_eq!(window.state().shell.studio.session.draft.edits.pin_of(AT), Some(wanted));
     // The belief under the pin is asked for at once, and is not taken for the run's own.
-    wait_until(&mut window, |app| app.state.shown().unwrap().what_if);
+    wait_until(&mut window, |app| app.shell.studio.session.shown().unwrap().what_if);
     assert!(window.query_by_label("Under the changed settings, not yet run").is_some());
     assert!(window.query_by_label_contains("What if: 1 pin").is_some());
     assert_eq!(top(&window)[0], wanted);
     assert_eq!(generated(&mut window), wanted);
     assert!(window.query_by_label_contains("What if").is_none());
     click(&mut window, &format!("Pinned code {wanted}"));
-    assert!(window.state().state.draft.edits.is_empty());
+    assert!(window.state().shell.studio.session.draft.edits.is_empty());
 }
 
 #[test]
@@ -56,11 +58,11 @@ fn a_banned_code_is_left_and_can_be_allowed_again() {
     let (mut window, codes) = asked();
     let unwanted = codes[0];
     click(&mut window, &format!("Ban code {unwanted}"));
-    wait_until(&mut window, |app| app.state.shown().unwrap().what_if);
+    wait_until(&mut window, |app| app.shell.studio.session.shown().unwrap().what_if);
     assert!(!top(&window).contains(&unwanted));
     assert_ne!(generated(&mut window), unwanted);
     click(&mut window, &format!("Allow code {unwanted} again"));
-    assert!(window.state().state.draft.edits.is_empty());
+    assert!(window.state().shell.studio.session.draft.edits.is_empty());
 }
 
 #[test]
@@ -70,10 +72,10 @@ fn a_code_is_banned_everywhere_from_the_menu_of_its_row() {
     window.get_by_label_contains(&row).click_secondary();
     window.run_steps(3);
     click(&mut window, "Ban everywhere");
-    assert_eq!(window.state().state.draft.edits.banned_codes(), [codes[1]]);
+    assert_eq!(window.state().shell.studio.session.draft.edits.banned_codes(), [codes[1]]);
     window.run_steps(2);
     generated(&mut window);
-    let run = window.state().state.run.as_ref().unwrap();
+    let run = window.state().shell.studio.session.run.as_ref().unwrap();
     assert!(!run.end.as_ref().unwrap().codes.contains(&codes[1]));
 }
 
@@ -87,7 +89,7 @@ fn any_code_is_pinned_by_its_number() {
     assert!(window.query_by_label("Take code 510").is_some(), "numbers that begin so are offered");
     click(&mut window, "Take code 512");
     click(&mut window, "Pin the other code");
-    assert_eq!(window.state().state.draft.edits.pin_of(AT), Some(512));
+    assert_eq!(window.state().shell.studio.session.draft.edits.pin_of(AT), Some(512));
     assert_eq!(generated(&mut window), 512);
 }
 
@@ -120,7 +122,7 @@ fn the_runner_up_is_shown_and_a_row_shows_its_own() {
 fn edits_are_listed_and_cleared_by_token_by_picture_and_all() {
     let (mut window, _) = asked();
     let far = Token { image: 0, row: 0, column: 0 };
-    let edits = &mut window.state_mut().state.draft.edits;
+    let edits = &mut window.state_mut().shell.studio.session.draft.edits;
     for token in [AT, Token { row: 2, ..AT }, far] {
         edits.pin(token, 7);
     }
@@ -131,20 +133,27 @@ fn edits_are_listed_and_cleared_by_token_by_picture_and_all() {
     window.run_steps(10);
     window.get_by_label("Remove nowhere #11").click_accesskit();
     window.run_steps(3);
-    assert!(window.state().state.draft.edits.banned_codes().is_empty());
+    assert!(window.state().shell.studio.session.draft.edits.banned_codes().is_empty());
     window.get_by_label("Clear edits of this token").click_accesskit();
     window.run_steps(3);
     let spot = |image, row, column| Spot { image, row, column, code: 7 };
-    assert_eq!(window.state().state.draft.edits.pins(), [spot(0, 0, 0), spot(1, 2, 8)]);
-    assert!(window.state().state.draft.edits.bans().is_empty());
+    assert_eq!(
+        window.state().shell.studio.session.draft.edits.pins(),
+        [spot(0, 0, 0), spot(1, 2, 8)]
+    );
+    assert!(window.state().shell.studio.session.draft.edits.bans().is_empty());
     window.get_by_label("Clear edits of this picture").click_accesskit();
     window.run_steps(3);
-    assert_eq!(window.state().state.draft.edits.pins(), [spot(0, 0, 0)]);
+    assert_eq!(window.state().shell.studio.session.draft.edits.pins(), [spot(0, 0, 0)]);
     window.get_by_label("Clear every edit").click_accesskit();
     window.run_steps(3);
-    assert!(window.state().state.draft.edits.is_empty());
-    window.state_mut().state.undo();
-    assert_eq!(window.state().state.draft.edits.pins().len(), 1, "undo covers edits");
+    assert!(window.state().shell.studio.session.draft.edits.is_empty());
+    window.state_mut().shell.studio.session.undo();
+    assert_eq!(
+        window.state().shell.studio.session.draft.edits.pins().len(),
+        1,
+        "undo covers edits"
+    );
 }
 
 #[test]
@@ -154,14 +163,14 @@ fn a_model_without_a_belief_says_so() {
     assert!(window.query_by_label("This model has no belief about codes").is_some());
     window.get_by_label("Pin tool").click();
     window.run_steps(2);
-    assert!(!window.state().state.canvas.tool.paints());
+    assert!(!window.state().shell.studio.canvas.tool.paints());
 }
 
 #[test]
 fn every_input_has_a_name() {
     let (mut window, codes) = asked();
-    window.state_mut().state.draft.edits.pin(AT, codes[0]);
-    window.state_mut().state.draft.edits.ban(AT, codes[1]);
+    window.state_mut().shell.studio.session.draft.edits.pin(AT, codes[0]);
+    window.state_mut().shell.studio.session.draft.edits.ban(AT, codes[1]);
     window.run_steps(4);
     window.check_accessibility();
 }

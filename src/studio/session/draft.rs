@@ -6,7 +6,6 @@ use super::edits::Edits;
 use crate::flow::settings::SETTINGS;
 use crate::flow::{Grid, LatentShape, SampleSettings, SettingsError, Solver, Temperature};
 use crate::model::{ModelCard, Objective};
-use crate::studio::session::restored::Restored;
 
 /// The class that a first start shows, where the model has it.
 pub const FIRST_CLASS: &str = "cat-05";
@@ -343,8 +342,12 @@ impl Draft {
     }
 
     /// Takes over the settings of a picture, and locks the seed so that Generate repeats it.
-    pub(super) fn adopt(&mut self, restored: &Restored, card: &ModelCard) {
-        let settings = &restored.settings;
+    pub(super) fn adopt(
+        &mut self,
+        settings: &SampleSettings,
+        class: Option<&str>,
+        card: &ModelCard,
+    ) {
         self.set_temperature(&settings.temperature);
         (self.grid, self.shift) = match settings.grid {
             Grid::Uniform => (GridKind::Uniform, self.shift),
@@ -359,9 +362,9 @@ impl Draft {
             .take(Self::MAX_COUNT)
             .collect();
         let alike = names.windows(2).all(|pair| pair[0] == pair[1]);
-        let named = restored.class.clone().filter(|class| card.class_names.contains(class));
+        let named = class.filter(|class| card.class_names.iter().any(|name| name == class));
         match (alike, named, names.first()) {
-            (true, Some(class), _) => self.classes = vec![class],
+            (true, Some(class), _) => self.classes = vec![class.to_owned()],
             (true, None, Some(class)) => self.classes = vec![class.clone()],
             (true, None, None) => {}
             (false, ..) => self.classes = names,
@@ -449,9 +452,8 @@ mod tests {
                 banned_codes: vec![8],
                 branch: None,
             };
-            let restored = Restored { class: None, model_hash: None, settings: settings.clone() };
             let mut draft = Draft::default();
-            draft.adopt(&restored, &card());
+            draft.adopt(&settings, None, &card());
             assert_eq!(draft.settings(&card()), settings);
         }
     }
@@ -504,9 +506,8 @@ mod tests {
             banned_codes: (0..100_000).rev().collect(),
             ..SampleSettings::default()
         };
-        let restored = Restored { class: None, model_hash: None, settings: huge };
         let mut draft = Draft::default();
-        draft.adopt(&restored, &card());
+        draft.adopt(&huge, None, &card());
         assert_eq!((draft.count, draft.sampling.steps), (16, SampleSettings::MAX_STEPS));
         assert!(draft.classes.len() <= 16 && draft.points == Draft::default().points);
         let settings = draft.settings(&card());

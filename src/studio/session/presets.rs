@@ -104,7 +104,7 @@ impl Presets {
         &self.saved
     }
 
-    /// What is wrong with a name, for people.
+    /// What is wrong with a name, in words.
     ///
     /// # Errors
     /// It is empty, too long, or taken by a preset that cannot be changed.

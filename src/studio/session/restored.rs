@@ -59,7 +59,7 @@ impl Restored {
     /// Reads the settings in an exported PNG, settings TOML or trajectory.
     ///
     /// # Errors
-    /// What is wrong with the file, for people.
+    /// What is wrong with the file, in words.
     pub fn read(path: &Path) -> Result<Self, String> {
         let failed = |reason: &dyn Display| {
             let reason = reason.to_string();

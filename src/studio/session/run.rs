@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::edits::Edits;
-use super::vault::{Drawer, Vault};
+use super::record_store::{RecordStore, StoredRecord};
 use crate::flow::{LatentShape, SampleSettings, StepRecord};
 use crate::model::ModelCard;
 use crate::studio::engine::pictures::Pictures;
 use crate::studio::engine::{ModelInfo, RunId, View};
 use crate::studio::session::token::Token;
 
-/// One step of a run: what curves and overlays need of it stays at hand, the rest lies in the vault.
+/// One step of a run: what curves and overlays need of it stays at hand, the rest lies in the store.
 #[derive(Debug)]
 pub struct Frame {
     /// Time at which the step begins.
@@ -36,7 +36,7 @@ pub struct Frame {
     pub mean_entropy: f32,
     /// Part of the tokens that changed, in `[0, 1]`.
     pub change_rate: f32,
-    record: Drawer,
+    record: StoredRecord,
 }
 
 /// The end of a run at `t = 1`.
@@ -52,7 +52,7 @@ pub struct End {
     pub wall: Duration,
 }
 
-/// A run on show, from its first step on.
+/// A current run, from its first step on.
 #[derive(Debug)]
 pub struct Run {
     /// Its number.
@@ -75,7 +75,7 @@ pub struct Run {
     pub max_entropy: f32,
     /// Whether its pictures are in the gallery.
     pub kept: bool,
-    vault: Vault,
+    store: RecordStore,
     /// Views that were asked for, oldest first.
     rendered: VecDeque<((usize, View), Pictures)>,
     /// Most bytes of pictures kept.
@@ -114,7 +114,7 @@ impl Run {
             end: None,
             max_entropy: 0.0,
             kept: false,
-            vault: Vault::new(Self::RECORD_BUDGET),
+            store: RecordStore::new(Self::RECORD_BUDGET),
             rendered: VecDeque::new(),
             picture_budget: Self::PICTURE_BUDGET,
         }
@@ -122,7 +122,7 @@ impl Run {
 
     /// Changes how much memory it takes, in bytes.
     pub fn set_budget(&mut self, records: usize, pictures: usize) {
-        self.vault.set_budget(records);
+        self.store.set_budget(records);
         self.picture_budget = pictures;
     }
 
@@ -147,11 +147,11 @@ impl Run {
             changed,
             entropy,
             mean_entropy,
-            record: self.vault.put(record),
+            record: self.store.put(record),
         });
         self.drop_pictures();
-        let Self { vault, frames, .. } = self;
-        vault.make_room(frames.iter_mut().map(|frame| &mut frame.record));
+        let Self { store, frames, .. } = self;
+        store.make_room(frames.iter_mut().map(|frame| &mut frame.record));
     }
 
     /// Lets go of the oldest predictions beyond the budget.
@@ -211,12 +211,12 @@ impl Run {
     /// What the sampler reported of the step at `position`; at the end, of the last one. Nothing where
     /// it was put on disk and cannot be read back.
     pub fn record(&self, position: usize) -> Option<Arc<StepRecord>> {
-        self.vault.get(&self.frame(position)?.record)
+        self.store.get(&self.frame(position)?.record)
     }
 
     /// Bytes of step records in memory and on disk.
     pub fn footprint(&self) -> (usize, usize) {
-        self.vault.footprint()
+        self.store.footprint()
     }
 
     /// Time at `position`, in `[0, 1]`.
@@ -318,7 +318,7 @@ mod tests {
     use crate::studio::engine::{ModelSource, Worker};
     use crate::studio::testing::fake::{FakeWorker, settings};
 
-    /// A run of `steps` steps that may keep so many bytes of records and pictures.
+    /// A run of `steps` steps that may keep this many bytes of records and pictures.
     fn run(steps: usize, records: usize, pictures: usize) -> (Run, Vec<Arc<StepRecord>>) {
         let mut worker = FakeWorker::default();
         let info = Arc::new(worker.load(&ModelSource::Embedded).unwrap());

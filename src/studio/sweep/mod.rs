@@ -7,11 +7,10 @@ pub mod pane;
 
 use std::time::Duration;
 
-use super::engine::{Event, ModelInfo, RunId};
-use crate::flow::settings;
-use crate::flow::{SampleSettings, State};
-use crate::studio::base::dialogs::Dialogs;
-use crate::studio::sweep::pane::SweepPane;
+use crate::flow::{SampleSettings, State, settings};
+use crate::studio::base::dialogs::{Dialogs, Reply};
+use crate::studio::engine::{Command, Event, ModelInfo, RunEvent, RunId};
+use crate::studio::session::Session;
 use crate::sweep::axis::{Axis, AxisText, Parameter};
 use crate::sweep::study::{Cell, Plan, Study, Tally};
 
@@ -48,8 +47,8 @@ pub struct Sweep {
     pub study: Option<Study>,
     /// Dialogs for its files.
     pub dialogs: Dialogs,
-    /// The pane's own.
-    pub pane: SweepPane,
+    /// How many sweeps were begun.
+    begun: u64,
     /// The state that a branch goes on from.
     start: Option<Box<State>>,
     phase: Phase,
@@ -70,7 +69,7 @@ impl Default for Sweep {
             two: true,
             study: None,
             dialogs: Dialogs::default(),
-            pane: SweepPane::default(),
+            begun: 0,
             start: None,
             phase: Phase::default(),
             current: None,
@@ -94,7 +93,7 @@ impl Sweep {
     /// The plan that is typed, over the settings `base`.
     ///
     /// # Errors
-    /// What is wrong with it, for people; nothing where an axis itself is wrong.
+    /// What is wrong with it, in words; nothing where an axis itself is wrong.
     pub fn plan(&self, base: SampleSettings, model: &ModelInfo) -> Result<Plan, Option<String>> {
         let (x, y) = self.axes(&model.card.class_names);
         let x = x.map_err(|_| None)?;
@@ -102,8 +101,17 @@ impl Sweep {
         Plan::new(base, x, y, &model.card).map_err(|error| Some(error.to_string()))
     }
 
+    /// Begins the sweep that is typed over the settings on the controls.
+    pub fn begin_typed(&mut self, session: &mut Session) {
+        let (Some(model), Some(base)) = (session.model.clone(), session.settings()) else { return };
+        if let Ok(plan) = self.plan(SampleSettings::clone(&base), &model) {
+            self.stop(session);
+            self.begin(plan, &model, session.start());
+        }
+    }
+
     /// Begins a sweep in place of the last one; a base that is a branch goes on from `start`.
-    pub fn begin(&mut self, plan: Plan, model: &ModelInfo, start: Option<Box<State>>) {
+    fn begin(&mut self, plan: Plan, model: &ModelInfo, start: Option<Box<State>>) {
         let mut study = Study::new(plan, &model.card, &model.hash);
         study.precision = model.precision;
         self.phase = if study.waiting().is_some() { Phase::Running } else { Phase::Idle };
@@ -111,7 +119,12 @@ impl Sweep {
         self.start = start;
         self.current = None;
         (self.failures, self.failed) = (0, 0);
-        self.pane.forget();
+        self.begun += 1;
+    }
+
+    /// A number that changes with the study.
+    pub fn serial(&self) -> u64 {
+        self.begun
     }
 
     /// Whether it runs, waits or has come to its end.
@@ -130,12 +143,20 @@ impl Sweep {
         self.study.as_ref()?.time_left(self.progress().map_or(0.0, |(_, part)| part))
     }
 
-    /// Runs no further cell; says whether a run of its own is to be dropped.
-    pub fn pause(&mut self) -> bool {
+    /// Lets it wait; the cell being run is made again later.
+    pub fn pause(&mut self, session: &mut Session) {
         if self.phase == Phase::Running {
             self.phase = Phase::Paused;
         }
-        self.current.take().is_some()
+        self.drop_run(session);
+    }
+
+    /// Drops the run of a cell.
+    fn drop_run(&mut self, session: &mut Session) {
+        // Where a run of one's own was sent since, that one has ended it already.
+        if self.current.take().is_some() && session.active.is_none() {
+            session.send(Command::Stop);
+        }
     }
 
     /// Goes on after a pause.
@@ -146,14 +167,37 @@ impl Sweep {
         }
     }
 
-    /// Ends it, with what it has; says whether a run of its own is to be dropped.
-    pub fn stop(&mut self) -> bool {
+    /// Ends it with what it has.
+    pub fn stop(&mut self, session: &mut Session) {
         self.phase = Phase::Idle;
-        self.current.take().is_some()
+        self.drop_run(session);
+    }
+
+    /// Once a frame: sends the next run where nothing else is computed, and tells what there is to
+    /// tell.
+    pub fn follow(&mut self, session: &mut Session) {
+        if let Some(text) = self.trouble.take() {
+            session.notices.error(text);
+        }
+        for reply in self.dialogs.replies() {
+            match reply {
+                Reply::Saved(path) => session.notices.tell(format!("Saved {}.", path.display())),
+                Reply::Failed(text) => session.notices.error(text),
+                Reply::Open(_) | Reply::Picture { .. } => {}
+            }
+        }
+        if session.active.is_some() || session.loading.is_some() {
+            return;
+        }
+        if let Some((settings, start)) = self.next() {
+            let run = session.number_run();
+            self.sent(run);
+            session.send(Command::Run { run, settings, start, watched: false });
+        }
     }
 
     /// The next run, if one is due: its settings, and the state that it goes on from.
-    pub fn next(&self) -> Option<(SampleSettings, Option<Box<State>>)> {
+    fn next(&self) -> Option<(SampleSettings, Option<Box<State>>)> {
         if self.phase != Phase::Running || self.current.is_some() {
             return None;
         }
@@ -162,7 +206,7 @@ impl Sweep {
     }
 
     /// Notes that the run of [`Sweep::next`] was sent.
-    pub fn sent(&mut self, run: RunId) {
+    fn sent(&mut self, run: RunId) {
         let Some(study) = &self.study else { return };
         let Some(cell) = study.waiting() else { return };
         let steps = study.plan.settings(cell).times().len().saturating_sub(1);
@@ -174,47 +218,36 @@ impl Sweep {
         self.failed > 0
     }
 
-    /// Trouble that has to be told, once.
-    pub fn take_trouble(&mut self) -> Option<String> {
-        self.trouble.take()
-    }
-
     /// Takes what is reported of its own runs; gives back what is not.
     pub fn absorb(&mut self, event: Event) -> Option<Event> {
         if let (Event::ModelReady(model), Some(study)) = (&event, &self.study)
             && (study.hash != model.hash || study.precision != model.precision)
         {
             // Its cells would be of two models.
-            self.stop();
+            (self.phase, self.current) = (Phase::Idle, None);
         }
-        let run = match &event {
-            Event::Started { run }
-            | Event::Step { run, .. }
-            | Event::Finished { run, .. }
-            | Event::Stopped { run }
-            | Event::Failed { run: Some(run), .. } => *run,
-            _ => return Some(event),
-        };
+        let Event::Run(run, event) = event else { return Some(event) };
         let Some(current) = self.current.as_mut().filter(|current| current.run == run) else {
-            return Some(event);
+            return Some(Event::Run(run, event));
         };
         let cell = current.cell;
         match event {
-            Event::Step { record, .. } => current.tally.push(&record),
-            Event::Finished { pictures, .. } => {
+            RunEvent::Started => {}
+            RunEvent::Step { record, .. } => current.tally.push(&record),
+            RunEvent::Finished { pictures, .. } => {
                 let tally = std::mem::take(&mut current.tally);
                 self.failures = 0;
                 self.settle(
                     cell,
                     match pictures.host() {
                         Some(pictures) => Cell::Done(tally.finish(pictures.into())),
-                        None => Cell::Refused("its pictures are not at hand".to_owned()),
+                        None => Cell::Refused("its pictures are not available".to_owned()),
                     },
                 );
             }
             // Something else was more urgent: it is made again later.
-            Event::Stopped { .. } => self.current = None,
-            Event::Failed { text, .. } => {
+            RunEvent::Stopped => self.current = None,
+            RunEvent::Failed(text) => {
                 self.failures += 1;
                 self.failed += 1;
                 self.settle(cell, Cell::Refused(text.clone()));
@@ -223,7 +256,6 @@ impl Sweep {
                     self.trouble = Some(format!("The sweep is paused, its runs fail. {text}"));
                 }
             }
-            _ => {}
         }
         None
     }
@@ -258,63 +290,64 @@ impl Sweep {
 mod tests {
     use super::*;
     use crate::studio::engine::{Command, Engine, ModelSource};
-    use crate::studio::session::state::StudioState;
     use crate::studio::testing::fake::FakeWorker;
+    use crate::studio::window::studio::Studio;
 
     /// A window's state over an engine, without a window.
-    struct Desk {
-        state: StudioState,
+    struct Setup {
+        studio: Studio,
         engine: Engine,
     }
 
-    impl Desk {
+    impl Setup {
         fn new(worker: FakeWorker) -> Self {
             let engine = Engine::spawn(move || Ok(worker.clone()), || {}).unwrap();
-            let mut desk = Self { state: StudioState::default(), engine };
-            desk.state.load_model(ModelSource::Embedded);
-            desk
+            let mut setup = Self { studio: Studio::default(), engine };
+            setup.studio.session.load_model(ModelSource::Embedded);
+            setup
         }
 
         /// Passes messages on until `done` holds.
-        fn until(&mut self, done: impl Fn(&StudioState) -> bool) {
-            while !done(&self.state) {
+        fn until(&mut self, done: impl Fn(&Studio) -> bool) {
+            while !done(&self.studio) {
                 self.send();
                 let event = self.engine.wait();
-                self.state.take(event);
+                self.studio.take(event);
             }
             self.send();
         }
 
         fn send(&mut self) -> usize {
-            let commands = self.state.take_commands();
+            let commands = self.studio.take_commands();
             let count = commands.len();
             commands.into_iter().for_each(|command| self.engine.send(command));
             count
         }
 
         fn begin(&mut self, x: &str, y: &str) {
-            self.state.sweep.x = x.parse().unwrap();
-            self.state.sweep.y = y.parse().unwrap();
-            self.state.begin_sweep();
+            self.studio.sweep.x = x.parse().unwrap();
+            self.studio.sweep.y = y.parse().unwrap();
+            self.studio.sweep.begin_typed(&mut self.studio.session);
         }
     }
 
-    fn settled(state: &StudioState) -> usize {
-        state.sweep.study.as_ref().map_or(0, Study::settled)
+    fn settled(studio: &Studio) -> usize {
+        studio.sweep.study.as_ref().map_or(0, Study::settled)
     }
 
-    fn free(state: &StudioState) -> bool {
-        state.run.as_ref().is_some_and(|run| run.end.is_some()) && state.active.is_none()
+    fn free(studio: &Studio) -> bool {
+        studio.session.run.as_ref().is_some_and(|run| run.end.is_some())
+            && studio.session.active.is_none()
     }
 
     #[test]
     fn cells_fill_in_and_leave_the_canvas_alone() {
-        let mut desk = Desk::new(FakeWorker::default());
-        desk.until(free);
-        let shown = desk.state.run.as_ref().unwrap().id;
-        desk.begin("steps=2,3", "temperature=0.5,1");
-        desk.until(|state| settled(state) == 4);
-        let sweep = &desk.state.sweep;
+        let mut setup = Setup::new(FakeWorker::default());
+        setup.until(free);
+        let shown = setup.studio.session.run.as_ref().unwrap().id;
+        setup.begin("steps=2,3", "temperature=0.5,1");
+        setup.until(|studio| settled(studio) == 4);
+        let sweep = &setup.studio.sweep;
         assert_eq!(sweep.phase(), Phase::Idle);
         let study = sweep.study.as_ref().unwrap();
         let evaluations: Vec<usize> =
@@ -323,61 +356,61 @@ mod tests {
         let entropy = |cell: usize| study.outcome(cell).unwrap().entropy.unwrap();
         assert!(entropy(0) < entropy(2), "a warmer belief is less decided");
         assert_eq!(study.outcome(3).unwrap().pictures.len(), 4);
-        assert_eq!(desk.state.run.as_ref().unwrap().id, shown);
+        assert_eq!(setup.studio.session.run.as_ref().unwrap().id, shown);
     }
 
     #[test]
     fn a_run_of_ones_own_interrupts_and_the_cell_is_made_again() {
         let (gate, worker) = FakeWorker::gated();
-        let mut desk = Desk::new(worker);
+        let mut setup = Setup::new(worker);
         gate.let_pass(24);
-        desk.until(free);
-        desk.begin("steps=5,2", "temperature=1");
+        setup.until(free);
+        setup.begin("steps=5,2", "temperature=1");
         gate.let_pass(2);
-        desk.until(|state| state.sweep.progress().is_some_and(|(_, part)| part > 0.3));
-        desk.state.draft.sampling.steps = 3;
-        desk.state.generate();
-        assert!(desk.state.active.is_some());
-        desk.send();
+        setup.until(|studio| studio.sweep.progress().is_some_and(|(_, part)| part > 0.3));
+        setup.studio.session.draft.sampling.steps = 3;
+        setup.studio.session.generate();
+        assert!(setup.studio.session.active.is_some());
+        setup.send();
         gate.let_pass(1000);
-        desk.until(|state| settled(state) == 2);
-        let study = desk.state.sweep.study.as_ref().unwrap();
+        setup.until(|studio| settled(studio) == 2);
+        let study = setup.studio.sweep.study.as_ref().unwrap();
         assert_eq!(study.outcome(0).unwrap().evaluations, 10);
-        assert_eq!(desk.state.run.as_ref().unwrap().frames.len(), 3);
-        assert!(free(&desk.state), "the run of one's own was not disturbed");
+        assert_eq!(setup.studio.session.run.as_ref().unwrap().frames.len(), 3);
+        assert!(free(&setup.studio), "the run of one's own was not disturbed");
     }
 
     #[test]
     fn it_pauses_goes_on_and_stops() {
         let (gate, worker) = FakeWorker::gated();
-        let mut desk = Desk::new(worker);
+        let mut setup = Setup::new(worker);
         gate.let_pass(24);
-        desk.until(free);
-        desk.begin("steps=2,3,4", "temperature=1");
+        setup.until(free);
+        setup.begin("steps=2,3,4", "temperature=1");
         gate.let_pass(2);
-        desk.until(|state| settled(state) == 1);
-        desk.state.pause_sweep();
-        assert_eq!(desk.state.sweep.phase(), Phase::Paused);
-        desk.send();
+        setup.until(|studio| settled(studio) == 1);
+        setup.studio.sweep.pause(&mut setup.studio.session);
+        assert_eq!(setup.studio.sweep.phase(), Phase::Paused);
+        setup.send();
         gate.let_pass(1000);
-        assert!(desk.state.sweep.next().is_none() && desk.send() == 0);
-        desk.state.sweep.resume();
-        desk.until(|state| settled(state) == 2);
-        desk.state.stop_sweep();
-        assert_eq!(desk.state.sweep.phase(), Phase::Idle);
-        desk.send();
-        assert!(desk.state.sweep.next().is_none());
-        assert_eq!(settled(&desk.state), 2);
+        assert!(setup.studio.sweep.next().is_none() && setup.send() == 0);
+        setup.studio.sweep.resume();
+        setup.until(|studio| settled(studio) == 2);
+        setup.studio.sweep.stop(&mut setup.studio.session);
+        assert_eq!(setup.studio.sweep.phase(), Phase::Idle);
+        setup.send();
+        assert!(setup.studio.sweep.next().is_none());
+        assert_eq!(settled(&setup.studio), 2);
     }
 
     #[test]
     fn a_refused_cell_does_not_hold_up_the_rest() {
-        let mut desk = Desk::new(FakeWorker::default());
-        desk.until(free);
-        desk.begin("solver=heun,euler", "eta=0,1");
-        assert_eq!(settled(&desk.state), 1);
-        desk.until(|state| settled(state) == 4);
-        let study = desk.state.sweep.study.as_ref().unwrap();
+        let mut setup = Setup::new(FakeWorker::default());
+        setup.until(free);
+        setup.begin("solver=heun,euler", "eta=0,1");
+        assert_eq!(settled(&setup.studio), 1);
+        setup.until(|studio| settled(studio) == 4);
+        let study = setup.studio.sweep.study.as_ref().unwrap();
         assert!(matches!(&study.cells[2], Cell::Refused(reason) if reason.contains("heun")));
         assert!(study.outcome(3).is_some());
     }
@@ -385,30 +418,32 @@ mod tests {
     #[test]
     fn runs_that_fail_pause_the_sweep_and_can_be_tried_again() {
         let worker = FakeWorker { panics_at: Some((7, 1)), ..FakeWorker::default() };
-        let mut desk = Desk::new(worker);
-        desk.until(free);
-        desk.state.draft.sampling.seed = 7;
-        desk.begin("steps=2,3,4", "temperature=1");
-        desk.until(|state| state.sweep.phase() == Phase::Paused);
-        assert_eq!(settled(&desk.state), 2);
-        assert!(desk.state.notices.banner.as_ref().unwrap().text.contains("sweep is paused"));
-        desk.state.sweep.retry();
-        assert_eq!((settled(&desk.state), desk.state.sweep.phase()), (0, Phase::Running));
+        let mut setup = Setup::new(worker);
+        setup.until(free);
+        setup.studio.session.draft.sampling.seed = 7;
+        setup.begin("steps=2,3,4", "temperature=1");
+        setup.until(|studio| studio.sweep.phase() == Phase::Paused);
+        assert_eq!(settled(&setup.studio), 2);
+        assert!(
+            setup.studio.session.notices.banner.as_ref().unwrap().text.contains("sweep is paused")
+        );
+        setup.studio.sweep.retry();
+        assert_eq!((settled(&setup.studio), setup.studio.sweep.phase()), (0, Phase::Running));
     }
 
     #[test]
     fn another_model_ends_it() {
         let (gate, worker) = FakeWorker::gated();
-        let mut desk = Desk::new(worker);
+        let mut setup = Setup::new(worker);
         gate.let_pass(24);
-        desk.until(free);
-        desk.begin("steps=2,3", "temperature=1");
-        let mut other = (**desk.state.model.as_ref().unwrap()).clone();
+        setup.until(free);
+        setup.begin("steps=2,3", "temperature=1");
+        let mut other = (**setup.studio.session.model.as_ref().unwrap()).clone();
         other.hash = "another".to_owned();
-        desk.state.take(Event::ModelReady(other.into()));
-        assert_eq!(desk.state.sweep.phase(), Phase::Idle);
-        let generates = desk.state.take_commands();
-        let generates = generates.iter().filter(|c| matches!(c, Command::Generate { .. })).count();
+        setup.studio.take(Event::ModelReady(other.into()));
+        assert_eq!(setup.studio.sweep.phase(), Phase::Idle);
+        let generates = setup.studio.take_commands();
+        let generates = generates.iter().filter(|c| matches!(c, Command::Run { .. })).count();
         assert_eq!(generates, 1, "the new model's first run, and none of the sweep");
         gate.let_pass(1000);
     }

@@ -6,13 +6,12 @@ use super::fake::FakeWorker;
 use crate::io::atomic;
 use crate::studio::base::notices::Level;
 use crate::studio::engine::{Engine, ModelSource};
-use crate::studio::export::Destination;
-use crate::studio::session::state::StudioState;
 use crate::studio::testing::fake::PATIENCE;
+use crate::studio::window::studio::Studio;
 
 /// A studio without a window, with a gallery and a folder for exports of its own.
 pub struct Bench {
-    pub state: StudioState,
+    pub studio: Studio,
     pub place: tempfile::TempDir,
     engine: Engine,
 }
@@ -21,7 +20,7 @@ impl Bench {
     /// A studio whose first run has ended.
     pub fn new(worker: FakeWorker) -> Self {
         let mut bench = Self::idle(worker);
-        bench.state.load_model(ModelSource::Embedded);
+        bench.studio.session.load_model(ModelSource::Embedded);
         bench.until(Self::is_done);
         bench
     }
@@ -30,28 +29,28 @@ impl Bench {
     pub fn idle(worker: FakeWorker) -> Self {
         let place = tempfile::tempdir().unwrap();
         let engine = Engine::spawn(move || Ok(worker.clone()), || {}).unwrap();
-        let mut state = StudioState::default();
+        let mut studio = Studio::default();
         std::fs::create_dir(place.path().join("exports")).unwrap();
-        state.exports.destination = Destination::Folder(place.path().join("exports"));
-        let mut bench = Self { state, place, engine };
+        studio.export_to(place.path().join("exports"));
+        let mut bench = Self { studio, place, engine };
         bench.open_gallery();
         bench
     }
 
     pub fn open_gallery(&mut self) {
-        let wake = self.state.jobs.wake().clone();
-        let folder = self.place.path().join("gallery");
-        self.state.gallery.open(folder, wake, &mut self.state.notices);
+        self.studio.open_gallery(self.place.path().join("gallery"));
     }
 
     /// What the window does once a frame.
     pub fn frame(&mut self) {
         for event in self.engine.events() {
-            self.state.take(event);
+            self.studio.take(event);
         }
-        self.state.follow_others();
-        self.state.follow_draft(false);
-        for command in self.state.take_commands() {
+        self.studio.follow();
+        // What is for the window has none to do it.
+        while self.studio.perform().is_some() {}
+        self.studio.follow_draft(false);
+        for command in self.studio.take_commands() {
             self.engine.send(command);
         }
     }
@@ -59,7 +58,11 @@ impl Bench {
     pub fn until(&mut self, done: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(self) {
-            assert!(Instant::now() < deadline, "it never came: {:?}", self.state.notices.log);
+            assert!(
+                Instant::now() < deadline,
+                "it never came: {:?}",
+                self.studio.session.notices.log
+            );
             std::thread::sleep(Duration::from_millis(1));
             self.frame();
         }
@@ -67,26 +70,26 @@ impl Bench {
 
     /// Whether no run is going on, and the last one is in the gallery.
     pub fn is_done(&self) -> bool {
-        let ended = self.state.run.as_ref().is_some_and(|run| run.end.is_some());
-        self.state.active.is_none() && ended
+        let ended = self.studio.session.run.as_ref().is_some_and(|run| run.end.is_some());
+        self.studio.session.active.is_none() && ended
     }
 
     /// Waits until a number of pictures is in the gallery.
     pub fn until_kept(&mut self, pictures: usize) {
         self.until(|bench| {
-            let gallery = &bench.state.gallery;
+            let gallery = &bench.studio.gallery;
             !gallery.is_scanning() && gallery.items().len() == pictures
         });
     }
 
     /// Waits until every job has ended.
     pub fn until_quiet(&mut self) {
-        self.until(|bench| bench.state.jobs.all().is_empty());
+        self.until(|bench| bench.studio.session.jobs.all().is_empty());
     }
 
     /// What was told as trouble.
     pub fn errors(&self) -> Vec<String> {
-        let log = self.state.notices.log.iter();
+        let log = self.studio.session.notices.log.iter();
         log.filter(|entry| entry.level == Level::Error).map(|entry| entry.text.clone()).collect()
     }
 

@@ -13,10 +13,11 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::fake::FakeWorker;
 use crate::io::png;
+use crate::studio::action::{FilesAction, WindowAction};
+use crate::studio::pane::Pane;
 use crate::studio::session::draft::Draft;
 use crate::studio::testing::fake::PATIENCE;
 use crate::studio::testing::window::{Window, finished, wait_until, window_keeping};
-use crate::studio::window::panes::Pane;
 
 /// Something that a person does.
 #[derive(Debug, Clone)]
@@ -128,8 +129,12 @@ fn perform(window: &mut Window, act: &Act) {
         }
         Act::Press(key, modifiers) => window.key_press_modifiers(*modifiers, *key),
         Act::Type(text) => window.event(Event::Text(text.clone())),
-        Act::Open(name) => window.state_mut().state.open_file((*name).into()),
-        Act::Show(pane) => window.state_mut().state.wanted_pane = Some(*pane),
+        Act::Open(name) => {
+            window.state_mut().shell.studio.actions.push(FilesAction::Open((*name).into()))
+        }
+        Act::Show(pane) => {
+            window.state_mut().shell.studio.actions.push(WindowAction::Reveal(*pane))
+        }
         Act::Wait => std::thread::sleep(Duration::from_millis(5)),
     }
     window.step();
@@ -159,7 +164,7 @@ fn a_thousand_random_acts_break_nothing_and_lose_nothing() {
     let mut window = window_keeping(FakeWorker::default(), Some(folder.clone()));
     window.state_mut().export_to(home.path().join("exports"));
     wait_until(&mut window, finished);
-    wait_until(&mut window, |app| app.state.gallery.items().len() == 4);
+    wait_until(&mut window, |app| app.shell.studio.gallery.items().len() == 4);
     let mut kept = pictures(&folder);
     for (number, act) in acts.iter().enumerate() {
         perform(&mut window, act);
@@ -175,14 +180,16 @@ fn a_thousand_random_acts_break_nothing_and_lose_nothing() {
 
     // What is under way ends; then one more run adds its pictures, and all of them can be read.
     let app = window.state_mut();
-    app.page = None;
-    app.state.stop_sweep();
-    app.state.draft = Draft { live: false, ..Draft::default() };
-    app.state.branch = None;
-    wait_until(&mut window, |app| app.state.active.is_none());
+    app.shell.page = None;
+    app.shell.studio.sweep.stop(&mut app.shell.studio.session);
+    app.shell.studio.session.draft = Draft { live: false, ..Draft::default() };
+    app.shell.studio.session.branch = None;
+    wait_until(&mut window, |app| app.shell.studio.session.active.is_none());
     let before = pictures(&folder).len();
-    window.state_mut().state.generate();
-    wait_until(&mut window, |app| app.state.run.as_ref().is_some_and(|run| run.kept));
+    window.state_mut().shell.studio.session.generate();
+    wait_until(&mut window, |app| {
+        app.shell.studio.session.run.as_ref().is_some_and(|run| run.kept)
+    });
     let deadline = std::time::Instant::now() + PATIENCE;
     while pictures(&folder).len() < before + 4 {
         assert!(std::time::Instant::now() < deadline, "the last run is not in the gallery");

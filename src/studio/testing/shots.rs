@@ -4,18 +4,20 @@ use egui::vec2;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
-use crate::studio::canvas::{Overlay, Paint, Tool};
+use crate::studio::action::{CodebookAction, WindowAction};
+use crate::studio::canvas::tool::{Paint, Tool};
 use crate::studio::codebook::Order;
 use crate::studio::engine::{Engine, ModelSource};
+use crate::studio::pane::Pane;
+use crate::studio::session::look::Overlay;
 use crate::studio::session::token::Token;
 use crate::studio::testing::fake::FakeWorker;
 use crate::studio::testing::window::{Window, click, finished, wait_until};
 use crate::studio::window::app::StudioApp;
-use crate::studio::window::panes::Pane;
-use crate::studio::window::saved::Session;
+use crate::studio::window::saved::SavedFile;
 
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn tool_screenshots() {
     let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
     for (name, size, light) in [
@@ -32,7 +34,7 @@ fn tool_screenshots() {
                     let engine = Engine::spawn(|| Ok(FakeWorker::default()), wake).unwrap();
                     StudioApp::new(
                         &creation.egui_ctx,
-                        Session::begin(None),
+                        SavedFile::begin(None),
                         engine,
                         ModelSource::Embedded,
                     )
@@ -50,43 +52,44 @@ fn tool_screenshots() {
             }
             window.render().unwrap().save(folder.join(format!("{name}-{what}.png"))).unwrap();
         };
-        let state = &mut window.state_mut().state;
-        state.go_to(11);
-        state.selected = Some(Token { image: 1, row: 4, column: 7 });
+        let studio = &mut window.state_mut().shell.studio;
+        studio.session.go_to(11);
+        studio.session.selected = Some(Token { image: 1, row: 4, column: 7 });
         shoot(&mut window, "posterior");
-        let state = &mut window.state_mut().state;
-        let code = state.shown().unwrap().record.posterior.as_ref().unwrap().top_of(1, 4, 7)[1].0;
-        state.draft.edits.pin(Token { image: 1, row: 4, column: 7 }, code);
+        let studio = &mut window.state_mut().shell.studio;
+        let code =
+            studio.session.shown().unwrap().record.posterior.as_ref().unwrap().top_of(1, 4, 7)[1].0;
+        studio.session.draft.edits.pin(Token { image: 1, row: 4, column: 7 }, code);
         for column in 3..9 {
-            state.draft.edits.pin(Token { image: 0, row: 6, column }, 70);
-            state.draft.edits.ban(Token { image: 0, row: 9, column }, 71);
+            studio.session.draft.edits.pin(Token { image: 0, row: 6, column }, 70);
+            studio.session.draft.edits.ban(Token { image: 0, row: 9, column }, 71);
         }
-        state.draft.edits.ban(Token { image: 1, row: 4, column: 7 }, code + 7);
-        state.draft.edits.ban_everywhere(code + 14);
-        state.canvas.tool = Tool::Pin;
-        state.canvas.brush.paint = Paint::Code;
-        state.canvas.brush.code = 70;
-        state.canvas.brush.size = 3;
+        studio.session.draft.edits.ban(Token { image: 1, row: 4, column: 7 }, code + 7);
+        studio.session.draft.edits.ban_everywhere(code + 14);
+        studio.canvas.tool = Tool::Pin;
+        studio.canvas.brush.paint = Paint::Code;
+        studio.canvas.brush.code = 70;
+        studio.canvas.brush.size = 3;
         let at = window.get_by_label("Picture 3").rect().center();
         window.hover_at(at);
         shoot(&mut window, "pins");
-        let state = &mut window.state_mut().state;
-        state.canvas.overlay = Overlay::Edits;
-        state.canvas.tool = Tool::Look;
+        let studio = &mut window.state_mut().shell.studio;
+        studio.session.look.overlay = Overlay::Edits;
+        studio.canvas.tool = Tool::Look;
         shoot(&mut window, "edits");
-        let state = &mut window.state_mut().state;
-        state.draft.edits.clear();
-        state.canvas.overlay = Overlay::Unsettled;
-        state.follow_draft(false);
+        let studio = &mut window.state_mut().shell.studio;
+        studio.session.draft.edits.clear();
+        studio.session.look.overlay = Overlay::Unsettled;
+        studio.follow_draft(false);
         shoot(&mut window, "unsettled");
-        let state = &mut window.state_mut().state;
-        state.canvas.overlay = Overlay::None;
-        state.go_to(24);
-        state.canvas.tool = Tool::Region;
-        state.inpaint_shown(1);
-        state.inpaint.original = false;
+        let studio = &mut window.state_mut().shell.studio;
+        studio.session.look.overlay = Overlay::None;
+        studio.session.go_to(24);
+        studio.canvas.tool = Tool::Region;
+        studio.canvas.inpaint_shown(&mut studio.session, 1);
+        studio.canvas.inpaint.original = false;
         for row in 4..11 {
-            (3..13).for_each(|column| state.inpaint.region.set(row, column, true));
+            (3..13).for_each(|column| studio.canvas.inpaint.region.set(row, column, true));
         }
         shoot(&mut window, "region");
         click(&mut window, "Regenerate region");
@@ -94,23 +97,23 @@ fn tool_screenshots() {
         shoot(&mut window, "regenerated");
         click(&mut window, "Original");
         shoot(&mut window, "original");
-        window.state_mut().state.end_inpaint();
-        let state = &mut window.state_mut().state;
-        state.wanted_pane = Some(Pane::Codebook);
+        let studio = &mut window.state_mut().shell.studio;
+        studio.canvas.end_inpaint(&mut studio.session);
+        let studio = &mut window.state_mut().shell.studio;
+        studio.actions.push(WindowAction::Reveal(Pane::Codebook));
         shoot(&mut window, "codebook");
-        let state = &mut window.state_mut().state;
-        state.codebook.order = Order::RunUsage;
-        state.codebook.light(Some(716));
-        state.draft.edits.ban_everywhere(716);
-        state.draft.edits.ban_everywhere(3);
-        state.codebook.search = "716".to_owned();
-        state.codebook.reveal = true;
+        let studio = &mut window.state_mut().shell.studio;
+        studio.codebook.order = Order::RunUsage;
+        studio.session.draft.edits.ban_everywhere(716);
+        studio.session.draft.edits.ban_everywhere(3);
+        studio.codebook.search = "716".to_owned();
+        studio.actions.push(CodebookAction::Find(716));
         shoot(&mut window, "codebook-used");
         let cell = window.get_by_label("Code 716").rect().center();
         window.hover_at(cell);
         shoot(&mut window, "codebook-hover");
-        window.state_mut().state.draft.edits.clear();
-        window.state_mut().state.wanted_pane = Some(Pane::Canvas);
+        window.state_mut().shell.studio.session.draft.edits.clear();
+        window.state_mut().shell.studio.actions.push(WindowAction::Reveal(Pane::Canvas));
         shoot(&mut window, "lit");
     }
 }

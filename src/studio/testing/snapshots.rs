@@ -11,13 +11,14 @@ use egui::vec2;
 use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
 
 use super::fake::{FakeWorker, PATIENCE};
-use crate::studio::canvas::Overlay;
+use crate::studio::action::WindowAction;
 use crate::studio::engine::{Engine, ModelSource};
+use crate::studio::pane::Pane;
+use crate::studio::session::look::Overlay;
 use crate::studio::session::token::Token;
 use crate::studio::testing::window::{Window, finished, wait_until};
 use crate::studio::window::app::StudioApp;
-use crate::studio::window::panes::Pane;
-use crate::studio::window::saved::Session;
+use crate::studio::window::saved::SavedFile;
 
 /// Largest difference of a pixel's colour that is none, in egui_kittest's units.
 const THRESHOLD: f32 = 1.0;
@@ -38,14 +39,14 @@ fn drawn_window(folder: &std::path::Path) -> Window {
                 let engine = Engine::spawn(|| Ok(FakeWorker::default()), wake).unwrap();
                 let ctx = &creation.egui_ctx;
                 let mut app =
-                    StudioApp::new(ctx, Session::begin(None), engine, ModelSource::Embedded);
+                    StudioApp::new(ctx, SavedFile::begin(None), engine, ModelSource::Embedded);
                 app.open_gallery(folder);
-                app.greeted = true;
+                app.shell.greeted = true;
                 app
             }
         });
     wait_until(&mut window, finished);
-    wait_until(&mut window, |app| app.state.gallery.items().len() == 4);
+    wait_until(&mut window, |app| app.shell.studio.gallery.items().len() == 4);
     window
 }
 
@@ -57,7 +58,7 @@ fn settle(window: &mut Window) {
         assert!(Instant::now() < deadline, "it does not come to rest");
         std::thread::sleep(Duration::from_millis(2));
         window.run_steps(3);
-        calm = if window.state().state.is_quiet() { calm + 1 } else { 0 };
+        calm = if window.state().shell.studio.is_quiet() { calm + 1 } else { 0 };
     }
 }
 
@@ -72,27 +73,27 @@ fn every_pane_looks_as_it_did() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut window = drawn_window(folder.path());
-    window.state_mut().state.canvas.overlay = Overlay::Entropy;
-    window.state_mut().state.selected = Some(Token { image: 1, row: 6, column: 5 });
-    window.state_mut().state.go_to(9);
+    window.state_mut().shell.studio.session.look.overlay = Overlay::Entropy;
+    window.state_mut().shell.studio.session.selected = Some(Token { image: 1, row: 6, column: 5 });
+    window.state_mut().shell.studio.session.go_to(9);
     // Where a list stands is not to depend on which frame the model came in.
-    window.state_mut().state.reveal_class = true;
+    window.state_mut().shell.studio.controls.reveal_class();
     // What the log says of times is of this run.
-    window.state_mut().state.notices.log.clear();
+    window.state_mut().shell.studio.session.notices.log.clear();
     let mut results = SnapshotResults::new();
     let options = SnapshotOptions::new()
         .threshold(THRESHOLD)
         .max_failed_pixels(FAILED)
         .output_path("tests/snapshots");
     for pane in Pane::ALL {
-        window.state_mut().state.wanted_pane = Some(pane);
+        window.state_mut().shell.studio.actions.push(WindowAction::Reveal(pane));
         if pane == Pane::Codebook {
-            wait_until(&mut window, |app| app.state.wanted_pane.is_none());
+            window.step();
             settle(&mut window);
         }
         if pane == Pane::Playground {
             window.run_steps(2);
-            wait_until(&mut window, |app| app.state.playground.flow().is_some());
+            wait_until(&mut window, |app| app.shell.studio.playground.flow().is_some());
         }
         settle(&mut window);
         let name = pane.title().to_lowercase();

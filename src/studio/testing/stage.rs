@@ -7,15 +7,16 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
 use crate::studio::base::theme;
-use crate::studio::session::state::StudioState;
+use crate::studio::pane::Pane;
 use crate::studio::testing::fake::PATIENCE;
-use crate::studio::window::panes::Pane;
+use crate::studio::window::panes;
+use crate::studio::window::studio::Studio;
 
 /// A pane that fills a window.
-pub type Stage = Harness<'static, StudioState>;
+pub type Stage = Harness<'static, Studio>;
 
 /// Shows `pane` in a window of `size`, drawn by wgpu where it is `seen`.
-pub fn stage(pane: Pane, state: StudioState, size: Vec2, seen: Option<Theme>) -> Stage {
+pub fn stage(pane: Pane, studio: Studio, size: Vec2, seen: Option<Theme>) -> Stage {
     let builder = Harness::builder()
         .with_size(size)
         .with_step_dt(1.0 / 30.0)
@@ -23,18 +24,18 @@ pub fn stage(pane: Pane, state: StudioState, size: Vec2, seen: Option<Theme>) ->
         .with_context_setup(theme::apply);
     let builder = if seen.is_some() { builder.wgpu() } else { builder };
     builder.build_ui_state(
-        move |ui, state| {
+        move |ui, studio| {
             let whole = ui.ctx().content_rect();
             let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
             ui.set_clip_rect(whole);
-            pane.show(ui, state);
+            panes::show(pane, ui, studio);
         },
-        state,
+        studio,
     )
 }
 
 /// Shows frames until `done` holds.
-pub fn wait_until(stage: &mut Stage, done: impl Fn(&StudioState) -> bool) {
+pub fn wait_until(stage: &mut Stage, done: impl Fn(&Studio) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done(stage.state()) {
         assert!(Instant::now() < deadline, "it never came");

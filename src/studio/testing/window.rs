@@ -8,14 +8,15 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
 use super::fake::FakeWorker;
+use crate::studio::action::{FilesAction, WindowAction};
 use crate::studio::base::notices::{Entry, Level};
-use crate::studio::canvas::Overlay;
 use crate::studio::engine::{Engine, ModelSource};
+use crate::studio::pane::Pane;
 use crate::studio::session::draft::TemperatureKind;
+use crate::studio::session::look::Overlay;
 use crate::studio::testing::fake::PATIENCE;
 use crate::studio::window::app::StudioApp;
-use crate::studio::window::panes::Pane;
-use crate::studio::window::saved::Session;
+use crate::studio::window::saved::SavedFile;
 
 pub(crate) type Window = Harness<'static, StudioApp>;
 
@@ -39,7 +40,7 @@ fn window_from(worker: FakeWorker, gallery: Option<PathBuf>, session: Option<Pat
             let wake = move || ctx.request_repaint();
             let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
             let ctx = &creation.egui_ctx;
-            let session = Session::begin(session);
+            let session = SavedFile::begin(session);
             let mut app = StudioApp::new(ctx, session, engine, ModelSource::Embedded);
             if let Some(folder) = gallery {
                 app.open_gallery(folder);
@@ -60,7 +61,8 @@ pub(crate) fn wait_until(window: &mut Window, done: impl Fn(&StudioApp) -> bool)
 }
 
 pub(crate) fn finished(app: &StudioApp) -> bool {
-    app.state.active.is_none() && app.state.run.as_ref().is_some_and(|run| run.end.is_some())
+    app.shell.studio.session.active.is_none()
+        && app.shell.studio.session.run.as_ref().is_some_and(|run| run.end.is_some())
 }
 
 /// A window whose first run has come to its end.
@@ -78,17 +80,17 @@ pub(crate) fn click(window: &mut Window, label: &str) {
 #[test]
 fn it_starts_with_pictures_and_can_make_more() {
     let mut window = window();
-    let first = window.state().state.run.as_ref().unwrap().id;
+    let first = window.state().shell.studio.session.run.as_ref().unwrap().id;
     click(&mut window, "Generate");
     wait_until(&mut window, |app| {
-        finished(app) && app.state.run.as_ref().is_some_and(|run| run.id > first)
+        finished(app) && app.shell.studio.session.run.as_ref().is_some_and(|run| run.id > first)
     });
 }
 
 #[test]
 fn every_input_has_a_name() {
     let mut window = window();
-    window.state_mut().state.canvas.overlay = Overlay::Entropy;
+    window.state_mut().shell.studio.session.look.overlay = Overlay::Entropy;
     window.run_steps(2);
     window.check_accessibility();
 }
@@ -98,54 +100,56 @@ fn stop_ends_a_run() {
     let (gate, worker) = FakeWorker::gated();
     let mut window = window_with(worker);
     gate.let_pass(2);
-    wait_until(&mut window, |app| app.state.run.as_ref().is_some_and(|run| run.frames.len() == 2));
+    wait_until(&mut window, |app| {
+        app.shell.studio.session.run.as_ref().is_some_and(|run| run.frames.len() == 2)
+    });
     click(&mut window, "Stop");
     gate.let_pass(1);
-    wait_until(&mut window, |app| app.state.active.is_none());
-    assert!(window.state().state.run.as_ref().unwrap().end.is_none());
+    wait_until(&mut window, |app| app.shell.studio.session.active.is_none());
+    assert!(window.state().shell.studio.session.run.as_ref().unwrap().end.is_none());
 }
 
 #[test]
 fn the_timeline_scrubs_by_pointer_and_by_key() {
     let mut window = window();
-    assert_eq!(window.state().state.position, 24);
-    click(&mut window, "Step on show");
-    assert_eq!(window.state().state.position, 12);
+    assert_eq!(window.state().shell.studio.session.position, 24);
+    click(&mut window, "Current step");
+    assert_eq!(window.state().shell.studio.session.position, 12);
     window.key_press(Key::ArrowRight);
     window.run_steps(2);
-    assert_eq!(window.state().state.position, 13);
+    assert_eq!(window.state().shell.studio.session.position, 13);
     window.key_press(Key::Home);
     window.run_steps(2);
-    assert_eq!(window.state().state.position, 0);
+    assert_eq!(window.state().shell.studio.session.position, 0);
     click(&mut window, "Last step (End)");
-    assert_eq!(window.state().state.position, 24);
+    assert_eq!(window.state().shell.studio.session.position, 24);
 }
 
 #[test]
 fn playing_moves_through_the_steps() {
     let mut window = window();
     click(&mut window, "Play (Space)");
-    assert!(window.state().state.playback.playing);
-    wait_until(&mut window, |app| app.state.position >= 3);
+    assert!(window.state().shell.studio.session.playback.playing);
+    wait_until(&mut window, |app| app.shell.studio.session.position >= 3);
     click(&mut window, "Pause (Space)");
-    let position = window.state().state.position;
+    let position = window.state().shell.studio.session.position;
     window.run_steps(20);
-    assert_eq!(window.state().state.position, position);
+    assert_eq!(window.state().shell.studio.session.position, position);
 }
 
 #[test]
 fn a_click_on_a_picture_opens_its_token() {
     let mut window = window();
-    assert!(window.query_by_label("No token is chosen").is_some());
+    assert!(window.query_by_label("No token selected").is_some());
     click(&mut window, "Picture 2");
-    let token = window.state().state.selected.unwrap();
+    let token = window.state().shell.studio.session.selected.unwrap();
     assert_eq!((token.image, token.row, token.column), (1, 8, 8));
     assert!(window.query_by_label("Token (8, 8)").is_some());
     wait_until(&mut window, |_| true);
     assert!(window.query_all_by_label_contains(": probability").count() == 8);
     window.key_press(Key::Escape);
     window.run_steps(2);
-    assert!(window.state().state.selected.is_none());
+    assert!(window.state().shell.studio.session.selected.is_none());
 }
 
 #[test]
@@ -157,44 +161,45 @@ fn a_class_is_found_by_name() {
     window.run_steps(2);
     assert!(window.query_by_label("cat-01").is_none());
     click(&mut window, "droid-3");
-    assert_eq!(window.state().state.draft.class(), "droid-3");
+    assert_eq!(window.state().shell.studio.session.draft.class(), "droid-3");
 }
 
 #[test]
 fn a_changed_slider_starts_a_run_in_live_mode() {
     let mut window = window();
-    let first = window.state().state.run.as_ref().unwrap().id;
+    let first = window.state().shell.studio.session.run.as_ref().unwrap().id;
     click(&mut window, "Live");
     window.run_steps(2);
-    assert!(window.state().state.active.is_none());
+    assert!(window.state().shell.studio.session.active.is_none());
     window.get_by_role_and_label(Role::Slider, "Guidance").set_value_accesskit(3.0);
     window.run_steps(2);
     wait_until(&mut window, |app| {
-        finished(app) && app.state.run.as_ref().is_some_and(|run| run.id > first)
+        finished(app) && app.shell.studio.session.run.as_ref().is_some_and(|run| run.id > first)
     });
-    assert_eq!(window.state().state.run.as_ref().unwrap().settings.guidance, 3.0);
+    assert_eq!(window.state().shell.studio.session.run.as_ref().unwrap().settings.guidance, 3.0);
 }
 
 #[test]
 fn the_views_are_decoded_when_they_are_wanted() {
     let mut window = window();
     click(&mut window, "State");
-    wait_until(&mut window, |app| app.state.has_pictures());
+    wait_until(&mut window, |app| app.shell.studio.session.has_pictures());
     click(&mut window, "Likeliest codes");
-    wait_until(&mut window, |app| app.state.has_pictures());
+    wait_until(&mut window, |app| app.shell.studio.session.has_pictures());
 }
 
 #[test]
 fn trouble_is_shown_and_can_be_dismissed() {
     let mut window = window();
-    window.state_mut().state.open_file("broken.safetensors".into());
-    wait_until(&mut window, |app| app.state.notices.banner.is_some());
-    let Entry { level, text, .. } = window.state().state.notices.banner.clone().unwrap();
+    window.state_mut().shell.studio.actions.push(FilesAction::Open("broken.safetensors".into()));
+    wait_until(&mut window, |app| app.shell.studio.session.notices.banner.is_some());
+    let Entry { level, text, .. } =
+        window.state().shell.studio.session.notices.banner.clone().unwrap();
     assert_eq!(level, Level::Error);
     assert!(window.query_by_label(&text).is_some());
     click(&mut window, "Dismiss");
-    assert!(window.state().state.notices.banner.is_none());
-    assert!(window.state().state.model.is_some());
+    assert!(window.state().shell.studio.session.notices.banner.is_none());
+    assert!(window.state().shell.studio.session.model.is_some());
 }
 
 #[test]
@@ -219,9 +224,9 @@ fn the_theme_can_be_changed() {
     assert_eq!(window.ctx.theme(), egui::Theme::Dark);
 }
 
-/// Gives the window the size that it has on a desktop of so many pixels, whatever its scale is.
+/// Gives the window the size that it has on a desktop of this many pixels, whatever its scale is.
 fn show_on(window: &mut Window, pixels: egui::Vec2, scale: f32) {
-    window.state_mut().state.scale = scale;
+    window.state_mut().shell.scale.0 = scale;
     for _ in 0..8 {
         let zoom = window.ctx.zoom_factor();
         window.set_size(pixels / zoom);
@@ -237,7 +242,7 @@ fn place(window: &Window, label: &str) -> egui::Rect {
 #[test]
 fn at_every_scale_and_size_the_picture_is_seen_and_nothing_is_covered() {
     let mut window = window();
-    window.state_mut().greeted = true;
+    window.state_mut().shell.greeted = true;
     for (x, y) in
         [(1440.0, 900.0), (1920.0, 1080.0), (1000.0, 640.0), (800.0, 600.0), (640.0, 420.0)]
     {
@@ -271,10 +276,10 @@ fn at_every_scale_and_size_the_picture_is_seen_and_nothing_is_covered() {
 #[test]
 fn every_pane_can_be_reached_in_the_least_window() {
     let mut window = window();
-    window.state_mut().greeted = true;
+    window.state_mut().shell.greeted = true;
     show_on(&mut window, vec2(640.0, 420.0), 3.0);
     for pane in Pane::ALL {
-        window.state_mut().state.wanted_pane = Some(pane);
+        window.state_mut().shell.studio.actions.push(WindowAction::Reveal(pane));
         window.run_steps(3);
     }
     click(&mut window, "Menu");
@@ -292,13 +297,13 @@ fn the_scale_has_keys_and_bounds() {
         }
     };
     press(&mut window, Key::Plus, 3);
-    assert!((window.state().state.scale - 1.3).abs() < 1e-4);
+    assert!((window.state().shell.scale.0 - 1.3).abs() < 1e-4);
     press(&mut window, Key::Equals, 40);
-    assert_eq!(window.state().state.scale, 3.0);
+    assert_eq!(window.state().shell.scale.0, 3.0);
     press(&mut window, Key::Num0, 1);
-    assert_eq!(window.state().state.scale, 1.0);
+    assert_eq!(window.state().shell.scale.0, 1.0);
     press(&mut window, Key::Minus, 40);
-    assert_eq!(window.state().state.scale, 0.5);
+    assert_eq!(window.state().shell.scale.0, 0.5);
     show_on(&mut window, vec2(1440.0, 900.0), 0.5);
     assert_eq!(window.ctx.zoom_factor(), 0.5);
 }
@@ -323,7 +328,7 @@ fn drop_files(window: &mut Window, paths: &[PathBuf]) {
     window.input_mut().dropped_files = files.collect();
     window.step();
     window.input_mut().dropped_files.clear();
-    wait_until(window, |app| app.state.jobs.all().is_empty());
+    wait_until(window, |app| app.shell.studio.session.jobs.all().is_empty());
 }
 
 /// Pictures with the settings of `seeds` inside, and the beginning of one.
@@ -346,11 +351,11 @@ fn of_many_files_one_is_opened_and_the_rest_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let (mut paths, half) = pictures(folder.path(), &[11, 22, 33]);
     let mut window = window();
-    let banner = |window: &Window| window.state().state.notices.banner.clone();
+    let banner = |window: &Window| window.state().shell.studio.session.notices.banner.clone();
     // What cannot be opened does not stand in the way of what can.
     paths.insert(0, "notes.txt".into());
     drop_files(&mut window, &paths);
-    assert_eq!(window.state().state.draft.sampling.seed, 11);
+    assert_eq!(window.state().shell.studio.session.draft.sampling.seed, 11);
     let told = banner(&window).unwrap();
     assert_eq!(told.level, Level::Warning);
     assert!(told.text.contains("cat-11.png") && told.text.contains("3 files"), "{}", told.text);
@@ -359,7 +364,10 @@ fn of_many_files_one_is_opened_and_the_rest_is_told() {
     let told = banner(&window).unwrap();
     assert!(told.level == Level::Error && told.text.contains("half.png"), "{}", told.text);
     drop_files(&mut window, &paths[2..3]);
-    assert_eq!((window.state().state.draft.sampling.seed, banner(&window)), (22, None));
+    assert_eq!(
+        (window.state().shell.studio.session.draft.sampling.seed, banner(&window)),
+        (22, None)
+    );
     // Of none that can be opened, all are named by the first.
     drop_files(&mut window, &["a.txt".into(), "b.txt".into(), folder.path().to_owned()]);
     let told = banner(&window).unwrap();
@@ -373,11 +381,11 @@ fn hundreds_of_files_are_one_notice() {
     let folder = tempfile::tempdir().unwrap();
     let (paths, _) = pictures(folder.path(), &(0..100).collect::<Vec<_>>());
     let mut window = window();
-    let before = window.state().state.notices.log.len();
+    let before = window.state().shell.studio.session.notices.log.len();
     drop_files(&mut window, &paths);
-    let state = &window.state().state;
-    assert!(state.notices.banner.as_ref().unwrap().text.contains("99 files"));
-    assert!(state.notices.log.len() <= before + 4, "{:?}", state.notices.log);
+    let studio = &window.state().shell.studio;
+    assert!(studio.session.notices.banner.as_ref().unwrap().text.contains("99 files"));
+    assert!(studio.session.notices.log.len() <= before + 4, "{:?}", studio.session.notices.log);
 }
 
 #[test]
@@ -387,10 +395,13 @@ fn what_could_not_be_kept_is_said_once_at_the_start() {
     std::fs::write(&file, r#"{"purrscope-studio-2":"(scale:NaN,draft:(steps:5))"}"#).unwrap();
     let mut window = window_from(FakeWorker::default(), None, Some(file));
     wait_until(&mut window, finished);
-    let banner = window.state().state.notices.banner.clone().unwrap();
+    let banner = window.state().shell.studio.session.notices.banner.clone().unwrap();
     assert!(banner.level == Level::Warning && banner.text.contains("the scale"), "{banner:?}");
     assert!(window.query_by_label("Please note").is_some());
-    assert_eq!((window.state().state.draft.sampling.steps, window.ctx.zoom_factor()), (5, 1.0));
+    assert_eq!(
+        (window.state().shell.studio.session.draft.sampling.steps, window.ctx.zoom_factor()),
+        (5, 1.0)
+    );
 }
 
 #[test]
@@ -398,24 +409,24 @@ fn a_run_that_breaks_off_is_told_until_another_ends() {
     let worker = FakeWorker { panics_at: Some((7, 1)), ..FakeWorker::default() };
     let mut window = window_with(worker);
     wait_until(&mut window, finished);
-    window.state_mut().state.draft.sampling.seed = 7;
+    window.state_mut().shell.studio.session.draft.sampling.seed = 7;
     click(&mut window, "Generate");
-    wait_until(&mut window, |app| app.state.active.is_none());
-    let banner = window.state().state.notices.banner.clone().unwrap();
+    wait_until(&mut window, |app| app.shell.studio.session.active.is_none());
+    let banner = window.state().shell.studio.session.notices.banner.clone().unwrap();
     assert!(
         banner.text.contains("told to panic") && banner.text.contains("Generate"),
         "{banner:?}"
     );
-    window.state_mut().state.draft.sampling.seed = 8;
+    window.state_mut().shell.studio.session.draft.sampling.seed = 8;
     click(&mut window, "Generate");
     wait_until(&mut window, finished);
-    assert!(window.state().state.notices.banner.is_none());
+    assert!(window.state().shell.studio.session.notices.banner.is_none());
 }
 
 /// Pictures of the window for a look, not a test: `cargo test --release --lib screenshots -- --ignored`
 /// writes them to the folder named by `PURRSCOPE_SHOTS`.
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn screenshots() {
     let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
     for (name, size, light) in [
@@ -436,7 +447,7 @@ fn screenshots() {
                     let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
                     StudioApp::new(
                         &creation.egui_ctx,
-                        Session::begin(None),
+                        SavedFile::begin(None),
                         engine,
                         ModelSource::Embedded,
                     )
@@ -453,15 +464,20 @@ fn screenshots() {
         wait_until(&mut window, finished);
         shoot(&mut window, "done");
         click(&mut window, "Picture 2");
-        window.state_mut().state.canvas.overlay = Overlay::Entropy;
-        window.state_mut().state.go_to(11);
+        window.state_mut().shell.studio.session.look.overlay = Overlay::Entropy;
+        window.state_mut().shell.studio.session.go_to(11);
         window.run_steps(4);
         std::thread::sleep(Duration::from_millis(50));
         window.run_steps(4);
         shoot(&mut window, "belief");
-        window.state_mut().state.canvas.overlay = Overlay::Changes;
-        window.state_mut().state.draft.temperature = TemperatureKind::Cosine;
-        window.state_mut().state.open_file("broken.safetensors".into());
+        window.state_mut().shell.studio.session.look.overlay = Overlay::Changes;
+        window.state_mut().shell.studio.session.draft.temperature = TemperatureKind::Cosine;
+        window
+            .state_mut()
+            .shell
+            .studio
+            .actions
+            .push(FilesAction::Open("broken.safetensors".into()));
         std::thread::sleep(Duration::from_millis(50));
         window.run_steps(6);
         shoot(&mut window, "trouble");

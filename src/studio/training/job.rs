@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::plan::Plan;
 use crate::device::{self, DeviceChoice};
-use crate::studio::engine::panic_line;
+use crate::fault::panic_line;
 use crate::train::{self, Ending, Progress, TrainError};
 
 /// What the thread tells.
@@ -78,7 +78,7 @@ impl Job {
             // What a panic leaves half done is dropped with this thread.
             let ended = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
                 Err(format!(
-                    "the training broke off ({}); its last checkpoint is whole",
+                    "the training failed ({}); its last checkpoint is whole",
                     panic_line(panic.as_ref())
                 ))
             });

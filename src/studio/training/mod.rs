@@ -36,9 +36,9 @@ enum Wanted {
 /// How the run before ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// As it should; what happened, for people.
+    /// As it should; what happened, in words.
     Good(String),
-    /// With trouble; what happened and what to do, for people.
+    /// With trouble; what happened and what to do, in words.
     Bad(String),
 }
 
@@ -67,7 +67,7 @@ pub struct Training {
     pub job: Option<Job>,
     /// How the run before ended.
     pub outcome: Option<Outcome>,
-    /// Folders of runs on show, at most [`Training::MOST`].
+    /// Folders of runs shown, at most [`Training::MOST`].
     pub folders: Vec<PathBuf>,
     /// Which of them is looked at closely.
     pub chosen: usize,
@@ -75,10 +75,10 @@ pub struct Training {
     pub folder: String,
     /// How curves are drawn.
     pub curves: Curves,
-    /// Which sample sheet is on show; the newest if none is chosen.
+    /// Which sample sheet is shown; the newest if none is chosen.
     pub sample: Option<usize>,
     runs: HashMap<PathBuf, Arc<RunView>>,
-    /// The sheet that is on show, or what is wrong with it.
+    /// The sheet that is shown, or what is wrong with it.
     picture: Option<(PathBuf, Result<TextureHandle, String>)>,
     asked_picture: Option<PathBuf>,
     watcher: Option<Watcher>,
@@ -344,7 +344,7 @@ impl Training {
             watcher.picture(path.to_owned());
             self.asked_picture = Some(path.to_owned());
         }
-        // Until another is read, the one before stays on show.
+        // Until another is read, the one before stays shown.
         self.picture.as_ref().map(|(_, picture)| picture.clone())
     }
 }

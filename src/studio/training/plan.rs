@@ -19,7 +19,7 @@ pub struct Plan {
     pub base: PathBuf,
     /// Whether a run with a checkpoint is in its folder.
     pub held: bool,
-    /// What will keep it from running, as far as can be seen, for people.
+    /// What will keep it from running, as far as can be seen, in words.
     pub warning: Option<String>,
 }
 

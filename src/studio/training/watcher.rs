@@ -39,7 +39,7 @@ pub struct RunView {
     pub tokenizer: bool,
     /// Whether there is a checkpoint to go on from.
     pub checkpoint: bool,
-    /// Why there is nothing to see, for people.
+    /// Why there is nothing to see, in words.
     pub trouble: Option<String>,
 }
 
@@ -163,7 +163,7 @@ fn serve(inbox: &Receiver<Ask>, tell: &dyn Fn(Told)) {
         more = false;
         for folder in &mut folders {
             more |= guarded(|| folder.look(tell)).unwrap_or_else(|reason| {
-                // It begins anew, rather than go on with what was half done.
+                // It starts over, rather than go on with what was half done.
                 *folder = Folder::new(folder.path.clone());
                 let trouble = Some(broke_off(&folder.path, &reason));
                 let view = RunView { trouble, ..RunView::default() };
@@ -175,7 +175,7 @@ fn serve(inbox: &Receiver<Ask>, tell: &dyn Fn(Told)) {
 }
 
 fn broke_off(path: &Path, reason: &str) -> String {
-    format!("Reading {} broke off ({reason}).", path.display())
+    format!("Reading {} failed ({reason}).", path.display())
 }
 
 fn read_picture(file: &Path) -> Result<ColorImage, String> {

@@ -7,14 +7,14 @@ use egui::{
     Ui, WidgetInfo, vec2,
 };
 
-use super::app::StudioApp;
-use super::pages::Page;
-use super::panes::Pane;
+use super::dock::Dock;
+use super::shell::{Page, Shell};
+use crate::studio::action::{FilesAction, WindowAction};
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::job_strip;
 use crate::studio::engine::ModelSource;
 use crate::studio::export;
-use crate::studio::session::draft::Draft;
+use crate::studio::pane::Pane;
 
 /// Height of the bar, in points.
 pub const HEIGHT: f32 = 12.0 * GRID;
@@ -29,11 +29,14 @@ const BARE: f32 = 100.0 * GRID;
 /// The height that the longest menu is sure to have room in, in points.
 const LONGEST: f32 = 150.0 * GRID;
 
+/// Width of the View menu, in points.
+const VIEW: f32 = 56.0 * GRID;
+
 /// Scales of the interface on offer.
 const SCALES: [f32; 7] = [0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0];
 
 /// Shows the bar in the whole of `ui`.
-pub fn show(ui: &mut Ui, app: &mut StudioApp) {
+pub fn show(ui: &mut Ui, shell: &mut Shell) {
     let rect = ui.max_rect();
     let tight = rect.width() < TIGHT;
     ui.horizontal_centered(|ui| {
@@ -47,26 +50,26 @@ pub fn show(ui: &mut Ui, app: &mut StudioApp) {
             ui.visuals_mut().widgets.inactive.weak_bg_fill = egui::Color32::TRANSPARENT;
             ui.spacing_mut().button_padding.x = 2.0 * GRID;
             match tight {
-                true => menu(ui, "Menu", |ui| menus(ui, app)),
-                false => menus(ui, app),
+                true => menu(ui, "Menu", |ui| menus(ui, shell)),
+                false => menus(ui, shell),
             }
         });
         ui.add_space(2.0 * GRID);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            run_buttons(ui, app, rect.width() >= BARE);
+            run_buttons(ui, shell, rect.width() >= BARE);
             ui.add_space(2.0 * GRID);
-            job_strip(ui, &app.state.jobs);
-            ui.with_layout(Layout::left_to_right(Align::Center), |ui| model_name(ui, app, rect));
+            job_strip(ui, &shell.studio.session.jobs);
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| model_name(ui, shell, rect));
         });
     });
-    progress(ui, app, rect);
+    progress(ui, shell, rect);
 }
 
-fn menus(ui: &mut Ui, app: &mut StudioApp) {
-    menu(ui, "File", |ui| file_menu(ui, app));
-    menu(ui, "Edit", |ui| edit_menu(ui, app));
-    menu(ui, "View", |ui| view_menu(ui, app));
-    menu(ui, "Help", |ui| help_menu(ui, app));
+fn menus(ui: &mut Ui, shell: &mut Shell) {
+    menu(ui, "File", |ui| file_menu(ui, shell));
+    menu(ui, "Edit", |ui| edit_menu(ui, shell));
+    menu(ui, "View", |ui| view_menu(ui, shell));
+    menu(ui, "Help", |ui| help_menu(ui, shell));
 }
 
 /// A menu that scrolls where the window is lower than it is.
@@ -99,24 +102,28 @@ fn plain(key: Key) -> Option<KeyboardShortcut> {
     Some(KeyboardShortcut::new(Modifiers::NONE, key))
 }
 
-fn file_menu(ui: &mut Ui, app: &mut StudioApp) {
+fn file_menu(ui: &mut Ui, shell: &mut Shell) {
     ui.set_min_width(56.0 * GRID);
     if item(ui, "Open...", command(Key::O), true) {
-        app.dialogs.open_model(ui.ctx());
+        shell.studio.actions.push(WindowAction::ChooseFile);
     }
-    let recent = app.state.recent.clone();
+    let recent = shell.studio.files.recent.clone();
     ui.add_enabled_ui(!recent.is_empty(), |ui| {
-        menu(ui, "Open recent", |ui| recent_menu(ui, app, &recent));
+        menu(ui, "Open recent", |ui| recent_menu(ui, shell, &recent));
     });
     if item(ui, "Open the embedded model", None, true) {
-        app.state.load_model(ModelSource::Embedded);
+        shell.studio.session.load_model(ModelSource::Embedded);
     }
     ui.separator();
-    if item(ui, "Keep in the gallery", command(Key::S), app.state.has_pictures()) {
-        app.state.keep();
+    if item(ui, "Keep in the gallery", command(Key::S), shell.studio.session.has_pictures()) {
+        shell.studio.keep();
     }
-    ui.add_enabled_ui(app.state.run.is_some(), |ui| {
-        menu(ui, "Export", |ui| export::export_menu(ui, &mut app.state));
+    ui.add_enabled_ui(shell.studio.session.run.is_some(), |ui| {
+        menu(ui, "Export", |ui| {
+            if let Some(what) = export::export_menu(ui, &shell.studio.session) {
+                shell.studio.export(what);
+            }
+        });
     });
     ui.separator();
     if item(ui, "Quit", command(Key::Q), true) {
@@ -124,112 +131,122 @@ fn file_menu(ui: &mut Ui, app: &mut StudioApp) {
     }
 }
 
-fn recent_menu(ui: &mut Ui, app: &mut StudioApp, recent: &[PathBuf]) {
+fn recent_menu(ui: &mut Ui, shell: &mut Shell, recent: &[PathBuf]) {
     for path in recent {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         if ui.button(name).on_hover_text(path.display().to_string()).clicked() {
-            app.state.open_file(path.clone());
+            shell.studio.actions.push(FilesAction::Open(path.clone()));
         }
     }
     ui.separator();
-    if ui.button("Forget these").clicked() {
-        app.state.recent.clear();
+    if ui.button("Clear recent files").clicked() {
+        shell.studio.files.recent.clear();
     }
 }
 
-fn edit_menu(ui: &mut Ui, app: &mut StudioApp) {
+fn edit_menu(ui: &mut Ui, shell: &mut Shell) {
     ui.set_min_width(56.0 * GRID);
-    let state = &mut app.state;
-    if item(ui, "Undo", command(Key::Z), state.history.can_undo()) {
-        state.undo();
+    let session = &mut shell.studio.session;
+    if item(ui, "Undo", command(Key::Z), session.history.can_undo()) {
+        session.undo();
     }
     let redo = KeyboardShortcut::new(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z);
-    if item(ui, "Redo", Some(redo), state.history.can_redo()) {
-        state.redo();
+    if item(ui, "Redo", Some(redo), session.history.can_redo()) {
+        session.redo();
     }
     ui.separator();
-    if item(ui, "Let go of all pins and bans", None, !state.draft.edits.is_empty()) {
-        state.draft.edits.clear();
+    if item(ui, "Clear all pins and bans", None, !session.draft.edits.is_empty()) {
+        session.draft.edits.clear();
     }
-    if item(ui, "Begin with noise again", None, state.branch.is_some()) {
-        state.branch = None;
+    if item(ui, "Start from noise", None, session.branch.is_some()) {
+        session.branch = None;
     }
     ui.separator();
-    if item(ui, "Settings as at first", None, true) {
-        let live = state.draft.live;
-        state.draft = Draft { live, ..Draft::default() };
-        state.reveal_class = true;
+    if item(ui, "Reset settings", None, true) {
+        shell.studio.reset_settings();
     }
 }
 
-fn view_menu(ui: &mut Ui, app: &mut StudioApp) {
-    ui.set_min_width(56.0 * GRID);
-    for pane in Pane::ALL {
-        ui.horizontal(|ui| {
-            let mut shown = app.dock.is_shown(pane);
-            if ui.checkbox(&mut shown, pane.title()).clicked() {
-                app.dock.set_shown(pane, shown);
-                if shown {
-                    app.dock.reveal(pane);
-                }
-            }
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let mut floating = app.dock.is_floating(pane);
-                let name = format!("{} in a window of its own", pane.title());
-                let response = ui.toggle_value(&mut floating, "window").on_hover_text(&name);
-                if response.accessible_name(name).clicked() {
-                    app.dock.set_floating(pane, floating);
-                }
-            });
+fn view_menu(ui: &mut Ui, shell: &mut Shell) {
+    // As wide as it is: what lies at its right would fill all the width that there is.
+    ui.set_width(VIEW);
+    ui.horizontal(|ui| {
+        ui.label(theme::section(ui, "Pane"));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.label(theme::section(ui, "Separate window"));
         });
+    });
+    for pane in Pane::ALL {
+        pane_row(ui, &mut shell.dock, pane);
     }
     ui.separator();
-    let (other, name) = match app.theme {
+    let (other, name) = match shell.theme {
         Theme::Dark => (Theme::Light, "Light theme"),
         Theme::Light => (Theme::Dark, "Dark theme"),
     };
     if item(ui, name, None, true) {
-        app.theme = other;
+        shell.theme = other;
         ui.ctx().set_theme(other);
     }
     menu(ui, "Scale", |ui| {
         for scale in SCALES {
-            let chosen = (app.state.scale - scale).abs() < 0.01;
+            let chosen = (shell.scale.0 - scale).abs() < 0.01;
             if ui.selectable_label(chosen, format!("{:.0} %", scale * 100.0)).clicked() {
-                app.state.scale = scale;
+                shell.scale.0 = scale;
             }
         }
     });
     let keys = plain(Key::F12);
-    if item(ui, if app.figures { "Hide frame times" } else { "Show frame times" }, keys, true) {
-        app.figures = !app.figures;
+    if item(ui, if shell.figures { "Hide frame times" } else { "Show frame times" }, keys, true) {
+        shell.figures = !shell.figures;
     }
     ui.separator();
     if item(ui, "Reset layout", None, true) {
-        app.dock.reset();
+        shell.dock.reset();
     }
 }
 
-fn help_menu(ui: &mut Ui, app: &mut StudioApp) {
+/// Whether a pane is shown, and whether in a window of its own.
+fn pane_row(ui: &mut Ui, dock: &mut Dock, pane: Pane) {
+    ui.horizontal(|ui| {
+        let mut shown = dock.is_shown(pane);
+        if ui.checkbox(&mut shown, pane.title()).clicked() {
+            dock.set_shown(pane, shown);
+            if shown {
+                dock.reveal(pane);
+            }
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let mut floating = dock.is_floating(pane);
+            let name = format!("{} in a separate window", pane.title());
+            let response = ui.checkbox(&mut floating, "").on_hover_text(&name);
+            if response.accessible_name(name).clicked() {
+                dock.set_floating(pane, floating);
+            }
+        });
+    });
+}
+
+fn help_menu(ui: &mut Ui, shell: &mut Shell) {
     ui.set_min_width(48.0 * GRID);
     if item(ui, "Keys", plain(Key::F1), true) {
-        app.page = Some(Page::Keys);
+        shell.page = Some(Page::Keys);
     }
     if item(ui, "First steps", None, true) {
-        app.greeted = false;
+        shell.greeted = false;
     }
     if item(ui, "Log", None, true) {
-        app.dock.reveal(Pane::Log);
+        shell.dock.reveal(Pane::Log);
     }
     ui.separator();
     if item(ui, "About Purrscope", None, true) {
-        app.page = Some(Page::About);
+        shell.page = Some(Page::About);
     }
 }
 
-fn model_name(ui: &mut Ui, app: &mut StudioApp, bar: Rect) {
+fn model_name(ui: &mut Ui, shell: &mut Shell, bar: Rect) {
     let strong = palette(ui.visuals()).strong;
-    match (&app.state.loading, &app.state.model) {
+    match (&shell.studio.session.loading, &shell.studio.session.model) {
         (Some(source), _) => {
             ui.add(egui::Label::new(theme::weak(ui, format!("Opening {source}"))).truncate());
         }
@@ -237,7 +254,7 @@ fn model_name(ui: &mut Ui, app: &mut StudioApp, bar: Rect) {
             let name = egui::Label::new(RichText::new(&model.card.name).color(strong));
             let name = ui.add(name.truncate().sense(Sense::click()));
             if name.on_hover_text(format!("From {}. Click for more.", model.source)).clicked() {
-                app.dock.reveal(Pane::Model);
+                shell.dock.reveal(Pane::Model);
             }
             if bar.width() > NARROW {
                 ui.add(egui::Label::new(theme::weak(ui, &model.device)).truncate())
@@ -245,23 +262,23 @@ fn model_name(ui: &mut Ui, app: &mut StudioApp, bar: Rect) {
             }
         }
         (None, None) => {
-            ui.label(theme::weak(ui, "no model is loaded"));
+            ui.label(theme::weak(ui, "no model loaded"));
         }
     }
 }
 
 /// What starts and stops a run, from the right; with its `keys` where there is room.
-fn run_buttons(ui: &mut Ui, app: &mut StudioApp, keys: bool) {
-    let state = &mut app.state;
+fn run_buttons(ui: &mut Ui, shell: &mut Shell, keys: bool) {
+    let session = &mut shell.studio.session;
     let stop = Button::new("Stop");
     let stop = if keys { stop.shortcut_text("S") } else { stop };
-    let stop = ui.add_enabled(state.active.is_some(), stop);
+    let stop = ui.add_enabled(session.active.is_some(), stop);
     if stop
-        .on_hover_text("Drop the run after the step in progress (S)")
+        .on_hover_text("Stop the run after the current step (S)")
         .accessible_name("Stop")
         .clicked()
     {
-        state.stop();
+        session.stop();
     }
     let colours = palette(ui.visuals());
     let text = RichText::new("Generate").color(colours.on_accent);
@@ -271,21 +288,22 @@ fn run_buttons(ui: &mut Ui, app: &mut StudioApp, keys: bool) {
         false => Button::new(text),
     };
     let generate = generate.fill(colours.accent);
-    let generate = ui.add_enabled(state.model.is_some(), generate);
+    let generate = ui.add_enabled(session.model.is_some(), generate);
     if generate
-        .on_hover_text("Make pictures with the settings on the left (G)")
+        .on_hover_text("Generate pictures with the current settings (G)")
         .accessible_name("Generate")
         .clicked()
     {
-        state.generate();
+        session.generate();
     }
-    ui.checkbox(&mut state.draft.live, "Live")
-        .on_hover_text("A changed setting starts a run at once, and drops the one in progress.");
+    ui.checkbox(&mut session.draft.live, "Live").on_hover_text(
+        "Every change of a setting starts a new run at once and stops the current one.",
+    );
 }
 
 /// A line along the foot of the bar: how far the run is.
-fn progress(ui: &Ui, app: &StudioApp, bar: Rect) {
-    let Some(active) = &app.state.active else { return };
+fn progress(ui: &Ui, shell: &Shell, bar: Rect) {
+    let Some(active) = &shell.studio.session.active else { return };
     let steps = active.settings.times().len().saturating_sub(1).max(1);
     let part = active.done as f32 / steps as f32;
     let foot = Rect::from_min_max(

@@ -34,7 +34,7 @@ impl FrameTimes {
         self.times.push_back(time.as_secs_f32() * 1e3);
     }
 
-    /// Begins anew.
+    /// Starts over.
     pub fn clear(&mut self) {
         self.times.clear();
     }

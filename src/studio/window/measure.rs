@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use egui::{Context, ViewportCommand};
 
-use super::frames::{FrameFigures, FrameTimes, resident_memory};
+use super::frames::{FrameFigures, resident_memory};
+use super::shell::Shell;
 use crate::bench::{Outcome, Part, Row};
-use crate::studio::session::state::StudioState;
 
 static STARTED: OnceLock<Instant> = OnceLock::new();
 
@@ -100,16 +100,12 @@ impl Measurement {
     }
 
     /// Once a frame: keeps a run going and the window busy, and closes it at the end.
-    pub fn step(
-        &mut self,
-        ctx: &Context,
-        state: &mut StudioState,
-        interface: &mut FrameTimes,
-        whole: &mut FrameTimes,
-    ) {
+    pub fn step(&mut self, ctx: &Context, shell: &mut Shell) {
+        let Shell { studio, frames: interface, drawn: whole, .. } = shell;
+        let session = &mut studio.session;
         ctx.request_repaint();
         if self.first_picture.is_none() {
-            if state.has_pictures() {
+            if session.has_pictures() {
                 self.first_picture = Some(since_start());
                 self.began = Instant::now();
                 interface.clear();
@@ -117,13 +113,17 @@ impl Measurement {
             }
             return;
         }
-        if state.active.is_none() && state.model.is_some() {
+        if session.active.is_none() && session.model.is_some() {
             self.runs += 1;
-            state.generate();
+            session.generate();
         }
         if self.began.elapsed() >= self.order.lasts {
             self.order.found.get_or_init(|| Found {
-                device: state.model.as_ref().map(|model| model.device.clone()).unwrap_or_default(),
+                device: session
+                    .model
+                    .as_ref()
+                    .map(|model| model.device.clone())
+                    .unwrap_or_default(),
                 interface: interface.figures(),
                 whole: whole.figures(),
                 first_picture: self.first_picture.unwrap_or_default(),

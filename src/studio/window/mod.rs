@@ -3,8 +3,13 @@
 pub mod app;
 mod bar;
 pub mod dock;
+mod first_steps;
 pub mod frames;
 pub mod measure;
 mod pages;
 pub mod panes;
 pub mod saved;
+pub mod scale;
+pub mod shell;
+mod shortcuts;
+pub mod studio;

@@ -1,26 +1,16 @@
-//! What lies over the panes: notices, help, credits, the hint of a first start, frame times.
+//! What lies over the panes: notices, help, credits, frame times.
 
 use egui::{
     Align, Align2, Area, Color32, Context, Frame, Grid, Id, Layout, Margin, Modal, Order, RichText,
     ScrollArea, Stroke, Ui, vec2,
 };
 
-use super::app::StudioApp;
 use super::bar;
 use super::frames::resident_memory;
-use super::panes::Pane;
+use super::shell::{Page, Shell};
 use crate::studio::base::notices::{Entry, Level};
 use crate::studio::base::theme::{self, GRID, palette};
-use crate::studio::session::run::Run;
-
-/// A page over the whole window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Page {
-    /// The keys.
-    Keys,
-    /// What this is, by whom, under which licences.
-    About,
-}
+use crate::studio::pane::Pane;
 
 const KEYS: &[(&str, &str)] = &[
     ("G", "Generate"),
@@ -29,18 +19,18 @@ const KEYS: &[(&str, &str)] = &[
     ("Left Right", "Previous or next step"),
     ("Home End", "First or last step"),
     ("1 2 3", "Predicted picture, likeliest codes, state"),
-    ("4 to 9", "What is laid over the pictures, in the order of the list"),
-    ("V B E R", "Look, pin, erase pins, choose a region to make anew"),
+    ("4 to 9", "Overlays, in the order of the list"),
+    ("V B E R", "Look, pin, erase pins, select a region to regenerate"),
     ("Wheel", "Zoom the canvas; drag to move, double-click to fit"),
     ("Right drag", "Move the canvas while a tool paints; so does Space"),
-    ("Click", "Choose a token; Shift and arrows move the choice"),
+    ("Click", "Select a token; Shift and arrows move the selection"),
     ("Ctrl Z", "Undo a setting; Ctrl Shift Z to redo"),
-    ("Ctrl S", "Keep the pictures on show in the gallery; Ctrl Shift S exports one"),
+    ("Ctrl S", "Keep the current pictures in the gallery; Ctrl Shift S exports one"),
     ("Ctrl O", "Open a model, a picture or a trajectory"),
-    ("Ctrl + - 0", "Scale the interface, or set it back"),
+    ("Ctrl + - 0", "Scale the interface, or reset the scale"),
     ("Drop", "A model to open it; a picture, settings or a trajectory made here to make it again"),
     ("F12", "Frame times"),
-    ("Escape", "Close, dismiss, choose nothing"),
+    ("Escape", "Close, dismiss, clear the selection"),
     ("? or F1", "This page"),
 ];
 
@@ -48,16 +38,15 @@ const KEYS: &[(&str, &str)] = &[
 const ARTWORK: &str = include_str!("../../../assets/ATTRIBUTION.md");
 
 /// Shows whatever lies over the panes.
-pub fn show(ctx: &Context, app: &mut StudioApp) {
-    hint(ctx, app);
-    banner(ctx, app);
-    match app.page {
-        Some(Page::Keys) => keys(ctx, app),
-        Some(Page::About) => about(ctx, app),
+pub fn show(ctx: &Context, shell: &mut Shell) {
+    banner(ctx, shell);
+    match shell.page {
+        Some(Page::Keys) => keys(ctx, shell),
+        Some(Page::About) => about(ctx, shell),
         None => {}
     }
-    if app.figures {
-        figures(ctx, app);
+    if shell.figures {
+        figures(ctx, shell);
     }
     if ctx.input(|input| !input.raw.hovered_files.is_empty()) {
         drop_target(ctx);
@@ -79,11 +68,13 @@ fn modal(name: &str, ctx: &Context) -> Modal {
     Modal::new(Id::unique(name)).frame(frame)
 }
 
-fn banner(ctx: &Context, app: &mut StudioApp) {
-    if let Some(left) = app.state.notices.expire() {
+fn banner(ctx: &Context, shell: &mut Shell) {
+    if let Some(left) = shell.studio.session.notices.expire() {
         ctx.request_repaint_after(left);
     }
-    let Some(Entry { level, text, .. }) = app.state.notices.banner.clone() else { return };
+    let Some(Entry { level, text, .. }) = shell.studio.session.notices.banner.clone() else {
+        return;
+    };
     // Below the rows above the pictures, where the window is high enough.
     let down = (0.2 * ctx.content_rect().height()).clamp(2.0 * GRID, 20.0 * GRID);
     Area::new(Id::unique("banner"))
@@ -106,11 +97,11 @@ fn banner(ctx: &Context, app: &mut StudioApp) {
                     ui.label(RichText::new(title).color(colour));
                     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                         if ui.button("Dismiss").on_hover_text("Escape").clicked() {
-                            app.state.notices.banner = None;
+                            shell.studio.session.notices.banner = None;
                         }
                         if ui.button("Log").on_hover_text("Everything that happened").clicked() {
-                            app.dock.reveal(Pane::Log);
-                            app.state.notices.banner = None;
+                            shell.dock.reveal(Pane::Log);
+                            shell.studio.session.notices.banner = None;
                         }
                     });
                 });
@@ -120,51 +111,7 @@ fn banner(ctx: &Context, app: &mut StudioApp) {
         });
 }
 
-/// What to do first, until it was read.
-fn hint(ctx: &Context, app: &mut StudioApp) {
-    // Who has asked a token of a run of their own has found the way.
-    let found = |run: &Run| run.id > 1 && run.end.is_some();
-    app.greeted |= app.state.selected.is_some() && app.state.run.as_ref().is_some_and(found);
-    if app.greeted || app.page.is_some() {
-        return;
-    }
-    Area::new(Id::unique("first steps"))
-        .order(Order::Middle)
-        .anchor(Align2::RIGHT_BOTTOM, vec2(-3.0 * GRID, -3.0 * GRID))
-        .show(ctx, |ui| {
-            let accent = palette(ui.visuals()).accent;
-            let frame = Frame::popup(ui.style())
-                .inner_margin(Margin::symmetric(20, 16))
-                .stroke(Stroke::new(1.0, accent));
-            frame.show(ui, |ui| {
-                ui.set_width(fitting(ctx, 60.0 * GRID));
-                ui.label(RichText::new("First steps").color(accent));
-                let most = room(ctx, bar::HEIGHT + 30.0 * GRID);
-                ScrollArea::vertical().max_height(most).show(ui, first_steps);
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    if ui.button("Got it").clicked() {
-                        app.greeted = true;
-                    }
-                });
-            });
-        });
-}
-
-fn first_steps(ui: &mut Ui) {
-    for (number, text) in [
-        ("1", "Generate makes pictures of the class on the left, step by step."),
-        ("2", "Drag through the timeline below to see how noise became a picture."),
-        ("3", "Click a picture: the belief about that token opens on the right."),
-        ("4", "Move a slider: the step on show answers at once; Live runs it all again."),
-    ] {
-        ui.horizontal_top(|ui| {
-            ui.label(theme::number(ui, number));
-            ui.add(egui::Label::new(text).wrap());
-        });
-    }
-}
-
-fn keys(ctx: &Context, app: &mut StudioApp) {
+fn keys(ctx: &Context, shell: &mut Shell) {
     let modal = modal("keys", ctx).show(ctx, |ui| {
         ui.set_width(fitting(ctx, 110.0 * GRID));
         ui.heading("Keys");
@@ -179,22 +126,22 @@ fn keys(ctx: &Context, app: &mut StudioApp) {
             });
         });
         ui.add_space(2.0 * GRID);
-        close(ui, app);
+        close(ui, shell);
     });
     if modal.should_close() {
-        app.page = None;
+        shell.page = None;
     }
 }
 
-fn close(ui: &mut Ui, app: &mut StudioApp) {
+fn close(ui: &mut Ui, shell: &mut Shell) {
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         if ui.button("Close").clicked() {
-            app.page = None;
+            shell.page = None;
         }
     });
 }
 
-fn about(ctx: &Context, app: &mut StudioApp) {
+fn about(ctx: &Context, shell: &mut Shell) {
     let modal = modal("about", ctx).show(ctx, |ui| {
         ui.set_width(fitting(ctx, 130.0 * GRID));
         ui.heading(concat!("Purrscope ", env!("CARGO_PKG_VERSION")));
@@ -217,7 +164,7 @@ fn about(ctx: &Context, app: &mut StudioApp) {
                 "burn and cubecl, wgpu, egui, eframe and egui_tiles, safetensors, image, rfd, serde, \
                  rayon, and the crates that these stand on; each under a licence that allows it.",
             );
-            if let Some(model) = &app.state.model
+            if let Some(model) = &shell.studio.session.model
                 && !model.card.provenance.credits.is_empty()
             {
                 section(ui, "Credits of the model that is open");
@@ -229,10 +176,10 @@ fn about(ctx: &Context, app: &mut StudioApp) {
             }
         });
         ui.add_space(2.0 * GRID);
-        close(ui, app);
+        close(ui, shell);
     });
     if modal.should_close() {
-        app.page = None;
+        shell.page = None;
     }
 }
 
@@ -242,7 +189,7 @@ fn section(ui: &mut Ui, title: &str) {
 }
 
 /// Frame times and memory, in a corner.
-fn figures(ctx: &Context, app: &mut StudioApp) {
+fn figures(ctx: &Context, shell: &mut Shell) {
     Area::new(Id::unique("frame times"))
         .order(Order::Foreground)
         .anchor(Align2::RIGHT_BOTTOM, vec2(-4.0 * GRID, -4.0 * GRID))
@@ -256,15 +203,15 @@ fn figures(ctx: &Context, app: &mut StudioApp) {
                         });
                     });
                 };
-                if let Some(figures) = app.frames.figures() {
+                if let Some(figures) = shell.frames.figures() {
                     line("interface, median", format!("{:6.2} ms", figures.median));
                     line("interface, 99 %", format!("{:6.2} ms", figures.p99));
                     line("interface, longest", format!("{:6.2} ms", figures.worst));
                 }
-                if let Some(figures) = app.drawn.figures() {
+                if let Some(figures) = shell.drawn.figures() {
                     line("with drawing, median", format!("{:6.2} ms", figures.median));
                 }
-                if let Some(run) = &app.state.run {
+                if let Some(run) = &shell.studio.session.run {
                     let (memory, disk) = run.footprint();
                     let megabytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
                     line("steps in memory", format!("{:6.1} MB", megabytes(memory)));

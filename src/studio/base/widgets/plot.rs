@@ -42,7 +42,7 @@ impl Stroked {
 /// A curve of a plot.
 #[derive(Debug, Clone)]
 pub struct PlotLine {
-    /// What it is, for people.
+    /// What it is, in words.
     pub name: String,
     /// `(x, y)`, in order of x.
     pub points: Vec<[f32; 2]>,

@@ -4,8 +4,8 @@ use egui::{
     Align, Button, Layout, Mesh, Rect, Response, RichText, Sense, Shape, TextStyle, Ui, pos2, vec2,
 };
 
-use crate::studio::base::colormap::viridis;
 use crate::studio::base::theme::{self, GRID};
+use crate::studio::engine::colormap::viridis;
 
 /// One row of a form: a label of fixed width, with a tooltip, then the widgets.
 pub struct Row<'a> {

@@ -9,10 +9,10 @@ use egui::{
 use image::RgbImage;
 
 use super::thumbs::fitted;
-use crate::studio::base::colormap::viridis;
 use crate::studio::base::images::colour_image;
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::{choice, legend_ramp, scroll_area};
+use crate::studio::engine::colormap::viridis;
 use crate::studio::gallery::Gallery;
 
 const UNIT: Rect = Rect { min: Pos2::ZERO, max: pos2(1.0, 1.0) };

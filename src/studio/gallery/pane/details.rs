@@ -2,8 +2,9 @@
 
 use egui::{Button, Color32, Grid, Label, Pos2, Rect, RichText, Sense, Ui, pos2, vec2};
 
+use super::GalleryPane;
 use super::thumbs::fitted;
-use super::{Action, GalleryPane};
+use crate::studio::action::{Actions, CanvasAction, ExportAction, FilesAction};
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::scroll_area;
@@ -17,12 +18,7 @@ const LOW: f32 = 80.0 * GRID;
 
 impl GalleryPane {
     /// Shows what is chosen.
-    pub(super) fn details(
-        &mut self,
-        ui: &mut Ui,
-        gallery: &mut Gallery,
-        action: &mut Option<Action>,
-    ) {
+    pub(super) fn details(&mut self, ui: &mut Ui, gallery: &mut Gallery, actions: &mut Actions) {
         let roomy = ui.available_height() > LOW;
         scroll_area().id_salt("details").show(ui, |ui| {
             let chosen = self.chosen.clone();
@@ -41,13 +37,13 @@ impl GalleryPane {
                         ui.add_space(GRID);
                     }
                     title(ui, item.title());
-                    self.buttons(ui, gallery, action);
+                    self.buttons(ui, gallery, actions);
                     ui.add_space(GRID);
                     facts(ui, &item);
                 }
                 (names, _) => {
                     title(ui, format!("{} are chosen", count(names.len(), "picture")));
-                    self.buttons(ui, gallery, action);
+                    self.buttons(ui, gallery, actions);
                     if names.len() != 2 {
                         ui.label(theme::weak(ui, "Choose two of them to compare them."));
                     }
@@ -69,7 +65,7 @@ impl GalleryPane {
         }
     }
 
-    fn buttons(&mut self, ui: &mut Ui, gallery: &mut Gallery, action: &mut Option<Action>) {
+    fn buttons(&mut self, ui: &mut Ui, gallery: &mut Gallery, actions: &mut Actions) {
         let one = match &self.chosen[..] {
             [name] => gallery.item(name).map(|item| Box::new(item.made.restored.clone())),
             _ => None,
@@ -84,17 +80,19 @@ impl GalleryPane {
                     "Puts these settings on the controls and makes the picture again (Enter)";
                 let button = button.on_hover_text(hint);
                 if button.accessible_name("Restore settings").clicked() {
-                    *action = Some(Action::Restore(restored));
+                    actions.push(FilesAction::Restore(restored));
                 }
             }
             if let [name] = &self.chosen[..]
                 && let Some(path) = gallery.path(name)
                 && ui
                     .button("Change a part")
-                    .on_hover_text("Paints a region of it on the canvas, to make that anew")
+                    .on_hover_text(
+                        "Opens it on the canvas, where you paint the region to regenerate",
+                    )
                     .clicked()
             {
-                *action = Some(Action::Inpaint(path));
+                actions.push(CanvasAction::ChangePart(path));
             }
             if self.chosen.len() == 2
                 && ui
@@ -111,7 +109,7 @@ impl GalleryPane {
             }
             if ui.button("Export...").on_hover_text("Copies the PNG, settings and all").clicked() {
                 let files = self.chosen.iter().filter_map(|name| gallery.path(name));
-                *action = Some(Action::Export(files.collect()));
+                actions.push(ExportAction::Copy(files.collect()));
             }
             if ui
                 .button("Delete")

@@ -6,7 +6,8 @@ use egui::{
 };
 
 use super::thumbs::fitted;
-use super::{Action, GalleryPane, Size};
+use super::{GalleryPane, Size};
+use crate::studio::action::{Actions, FilesAction};
 use crate::studio::base::theme::{GRID, palette};
 use crate::studio::base::widgets::scroll_area;
 use crate::studio::gallery::{Gallery, Item};
@@ -44,7 +45,7 @@ impl Plan {
 
 impl GalleryPane {
     /// Shows what the filter lets through.
-    pub(super) fn grid(&mut self, ui: &mut Ui, gallery: &mut Gallery, action: &mut Option<Action>) {
+    pub(super) fn grid(&mut self, ui: &mut Ui, gallery: &mut Gallery, actions: &mut Actions) {
         let id = ui.scope_id().with("pictures");
         let all = ui.available_rect_before_wrap();
         let list = ui.interact(all, id, Sense::focusable_noninteractive());
@@ -55,7 +56,7 @@ impl GalleryPane {
         });
         scroll_area().id_salt("gallery").show_viewport(ui, |ui, viewport| {
             let plan = Plan::new(self.size, ui.available_width(), self.shown.len());
-            self.keys(ui, gallery, &list, plan.columns, action);
+            self.keys(ui, gallery, &list, plan.columns, actions);
             // Outlines reach a little beyond the pictures.
             let height = RIM + plan.rows as f32 * plan.cell.y - GAP;
             ui.set_min_size(vec2(ui.available_width(), height));
@@ -140,7 +141,7 @@ impl GalleryPane {
         gallery: &mut Gallery,
         list: &Response,
         columns: usize,
-        action: &mut Option<Action>,
+        actions: &mut Actions,
     ) {
         if !list.has_focus() {
             return;
@@ -202,7 +203,7 @@ impl GalleryPane {
             && let [name] = &self.chosen[..]
             && let Some(item) = gallery.item(name)
         {
-            *action = Some(Action::Restore(Box::new(item.made.restored.clone())));
+            actions.push(FilesAction::Restore(Box::new(item.made.restored.clone())));
         }
     }
 }

@@ -6,20 +6,16 @@ mod grid;
 mod thumbs;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
 use egui::{Align, Button, Layout, Rect, TextEdit, Ui, UiBuilder, vec2};
 
 use self::compare::Compare;
 use self::thumbs::Thumbs;
+use crate::studio::action::Actions;
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::{choice, empty_state};
-use crate::studio::canvas::Tool;
 use crate::studio::gallery::Gallery;
-use crate::studio::session::restored::Restored;
-use crate::studio::session::state::StudioState;
-use crate::studio::window::panes::Pane;
 
 /// A pane narrower than this has the details under the pictures.
 const NARROW: f32 = 150.0 * GRID;
@@ -67,51 +63,31 @@ impl Size {
     }
 }
 
-/// What the rest of the window is to do.
-enum Action {
-    Restore(Box<Restored>),
-    Export(Vec<PathBuf>),
-    Inpaint(PathBuf),
-}
-
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    if state.gallery.folder().is_none() {
+pub fn show(ui: &mut Ui, pane: &mut GalleryPane, gallery: &mut Gallery, actions: &mut Actions) {
+    if gallery.folder().is_none() {
         return empty_state(
             ui,
             "Nothing is kept",
             "There is no folder for pictures: set PURRSCOPE_GALLERY to one and start again.",
         );
     }
-    let mut pane = std::mem::take(&mut state.gallery.pane);
-    let mut action = None;
-    pane.thumbs.take(ui.ctx(), state.gallery.take_thumbnails());
-    if pane.compare.as_ref().is_some_and(|compare| !compare.is_there(&state.gallery)) {
+    pane.thumbs.take(ui.ctx(), gallery.take_thumbnails());
+    if pane.compare.as_ref().is_some_and(|compare| !compare.is_there(gallery)) {
         pane.compare = None;
     }
     match &mut pane.compare {
         Some(compare) => {
-            if compare.show(ui, &mut state.gallery) {
+            if compare.show(ui, gallery) {
                 pane.compare = None;
             }
         }
-        None => pane.show(ui, &mut state.gallery, &mut action),
-    }
-    state.gallery.pane = pane;
-    match action {
-        Some(Action::Restore(restored)) => state.restore(&restored),
-        Some(Action::Export(files)) => state.export_copies(files),
-        Some(Action::Inpaint(path)) => {
-            state.canvas.tool = Tool::Region;
-            state.inpaint.wants_picture = Some(path);
-            state.wanted_pane = Some(Pane::Canvas);
-        }
-        None => {}
+        None => pane.show(ui, gallery, actions),
     }
 }
 
 impl GalleryPane {
-    fn show(&mut self, ui: &mut Ui, gallery: &mut Gallery, action: &mut Option<Action>) {
+    fn show(&mut self, ui: &mut Ui, gallery: &mut Gallery, actions: &mut Actions) {
         self.find(gallery);
         let rect = ui.available_rect_before_wrap();
         let inner = rect.with_max_x(rect.right() - PANE_MARGIN);
@@ -122,10 +98,12 @@ impl GalleryPane {
         let rest = rect.with_min_y(top.response.rect.bottom() + GRID);
         if gallery.items().is_empty() {
             ui.scope_builder(UiBuilder::new().max_rect(rest), |ui| match gallery.is_scanning() {
-                true => empty_state(ui, "Looking through the gallery", "Its pictures come in."),
+                true => {
+                    empty_state(ui, "Reading the gallery", "Pictures appear as they are found.")
+                }
                 false => empty_state(
                     ui,
-                    "Pictures that were made will be here",
+                    "No pictures yet",
                     "Press Generate: every finished picture is kept with its settings.",
                 ),
             });
@@ -144,11 +122,11 @@ impl GalleryPane {
             if self.shown.is_empty() {
                 empty_state(
                     ui,
-                    "No picture fits",
+                    "No picture matches",
                     "Change the filter, or show more than favourites.",
                 );
             } else {
-                self.grid(ui, gallery, action);
+                self.grid(ui, gallery, actions);
             }
         });
         let details = match rect.width() >= NARROW {
@@ -158,7 +136,7 @@ impl GalleryPane {
             false => details.with_min_y(details.top() + 2.0 * GRID),
         };
         ui.scope_builder(UiBuilder::new().max_rect(details), |ui| {
-            self.details(ui, gallery, action);
+            self.details(ui, gallery, actions);
         });
     }
 

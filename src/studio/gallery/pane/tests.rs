@@ -14,6 +14,7 @@ use crate::studio::export::export_menu;
 use crate::studio::session::Outcome;
 use crate::studio::testing::bench::Bench;
 use crate::studio::testing::fake::{FakeWorker, PATIENCE};
+use crate::studio::window::studio::Studio;
 
 type Pane = Harness<'static, Bench>;
 
@@ -28,7 +29,10 @@ fn pane_of(size: egui::Vec2, bench: Bench) -> Pane {
             let fill = ui.visuals().panel_fill;
             ui.painter().rect_filled(ui.ctx().content_rect(), 0.0, fill);
             let rect = ui.max_rect().shrink(PANE_MARGIN);
-            ui.scope_builder(UiBuilder::new().max_rect(rect), |ui| show(ui, &mut bench.state));
+            ui.scope_builder(UiBuilder::new().max_rect(rect), |ui| {
+                let Studio { gallery, gallery_pane, actions, .. } = &mut bench.studio;
+                show(ui, gallery_pane, gallery, actions);
+            });
         },
         bench,
     )
@@ -37,17 +41,17 @@ fn pane_of(size: egui::Vec2, bench: Bench) -> Pane {
 /// The pane over three runs: two cats, two robots, two cats again.
 fn pane(size: egui::Vec2) -> Pane {
     let mut bench = Bench::idle(FakeWorker::default());
-    bench.state.draft.count = 2;
-    bench.state.load_model(ModelSource::Embedded);
+    bench.studio.session.draft.count = 2;
+    bench.studio.session.load_model(ModelSource::Embedded);
     bench.until_kept(2);
-    bench.state.draft.choose_class("robot-blue");
-    bench.state.draft.sampling.seed = 7;
-    bench.state.generate();
+    bench.studio.session.draft.choose_class("robot-blue");
+    bench.studio.session.draft.sampling.seed = 7;
+    bench.studio.session.generate();
     bench.until_kept(4);
-    bench.state.draft.choose_class("cat-05");
-    bench.state.draft.sampling.guidance = 3.0;
-    bench.state.draft.sampling.seed = 8;
-    bench.state.generate();
+    bench.studio.session.draft.choose_class("cat-05");
+    bench.studio.session.draft.sampling.guidance = 3.0;
+    bench.studio.session.draft.sampling.seed = 8;
+    bench.studio.session.generate();
     bench.until_kept(6);
     let mut pane = pane_of(size, bench);
     pane.run_steps(3);
@@ -79,8 +83,8 @@ fn pick(pane: &mut Pane, label: &str, modifiers: Modifiers) {
 }
 
 fn chosen(pane: &Pane) -> Vec<String> {
-    let gallery = &pane.state().state.gallery;
-    let titles = gallery.pane.chosen.iter().map(|name| gallery.item(name).unwrap().title());
+    let Studio { gallery, gallery_pane, .. } = &pane.state().studio;
+    let titles = gallery_pane.chosen.iter().map(|name| gallery.item(name).unwrap().title());
     titles.collect()
 }
 
@@ -104,8 +108,8 @@ fn a_filter_of_words_and_of_favourites() {
     assert!(pane.query_by_label("2 of 6 pictures").is_some());
     pane.get_by_label("Filter pictures").type_text(" nothing of the kind");
     pane.run_steps(3);
-    assert!(pane.query_by_label("No picture fits").is_some());
-    pane.state_mut().state.gallery.pane.filter.clear();
+    assert!(pane.query_by_label("No picture matches").is_some());
+    pane.state_mut().studio.gallery_pane.filter.clear();
     pane.run_steps(2);
     pick(&mut pane, ROBOT, Modifiers::NONE);
     click(&mut pane, "Favourite");
@@ -135,7 +139,7 @@ fn pictures_are_chosen_by_pointer_and_by_key() {
     pane.key_press(Key::Home);
     pane.key_press(Key::F);
     pane.run_steps(2);
-    let gallery = &pane.state().state.gallery;
+    let gallery = &pane.state().studio.gallery;
     assert!(gallery.is_favourite(&gallery.items()[0].name));
 }
 
@@ -177,10 +181,13 @@ fn settings_are_restored() {
     pick(&mut pane, ROBOT, Modifiers::NONE);
     click(&mut pane, "Restore settings");
     wait(&mut pane, |pane| pane.state().is_done());
-    let state = &pane.state().state;
-    let settings = &state.run.as_ref().unwrap().settings;
+    let studio = &pane.state().studio;
+    let settings = &studio.session.run.as_ref().unwrap().settings;
     assert_eq!((settings.seed, settings.labels.as_slice()), (7, &[15, 15][..]));
-    assert_eq!((state.draft.class(), state.draft.sampling.guidance), ("robot-blue", 1.5));
+    assert_eq!(
+        (studio.session.draft.class(), studio.session.draft.sampling.guidance),
+        ("robot-blue", 1.5)
+    );
 }
 
 #[test]
@@ -189,13 +196,13 @@ fn a_picture_is_copied_out() {
     pick(&mut pane, ROBOT, Modifiers::NONE);
     click(&mut pane, "Export...");
     wait(&mut pane, |pane| pane.state().exported().len() == 1);
-    wait(&mut pane, |pane| pane.state().state.jobs.all().is_empty());
+    wait(&mut pane, |pane| pane.state().studio.session.jobs.all().is_empty());
     pick(&mut pane, FIRST, Modifiers::COMMAND);
     click(&mut pane, "Export...");
     wait(&mut pane, |pane| pane.state().exported().len() == 3);
     let bench = pane.state();
-    let file = bench.state.gallery.pane.chosen[0].clone();
-    let kept = std::fs::read(bench.state.gallery.path(&file).unwrap()).unwrap();
+    let file = bench.studio.gallery_pane.chosen[0].clone();
+    let kept = std::fs::read(bench.studio.gallery.path(&file).unwrap()).unwrap();
     assert!(bench.exported().iter().any(|(name, bytes)| *name == file && *bytes == kept));
     assert!(bench.errors().is_empty());
 }
@@ -204,9 +211,9 @@ fn a_picture_is_copied_out() {
 fn an_empty_gallery_says_what_will_be_there_and_none_why() {
     let bench = Bench::idle(FakeWorker::default());
     let mut pane = pane_of(WIDE, bench);
-    wait(&mut pane, |pane| !pane.state().state.gallery.is_scanning());
-    assert!(pane.query_by_label("Pictures that were made will be here").is_some());
-    pane.state_mut().state.gallery = Gallery::default();
+    wait(&mut pane, |pane| !pane.state().studio.gallery.is_scanning());
+    assert!(pane.query_by_label("No pictures yet").is_some());
+    pane.state_mut().studio.gallery = Gallery::default();
     pane.run_steps(2);
     assert!(pane.query_by_label("Nothing is kept").is_some());
 }
@@ -217,7 +224,7 @@ fn a_full_disk_is_told_in_the_pane() {
     let path = bench.place.path().join("gallery");
     std::fs::write(&path, "").unwrap();
     let mut pane = pane_of(WIDE, bench);
-    pane.state_mut().state.load_model(ModelSource::Embedded);
+    pane.state_mut().studio.session.load_model(ModelSource::Embedded);
     wait(&mut pane, |pane| pane.query_by_label_contains("4 pictures are not on disk").is_some());
     std::fs::remove_file(&path).unwrap();
     click(&mut pane, "Retry");
@@ -229,14 +236,14 @@ fn a_full_disk_is_told_in_the_pane() {
 fn many(bench: &mut Bench, count: usize) {
     let folder = bench.place.path().join("gallery");
     std::fs::create_dir_all(&folder).unwrap();
-    let one = bench.state.gallery.items()[0].name.clone();
+    let one = bench.studio.gallery.items()[0].name.clone();
     let bytes = std::fs::read(folder.join(one)).unwrap();
     for at in 0..count {
         let (minute, second) = (at / 60 % 60, at % 60);
         let name = format!("20200101-{:02}{minute:02}{second:02}-000-000-x.png", at / 3600);
         std::fs::write(folder.join(name), &bytes).unwrap();
     }
-    bench.state.gallery = Gallery::default();
+    bench.studio.gallery = Gallery::default();
     bench.open_gallery();
 }
 
@@ -254,11 +261,11 @@ fn of_thousands_only_those_in_view_are_laid_out_and_loaded() {
     pane.run_steps(10);
     println!("a frame over 3004 pictures: {:?}", begun.elapsed() / 10);
     assert!(shown(&pane) < 60, "{} thumbnails are laid out", shown(&pane));
-    let first = pane.state().state.gallery.items()[0].date();
+    let first = pane.state().studio.gallery.items()[0].date();
     pick(&mut pane, &format!("cat-05, seed 42, picture 1, {first}"), Modifiers::NONE);
     pane.key_press(Key::End);
     pane.run_steps(30);
-    let last = pane.state().state.gallery.items().last().unwrap().date();
+    let last = pane.state().studio.gallery.items().last().unwrap().date();
     assert!(pane.query(picture(&last)).is_some(), "the last one is in view");
 }
 
@@ -275,8 +282,10 @@ fn the_menu_of_exports_and_the_jobs() {
     let mut menu = Harness::builder().with_size(vec2(600.0, 400.0)).build_ui_state(
         |ui, bench: &mut Bench| {
             bench.frame();
-            export_menu(ui, &mut bench.state);
-            job_strip(ui, &bench.state.jobs);
+            if let Some(what) = export_menu(ui, &bench.studio.session) {
+                bench.studio.export(what);
+            }
+            job_strip(ui, &bench.studio.session.jobs);
         },
         bench,
     );
@@ -298,7 +307,7 @@ fn the_menu_of_exports_and_the_jobs() {
         std::thread::sleep(Duration::from_millis(2));
         menu.step();
     }
-    menu.state_mut().state.jobs.start("Endless", |progress| {
+    menu.state_mut().studio.session.jobs.start("Endless", |progress| {
         progress.reach(0.25);
         while !progress.is_cancelled() {
             std::thread::sleep(Duration::from_millis(1));
@@ -312,7 +321,7 @@ fn the_menu_of_exports_and_the_jobs() {
     }
     assert!(menu.query_by_label("Endless: 25 %").is_some());
     menu.get_by_label("Cancel: Endless").click();
-    while !menu.state().state.jobs.all().is_empty() {
+    while !menu.state().studio.session.jobs.all().is_empty() {
         assert!(Instant::now() < deadline);
         menu.step();
     }
@@ -320,7 +329,7 @@ fn the_menu_of_exports_and_the_jobs() {
 
 /// Pictures of the pane for a look, not a test; see `screenshots` of the window.
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn screenshots_of_the_gallery() {
     let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
     for (name, size, light) in [
@@ -341,29 +350,28 @@ fn screenshots_of_the_gallery() {
         dress(&mut empty);
         shoot(&mut empty, "empty");
         let mut bench = Bench::idle(FakeWorker::default());
-        bench.state.draft.classes =
+        bench.studio.session.draft.classes =
             ["cat-05", "robot-blue", "droid-3", "monster"].map(str::to_owned).into();
-        bench.state.draft.count = 16;
-        bench.state.load_model(ModelSource::Embedded);
+        bench.studio.session.draft.count = 16;
+        bench.studio.session.load_model(ModelSource::Embedded);
         bench.until_kept(16);
-        bench.state.draft.sampling.guidance = 3.0;
-        bench.state.draft.from = 0.7;
-        bench.state.generate();
+        bench.studio.session.draft.sampling.guidance = 3.0;
+        bench.studio.session.draft.from = 0.7;
+        bench.studio.session.generate();
         bench.until_kept(32);
         let mut pane = pane_of(size, bench);
         dress(&mut pane);
         std::thread::sleep(Duration::from_millis(200));
         shoot(&mut pane, "many");
-        let first = pane.state().state.gallery.items()[1].name.clone();
-        let other = pane.state().state.gallery.items()[18].name.clone();
-        let gallery = &mut pane.state_mut().state.gallery;
+        let first = pane.state().studio.gallery.items()[1].name.clone();
+        let other = pane.state().studio.gallery.items()[18].name.clone();
+        let Studio { gallery, gallery_pane, .. } = &mut pane.state_mut().studio;
         gallery.set_favourite(std::slice::from_ref(&first), true);
-        gallery.pane.choose_only(first);
+        gallery_pane.choose_only(first);
         shoot(&mut pane, "one");
-        let gallery = &mut pane.state_mut().state.gallery;
-        gallery.pane.toggle(other);
+        pane.state_mut().studio.gallery_pane.toggle(other);
         shoot(&mut pane, "two");
-        pane.state_mut().state.gallery.pane.begin_compare();
+        pane.state_mut().studio.gallery_pane.begin_compare();
         pane.run_steps(5);
         std::thread::sleep(Duration::from_millis(100));
         shoot(&mut pane, "compare");

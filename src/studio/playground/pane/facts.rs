@@ -261,6 +261,6 @@ fn end(ui: &mut Ui, playground: &Playground, flow: &Flow) {
         ui.label(theme::section(ui, "The prior is kept only at temperature 1."));
     }
     if playground.is_busy() {
-        ui.label(theme::section(ui, "Computing anew."));
+        ui.label(theme::section(ui, "Recomputing."));
     }
 }

@@ -12,9 +12,9 @@ use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::{Icon, icon_button};
 use crate::studio::playground::{Plane, Playground, Prior};
+use crate::studio::session::Session;
 use crate::studio::session::draft::Draft;
 use crate::studio::session::run::Run;
-use crate::studio::session::state::StudioState;
 
 /// Width of the column of numbers, in points.
 const FACTS: f32 = 62.0 * GRID;
@@ -22,8 +22,8 @@ const FACTS: f32 = 62.0 * GRID;
 const NARROW: f32 = 150.0 * GRID;
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    let StudioState { playground, draft, run, position, .. } = state;
+pub fn show(ui: &mut Ui, playground: &mut Playground, session: &Session) {
+    let Session { draft, run, position, .. } = session;
     playground.follow(ui.ctx(), draft);
     if playground.follow
         && let Some(run) = run
@@ -83,7 +83,7 @@ fn codebook_row(ui: &mut Ui, playground: &mut Playground) {
             .response
             .accessible_name("Codebook");
         if playground.layout == Layout::Random
-            && icon_button(ui, Icon::Dice, "Scatter the codes anew", true).clicked()
+            && icon_button(ui, Icon::Dice, "Scatter the codes again", true).clicked()
         {
             playground.scatter += 1;
             playground.remake();

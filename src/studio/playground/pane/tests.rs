@@ -8,31 +8,31 @@ use egui_kittest::kittest::Queryable as _;
 
 use crate::flow::Solver;
 use crate::flow::codebooks::Layout;
+use crate::studio::pane::Pane;
 use crate::studio::playground::{Playground, Prior};
 use crate::studio::session::draft::TemperatureKind;
-use crate::studio::session::state::StudioState;
 use crate::studio::testing::stage::{Stage, click, shoot, stage, wait_until};
-use crate::studio::window::panes::Pane;
+use crate::studio::window::studio::Studio;
 
 const SIZE: Vec2 = vec2(1000.0, 640.0);
 
-fn small() -> StudioState {
-    let mut state = StudioState::default();
-    state.playground.particles = 60;
-    state.draft.sampling.steps = 8;
-    state
+fn small() -> Studio {
+    let mut studio = Studio::default();
+    studio.playground.particles = 60;
+    studio.session.draft.sampling.steps = 8;
+    studio
 }
 
-/// Whether what is on show is what the controls ask for.
-fn settled(state: &StudioState) -> bool {
-    let question = state.playground.question(&state.draft);
-    state.playground.flow().is_some_and(|flow| flow.question == question)
+/// Whether what is shown is what the controls ask for.
+fn settled(studio: &Studio) -> bool {
+    let question = studio.playground.question(&studio.session.draft);
+    studio.playground.flow().is_some_and(|flow| flow.question == question)
 }
 
 fn ready() -> Stage {
     let mut stage = stage(Pane::Playground, small(), SIZE, None);
     wait_until(&mut stage, settled);
-    wait_until(&mut stage, |state| state.playground.field().is_some_and(|f| f.belief.is_some()));
+    wait_until(&mut stage, |studio| studio.playground.field().is_some_and(|f| f.belief.is_some()));
     stage
 }
 
@@ -80,7 +80,7 @@ fn the_time_is_scrubbed_stepped_and_played() {
     click(&mut stage, "To the codes");
     assert_eq!(stage.state().playground.t, 1.0);
     click(&mut stage, "Play the flow");
-    wait_until(&mut stage, |state| state.playground.t > 0.1 && state.playground.t < 0.9);
+    wait_until(&mut stage, |studio| studio.playground.t > 0.1 && studio.playground.t < 0.9);
     click(&mut stage, "Pause the flow");
     let t = stage.state().playground.t;
     stage.run_steps(5);
@@ -98,8 +98,8 @@ fn a_dragged_code_recomputes_everything() {
     wait_until(&mut stage, settled);
     let after = stage.state().playground.flow().unwrap();
     assert!(!Arc::ptr_eq(&before, &after));
-    let nearest = |state: &StudioState| state.playground.field().unwrap().question.plane.codes[0];
-    wait_until(&mut stage, |state| nearest(state) == state.playground.plane.codes[0]);
+    let nearest = |studio: &Studio| studio.playground.field().unwrap().question.plane.codes[0];
+    wait_until(&mut stage, |studio| nearest(studio) == studio.playground.plane.codes[0]);
     click(&mut stage, "Reset codebook");
     assert_eq!(stage.state().playground.plane.codes[0], [1.5, 0.0]);
 }
@@ -157,8 +157,8 @@ fn a_particle_tells_what_it_believes() {
     // Near the end a particle is all but sure of the code that it ends on.
     stage.state_mut().playground.chosen = Some(7);
     stage.state_mut().playground.t = 0.95;
-    wait_until(&mut stage, |state| {
-        let field = state.playground.field().unwrap();
+    wait_until(&mut stage, |studio| {
+        let field = studio.playground.field().unwrap();
         field.question.t == 0.95 && field.belief.is_some()
     });
     let playground = &stage.state().playground;
@@ -171,10 +171,10 @@ fn the_exact_flow_is_compared_on_request() {
     let mut stage = ready();
     assert!(stage.query_by_label("RMS error").is_none());
     click(&mut stage, "Exact flow");
-    wait_until(&mut stage, |state| state.playground.exact().is_some());
+    wait_until(&mut stage, |studio| studio.playground.exact().is_some());
     assert!(stage.query_by_label("RMS error").is_some());
-    stage.state_mut().draft.sampling.solver = Solver::Euler;
-    stage.state_mut().draft.sampling.eta = 1.0;
+    stage.state_mut().session.draft.sampling.solver = Solver::Euler;
+    stage.state_mut().session.draft.sampling.eta = 1.0;
     wait_until(&mut stage, settled);
     assert!(stage.query_by_label("paths are random").is_some());
 }
@@ -197,10 +197,10 @@ fn what_is_drawn_can_be_chosen_and_everything_has_a_name() {
 #[test]
 #[ignore = "measures"]
 fn frames_with_the_most_particles() {
-    let mut state = StudioState::default();
-    state.playground.particles = Playground::MOST_PARTICLES;
-    state.playground.drawn.means = true;
-    let mut stage = stage(Pane::Playground, state, SIZE, None);
+    let mut studio = Studio::default();
+    studio.playground.particles = Playground::MOST_PARTICLES;
+    studio.playground.drawn.means = true;
+    let mut stage = stage(Pane::Playground, studio, SIZE, None);
     wait_until(&mut stage, settled);
     let flow = stage.state().playground.flow().unwrap();
     println!("a flow of 2000 particles: {:?}", flow.wall);
@@ -214,51 +214,50 @@ fn frames_with_the_most_particles() {
 
 /// Pictures of the pane for a look, not a test; see `screenshots` of the window.
 #[test]
-#[ignore = "writes pictures for people to look at"]
+#[ignore = "writes pictures to look at"]
 fn playground_screenshots() {
     for (theme, name) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
-        let mut state = StudioState::default();
-        state.draft.from = 1.0;
-        let mut stage = stage(Pane::Playground, state, vec2(1080.0, 720.0), Some(theme));
+        let mut studio = Studio::default();
+        studio.session.draft.from = 1.0;
+        let mut stage = stage(Pane::Playground, studio, vec2(1080.0, 720.0), Some(theme));
         let settle = |stage: &mut Stage, what: &str| {
             wait_until(stage, settled);
-            let exact = |state: &StudioState| {
-                !state.playground.compare || state.playground.exact().is_some()
-            };
+            let exact =
+                |studio: &Studio| !studio.playground.compare || studio.playground.exact().is_some();
             wait_until(stage, exact);
             std::thread::sleep(Duration::from_millis(60));
             stage.run_steps(3);
             shoot(stage, &format!("playground-{name}-{what}"));
         };
         settle(&mut stage, "ring");
-        let state = stage.state_mut();
-        state.playground.layout = Layout::Moons;
-        state.playground.count = 20;
-        state.playground.prior = Prior::Skewed;
-        state.playground.particles = 2000;
-        state.playground.t = 0.8;
-        state.playground.remake();
+        let studio = stage.state_mut();
+        studio.playground.layout = Layout::Moons;
+        studio.playground.count = 20;
+        studio.playground.prior = Prior::Skewed;
+        studio.playground.particles = 2000;
+        studio.playground.t = 0.8;
+        studio.playground.remake();
         settle(&mut stage, "moons");
-        let state = stage.state_mut();
-        state.playground.layout = Layout::Spiral;
-        state.playground.count = 48;
-        state.playground.drawn.means = true;
-        state.playground.t = 0.35;
-        state.draft.temperature = TemperatureKind::Entropy;
-        state.playground.remake();
+        let studio = stage.state_mut();
+        studio.playground.layout = Layout::Spiral;
+        studio.playground.count = 48;
+        studio.playground.drawn.means = true;
+        studio.playground.t = 0.35;
+        studio.session.draft.temperature = TemperatureKind::Entropy;
+        studio.playground.remake();
         settle(&mut stage, "spiral");
-        let state = stage.state_mut();
-        state.playground.layout = Layout::Grid;
-        state.playground.count = 9;
-        state.playground.particles = 200;
-        state.draft.temperature = TemperatureKind::Constant;
-        state.draft.sampling.solver = Solver::Euler;
-        state.draft.sampling.steps = 4;
-        state.playground.compare = true;
-        state.playground.drawn.field = false;
-        state.playground.drawn.means = false;
-        state.playground.t = 0.75;
-        state.playground.remake();
+        let studio = stage.state_mut();
+        studio.playground.layout = Layout::Grid;
+        studio.playground.count = 9;
+        studio.playground.particles = 200;
+        studio.session.draft.temperature = TemperatureKind::Constant;
+        studio.session.draft.sampling.solver = Solver::Euler;
+        studio.session.draft.sampling.steps = 4;
+        studio.playground.compare = true;
+        studio.playground.drawn.field = false;
+        studio.playground.drawn.means = false;
+        studio.playground.t = 0.75;
+        studio.playground.remake();
         settle(&mut stage, "error");
         stage.set_size(vec2(480.0, 700.0));
         stage.run_steps(4);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use egui::{Align, ComboBox, Image, Layout, Slider, Ui, vec2};
 
-use super::{look, short_name};
+use super::looks::{look, short_name};
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::{Icon, Plot, PlotLine, empty_state, icon_button};
 use crate::studio::training::{Bin, RunView, Training, smooth};
@@ -24,7 +24,7 @@ const MOST: usize = 9;
 pub fn show(ui: &mut Ui, training: &mut Training) {
     if training.folders.is_empty() {
         let hint = "Choose a run file to train, or the folder of a run, even of one that the command line is making now.";
-        empty_state(ui, "Loss curves will be here", hint);
+        empty_state(ui, "No run is shown", hint);
         return;
     }
     let runs: Vec<(usize, Arc<RunView>)> = (0..training.folders.len())
@@ -48,7 +48,7 @@ pub fn show(ui: &mut Ui, training: &mut Training) {
     small(ui, training, &runs, &rest[..rest.len().min(MOST)]);
 }
 
-/// A figure's name, for people.
+/// A figure's name, in words.
 fn words(figure: &str) -> String {
     let text = figure.replace('_', " ");
     match figure {

@@ -1,21 +1,23 @@
 //! Runs of training: started, watched, compared, stopped and resumed.
 
 mod figures;
+mod looks;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use egui::{
-    Align, Button, Color32, Label, Layout, ProgressBar, RichText, Sense, Stroke, TextEdit, Ui, vec2,
+    Align, Button, Label, Layout, ProgressBar, RichText, Sense, Stroke, TextEdit, Ui, vec2,
 };
 
+use self::looks::{look, short_name};
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
-use crate::studio::base::widgets::{Stroked, code_colour, scroll_area, short};
+use crate::studio::base::widgets::{scroll_area, short};
 use crate::studio::engine::ModelSource;
-use crate::studio::session::state::StudioState;
+use crate::studio::session::Session;
 use crate::studio::training::{Outcome, Plan, RunView, Training};
 use crate::train::Progress;
 
@@ -25,9 +27,8 @@ const COLUMN: f32 = 84.0 * GRID;
 const NARROW: f32 = 190.0 * GRID;
 
 /// Shows the pane.
-pub fn show(ui: &mut Ui, state: &mut StudioState) {
-    let StudioState { training, notices, .. } = state;
-    training.follow(ui.ctx(), notices);
+pub fn show(ui: &mut Ui, training: &mut Training, session: &mut Session) {
+    training.follow(ui.ctx(), &mut session.notices);
     let mut wanted = None;
     if ui.available_width() >= NARROW {
         ui.horizontal_top(|ui| {
@@ -52,11 +53,11 @@ pub fn show(ui: &mut Ui, state: &mut StudioState) {
         });
     }
     if let Some(model) = wanted {
-        state.load_model(ModelSource::File(model));
+        session.load_model(ModelSource::File(model));
     }
 }
 
-/// The run file, the run in progress and the runs on show; gives a model that is to be opened.
+/// The run file, the run in progress and the runs shown; gives a model that is to be opened.
 fn run_column(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
     ui.label(theme::section(ui, "Run file"));
     file_row(ui, training);
@@ -234,37 +235,10 @@ fn about(time: Duration) -> String {
     }
 }
 
-/// How the curves of a run are drawn.
-fn look(ui: &Ui, at: usize) -> (Color32, Stroked) {
-    let colours = palette(ui.visuals());
-    let colour = match at {
-        0 => colours.accent,
-        1 => colours.second,
-        // Green and purple of the codes.
-        2 => code_colour(ui.visuals(), 2),
-        _ => code_colour(ui.visuals(), 6),
-    };
-    (colour, Stroked::ALL[at % Stroked::ALL.len()])
-}
-
-/// The shortest end of a path that no other path of the list has.
-fn short_name(paths: &[PathBuf], at: usize) -> String {
-    let end = |path: &Path, parts: usize| -> PathBuf {
-        let all: Vec<_> = path.components().collect();
-        all[all.len().saturating_sub(parts)..].iter().collect()
-    };
-    let Some(path) = paths.get(at) else { return String::new() };
-    let others = || paths.iter().enumerate().filter(|(other, _)| *other != at);
-    (1..=path.components().count())
-        .map(|parts| (parts, end(path, parts)))
-        .find(|(parts, name)| others().all(|(_, other)| end(other, *parts) != *name))
-        .map_or_else(|| path.display().to_string(), |(_, name)| name.display().to_string())
-}
-
-/// The runs on show; gives a model that is to be opened.
+/// The runs shown; gives a model that is to be opened.
 fn runs(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
     ui.add_space(3.0 * GRID);
-    ui.label(theme::section(ui, "Runs on show")).on_hover_text(
+    ui.label(theme::section(ui, "Runs shown")).on_hover_text(
         "Their curves lie over one another, at most four; one is looked at closely.",
     );
     let mut gone = None;
@@ -353,16 +327,8 @@ fn open_model(ui: &mut Ui, training: &Training) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-mod naming {
+mod durations {
     use super::*;
-
-    #[test]
-    fn names_are_as_short_as_they_can_be() {
-        let paths: Vec<PathBuf> = ["/a/x/flow", "/a/y/flow", "/a/y/dfm"].map(PathBuf::from).into();
-        let names: Vec<_> = (0..3).map(|at| short_name(&paths, at)).collect();
-        assert_eq!(names, ["x/flow", "y/flow", "dfm"]);
-        assert_eq!(short_name(&paths, 3), "");
-    }
 
     #[test]
     fn durations_are_about_right() {

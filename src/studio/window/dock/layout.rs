@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use egui::{Id, Vec2, vec2};
 use egui_tiles::{Container, GridLayout, Linear, LinearDir, Tile, TileId, Tiles, Tree};
 
-use super::super::panes::Pane;
 use crate::studio::base::theme::GRID;
+use crate::studio::pane::Pane;
 
 /// Least width of the side panes at first, in points.
 const SIDE_WIDTH: f32 = 66.0 * GRID;

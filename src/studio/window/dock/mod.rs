@@ -1,4 +1,4 @@
-//! Where the panes are: docked beside and behind one another, in windows of their own, or put away.
+//! Where the panes are: docked beside and behind one another, in separate windows, or hidden.
 //!
 //! A window that has no room for them as they are laid out shows them in fewer columns, down to one
 //! pane at a time; the layout is not changed by that, and is back as soon as there is room.
@@ -17,16 +17,17 @@ use egui_tiles::{
 use serde::{Deserialize, Serialize};
 
 use self::layout::Room;
-use super::panes::Pane;
 use crate::studio::base::theme::{GRID, palette};
-use crate::studio::session::state::StudioState;
+use crate::studio::pane::Pane;
+use crate::studio::window::panes;
+use crate::studio::window::studio::Studio;
 
 /// The places of all panes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Dock {
     tree: Tree<Pane>,
-    /// Panes in windows of their own.
+    /// Panes in separate windows.
     floating: BTreeSet<Pane>,
     /// Panes that are not shown.
     hidden: BTreeSet<Pane>,
@@ -66,12 +67,12 @@ impl Dock {
         }
     }
 
-    /// Whether a pane has a window of its own.
+    /// Whether a pane is in a separate window.
     pub fn is_floating(&self, pane: Pane) -> bool {
         self.floating.contains(&pane)
     }
 
-    /// Gives a pane a window of its own, or docks it again.
+    /// Gives a pane a separate window, or docks it again.
     pub fn set_floating(&mut self, pane: Pane, floating: bool) {
         if floating {
             self.floating.insert(pane);
@@ -112,7 +113,7 @@ impl Dock {
         layout::tidy(&mut self.tree)
     }
 
-    /// Lays the panes out as at first in a window `width` points wide, where they have no places.
+    /// Lays the panes out as at the start in a window `width` points wide, where they have no places.
     pub fn arrange(&mut self, width: f32) {
         if !layout::is_whole(&self.tree) {
             self.tree = layout::first(width);
@@ -127,7 +128,7 @@ impl Dock {
             let least = layout::least(tree);
             least.x <= size.x && least.y <= size.y
         };
-        // Who has more on show than fits into a large window has chosen so.
+        // Who has more shown than fits into a large window has chosen so.
         if fits(&self.tree) || fits(&layout::first(size.x)) {
             self.small = None;
             return &mut self.tree;
@@ -148,10 +149,10 @@ impl Dock {
     }
 
     /// Shows what is docked, in the whole of `ui`.
-    pub fn show(&mut self, ui: &mut Ui, state: &mut StudioState) {
+    pub fn show(&mut self, ui: &mut Ui, studio: &mut Studio) {
         let mut wish = None;
         let tree = self.tree_for(ui.available_size());
-        tree.ui(&mut Docked { state, wish: &mut wish }, ui);
+        tree.ui(&mut Docked { studio, wish: &mut wish }, ui);
         match wish {
             Some(Wish::Float(pane)) => self.set_floating(pane, true),
             Some(Wish::Hide(pane)) => self.set_shown(pane, false),
@@ -159,8 +160,8 @@ impl Dock {
         }
     }
 
-    /// Shows the panes that have windows of their own.
-    pub fn show_windows(&mut self, ctx: &Context, state: &mut StudioState) {
+    /// Shows the panes that are in separate windows.
+    pub fn show_windows(&mut self, ctx: &Context, studio: &mut Studio) {
         let mut closed = Vec::new();
         let screen = ctx.input(|input| input.viewport().monitor_size);
         let most = screen.map_or(Vec2::INFINITY, |screen| screen * 0.9);
@@ -178,7 +179,7 @@ impl Dock {
                         closed.push(pane);
                     }
                 }
-                show_pane(ui, pane, state);
+                show_pane(ui, pane, studio);
                 if ui.input(|input| input.viewport().close_requested()) {
                     closed.push(pane);
                 }
@@ -190,10 +191,10 @@ impl Dock {
     }
 }
 
-fn show_pane(ui: &mut Ui, pane: Pane, state: &mut StudioState) {
+fn show_pane(ui: &mut Ui, pane: Pane, studio: &mut Studio) {
     let named = UiBuilder::new().accessibility_label(pane.title());
     let rect = ui.available_rect_before_wrap();
-    ui.scope_builder(named.max_rect(rect), |ui| pane.show(ui, state));
+    ui.scope_builder(named.max_rect(rect), |ui| panes::show(pane, ui, studio));
 }
 
 /// Lets a tree show what is docked, and nothing else.
@@ -214,13 +215,13 @@ enum Wish {
 
 /// How the docked panes look and behave.
 struct Docked<'a> {
-    state: &'a mut StudioState,
+    studio: &'a mut Studio,
     wish: &'a mut Option<Wish>,
 }
 
 impl Behavior<Pane> for Docked<'_> {
     fn pane_ui(&mut self, ui: &mut Ui, _tile: TileId, pane: &mut Pane) -> UiResponse {
-        show_pane(ui, *pane, self.state);
+        show_pane(ui, *pane, self.studio);
         UiResponse::None
     }
 
@@ -237,10 +238,10 @@ impl Behavior<Pane> for Docked<'_> {
         let Some(Tile::Pane(pane)) = tiles.get(tile) else { return button };
         let pane = *pane;
         button.context_menu(|ui| {
-            if ui.button("Open in a window of its own").clicked() {
+            if ui.button("Open in separate window").clicked() {
                 *self.wish = Some(Wish::Float(pane));
             }
-            if ui.button("Put away").on_hover_text("The View menu brings it back").clicked() {
+            if ui.button("Hide pane").on_hover_text("The View menu shows it again").clicked() {
                 *self.wish = Some(Wish::Hide(pane));
             }
         });

@@ -22,10 +22,11 @@ use super::dock::Dock;
 use crate::io::atomic;
 use crate::studio::base::notices::{About, Notices};
 use crate::studio::base::worker::{Task, Wake};
-use crate::studio::canvas::CanvasState;
 use crate::studio::session::draft::Draft;
+use crate::studio::session::look::Look;
+use crate::studio::session::playback::Playback;
 use crate::studio::session::presets::Presets;
-use crate::studio::session::state::Playback;
+use crate::studio::window::scale::Scale;
 
 /// Where the layout and the settings are in the file; a new format takes a new key.
 const STUDIO: &str = "purrscope-studio-2";
@@ -37,7 +38,7 @@ const LARGEST: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is kept between sessions.
-#[derive(Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Kept {
     /// The settings on the controls.
@@ -45,7 +46,7 @@ pub struct Kept {
     /// Named ways of making pictures.
     pub presets: Presets,
     /// How the canvas is looked at.
-    pub canvas: CanvasState,
+    pub canvas: Look,
     /// How the timeline plays.
     pub playback: Playback,
     /// Whether the light theme is chosen.
@@ -58,55 +59,11 @@ pub struct Kept {
     pub run_files: Vec<PathBuf>,
     /// Whether the hint of a first start was read.
     pub greeted: bool,
-    /// Scale of the interface, 1 as the desktop has it.
-    pub scale: f32,
-}
-
-impl Default for Kept {
-    fn default() -> Self {
-        Self {
-            draft: Draft::default(),
-            presets: Presets::default(),
-            canvas: CanvasState::default(),
-            playback: Playback::default(),
-            light: false,
-            dock: Dock::default(),
-            recent: Vec::new(),
-            run_files: Vec::new(),
-            greeted: false,
-            scale: 1.0,
-        }
-    }
-}
-
-/// [`Kept`], as it is written.
-#[derive(Serialize)]
-pub struct Keep<'a> {
-    /// See [`Kept::draft`].
-    pub draft: &'a Draft,
-    /// See [`Kept::presets`].
-    pub presets: &'a Presets,
-    /// See [`Kept::canvas`].
-    pub canvas: &'a CanvasState,
-    /// See [`Kept::playback`].
-    pub playback: &'a Playback,
-    /// See [`Kept::light`].
-    pub light: bool,
-    /// See [`Kept::dock`].
-    pub dock: &'a Dock,
-    /// See [`Kept::recent`].
-    pub recent: &'a [PathBuf],
-    /// See [`Kept::run_files`].
-    pub run_files: &'a [PathBuf],
-    /// See [`Kept::greeted`].
-    pub greeted: bool,
-    /// See [`Kept::scale`].
-    pub scale: f32,
+    /// Scale of the interface.
+    pub scale: Scale,
 }
 
 impl Kept {
-    /// The scales that the interface can have.
-    pub const SCALES: std::ops::RangeInclusive<f32> = 0.5..=3.0;
     /// Most files of a list that is remembered.
     const FILES: usize = 32;
 
@@ -125,11 +82,7 @@ impl Kept {
             changed.push(("recent", files.len() > Self::FILES));
             files.truncate(Self::FILES);
         }
-        if !Self::SCALES.contains(&self.scale) {
-            let near = self.scale.clamp(*Self::SCALES.start(), *Self::SCALES.end());
-            self.scale = if self.scale.is_finite() { near } else { 1.0 };
-            changed.push(("scale", true));
-        }
+        changed.push(("scale", self.scale.tidy()));
         changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
     }
 }
@@ -156,13 +109,13 @@ pub struct Begun {
     pub kept: Kept,
     /// Where the window was.
     pub place: Place,
-    /// What of it could not be used, for people.
+    /// What of it could not be used, in words.
     pub trouble: Option<String>,
 }
 
 /// The file that a session is kept in, and what is on its way there.
 #[derive(Debug, Default)]
-pub struct Session {
+pub struct SavedFile {
     /// Nothing is kept without one.
     file: Option<PathBuf>,
     /// Where the window is.
@@ -176,7 +129,7 @@ pub struct Session {
     told: bool,
 }
 
-impl Session {
+impl SavedFile {
     /// The file where this desktop has it.
     pub fn file() -> Option<PathBuf> {
         Some(eframe::storage_dir("purrscope")?.join("app.ron"))
@@ -188,16 +141,16 @@ impl Session {
             Some(path) => read(path),
             None => (Begun::default(), String::new()),
         };
-        let session = Self { file, place: begun.place, text, ..Self::default() };
-        (session, begun)
+        let saved = Self { file, place: begun.place, text, ..Self::default() };
+        (saved, begun)
     }
 
     /// Begins to write what has changed since it was last written.
-    pub fn save(&mut self, keep: &Keep<'_>) {
+    pub fn save(&mut self, kept: &Kept) {
         if self.file.is_none() {
             return;
         }
-        let parts = [(WINDOW, ron::write(&self.place)), (STUDIO, ron::write(keep))];
+        let parts = [(WINDOW, ron::write(&self.place)), (STUDIO, ron::write(kept))];
         let parts = parts.into_iter().filter_map(|(key, text)| Some((key, text?)));
         self.next = ron::write(&parts.collect::<BTreeMap<_, _>>());
         self.go_on();
@@ -217,7 +170,7 @@ impl Session {
         (self.text, self.writing) = (text, Some(writing));
     }
 
-    /// Takes in what came of [`Session::save`].
+    /// Takes in what came of [`SavedFile::save`].
     pub fn follow(&mut self, notices: &mut Notices) {
         let Some(done) = self.writing.as_ref().and_then(Task::poll) else { return };
         self.writing = None;
@@ -317,8 +270,8 @@ fn unreadable(file: &Path, reason: &str) -> Begun {
         false => String::new(),
     };
     let trouble = format!(
-        "The layout and the settings of the last session could not be read, so that everything is as \
-         at first. {}: {reason}.{where_to}",
+        "The layout and the settings of the last session could not be read, so the \
+         defaults are used. {}: {reason}.{where_to}",
         file.display(),
     );
     Begun { trouble: Some(trouble), ..Begun::default() }
@@ -351,8 +304,8 @@ fn understand(parts: &BTreeMap<String, String>) -> Begun {
             first => format!("{} and {last}", first.join(", ")),
         };
         begun.trouble = Some(format!(
-            "What the last session kept of {list} could not be used and is as at first, the rest is \
-             as it was.",
+            "What the last session kept of {list} could not be used and was reset; the rest was \
+             restored.",
         ));
     }
     begun

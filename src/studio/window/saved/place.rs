@@ -4,7 +4,7 @@ use eframe::CreationContext;
 use egui::{Context, Pos2, Rect, Vec2, ViewportBuilder, ViewportCommand, pos2, vec2};
 use serde::{Deserialize, Serialize};
 
-use super::super::app::LEAST_WINDOW;
+use crate::studio::window::scale::LEAST_WINDOW;
 
 /// Place and size of the window, as eframe writes them.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]

@@ -1,9 +1,9 @@
 use std::thread;
 use std::time::Instant;
 
-use super::super::panes::Pane;
 use super::*;
-use crate::studio::testing::fake::PATIENCE as LONG;
+use crate::studio::pane::Pane;
+use crate::studio::testing::fake::{PATIENCE as LONG, card};
 
 /// A file that says `studio` of the studio.
 fn kept(folder: &Path, studio: &str) -> PathBuf {
@@ -15,30 +15,15 @@ fn kept(folder: &Path, studio: &str) -> PathBuf {
 
 fn begin(studio: &str) -> Begun {
     let folder = tempfile::tempdir().unwrap();
-    Session::begin(Some(kept(folder.path(), studio))).1
-}
-
-fn save(session: &mut Session, kept: &Kept) {
-    session.save(&Keep {
-        draft: &kept.draft,
-        presets: &kept.presets,
-        canvas: &kept.canvas,
-        playback: &kept.playback,
-        light: kept.light,
-        dock: &kept.dock,
-        recent: &kept.recent,
-        run_files: &kept.run_files,
-        greeted: kept.greeted,
-        scale: kept.scale,
-    });
+    SavedFile::begin(Some(kept(folder.path(), studio))).1
 }
 
 /// Waits for what was saved to be on the disk, or for the notice that it is not.
-fn settle(session: &mut Session, notices: &mut Notices) {
+fn settle(saved: &mut SavedFile, notices: &mut Notices) {
     let deadline = Instant::now() + LONG;
-    while session.writing.is_some() {
+    while saved.writing.is_some() {
         assert!(Instant::now() < deadline, "it was never written");
-        session.follow(notices);
+        saved.follow(notices);
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -47,27 +32,27 @@ fn settle(session: &mut Session, notices: &mut Notices) {
 fn what_is_kept_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("new/app.ron");
-    let (mut session, first) = Session::begin(Some(file.clone()));
+    let (mut saved, first) = SavedFile::begin(Some(file.clone()));
     assert!(first.trouble.is_none());
-    let mut kept = Kept { scale: 1.25, light: true, greeted: true, ..Kept::default() };
+    let mut kept = Kept { scale: Scale(1.25), light: true, greeted: true, ..Kept::default() };
     kept.draft.sampling.steps = 7;
     kept.presets.save("mine", &kept.draft);
     kept.recent = vec!["cat.png".into()];
     kept.dock.set_shown(Pane::Log, false);
-    save(&mut session, &kept);
-    settle(&mut session, &mut Notices::default());
-    let (mut session, Begun { kept: again, trouble, .. }) = Session::begin(Some(file.clone()));
+    saved.save(&kept);
+    settle(&mut saved, &mut Notices::default());
+    let (mut saved, Begun { kept: again, trouble, .. }) = SavedFile::begin(Some(file.clone()));
     assert_eq!(trouble, None);
     assert_eq!(
         (again.draft.clone(), again.presets.clone()),
         (kept.draft.clone(), kept.presets.clone())
     );
-    assert_eq!((again.scale, again.light, again.greeted), (1.25, true, true));
+    assert_eq!((again.scale, again.light, again.greeted), (Scale(1.25), true, true));
     assert!(again.recent == kept.recent && !again.dock.is_shown(Pane::Log));
     // What has not changed is not written again.
     fs::remove_file(&file).unwrap();
-    save(&mut session, &again);
-    settle(&mut session, &mut Notices::default());
+    saved.save(&again);
+    settle(&mut saved, &mut Notices::default());
     assert!(!file.exists());
 }
 
@@ -75,21 +60,21 @@ fn what_is_kept_comes_back() {
 fn the_end_waits_for_what_was_saved_last() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("app.ron");
-    let (mut session, Begun { mut kept, .. }) = Session::begin(Some(file.clone()));
+    let (mut saved, Begun { mut kept, .. }) = SavedFile::begin(Some(file.clone()));
     for steps in 1..20 {
         kept.draft.sampling.steps = steps;
-        save(&mut session, &kept);
+        saved.save(&kept);
     }
-    session.end();
-    assert_eq!(Session::begin(Some(file)).1.kept.draft.sampling.steps, 19);
+    saved.end();
+    assert_eq!(SavedFile::begin(Some(file)).1.kept.draft.sampling.steps, 19);
 }
 
 #[test]
 fn without_a_file_nothing_is_kept() {
-    let (mut session, begun) = Session::begin(None);
+    let (mut saved, begun) = SavedFile::begin(None);
     assert!(begun.trouble.is_none());
-    save(&mut session, &begun.kept);
-    assert!(session.writing.is_none());
+    saved.save(&begun.kept);
+    assert!(saved.writing.is_none());
 }
 
 #[test]
@@ -139,7 +124,7 @@ fn a_file_that_is_none_is_put_aside() {
     let aside = folder.path().join("app.ron.unreadable");
     for bytes in [&b"}{)(\0\xff"[..], b"", b"(version: 99, nothing: Some(\"x\"))", &[0xff; 5000]] {
         fs::write(&file, bytes).unwrap();
-        let (_, begun) = Session::begin(Some(file.clone()));
+        let (_, begun) = SavedFile::begin(Some(file.clone()));
         let trouble = begun.trouble.unwrap();
         assert!(trouble.contains("could not be read"), "{trouble}");
         assert_eq!(fs::read(&aside).unwrap(), bytes, "{trouble}");
@@ -149,11 +134,11 @@ fn a_file_that_is_none_is_put_aside() {
     let text = fs::read_to_string(&good).unwrap();
     for cut in 1..text.len() {
         fs::write(&file, &text[..cut]).unwrap();
-        assert!(Session::begin(Some(file.clone())).1.trouble.is_some(), "{}", &text[..cut]);
+        assert!(SavedFile::begin(Some(file.clone())).1.trouble.is_some(), "{}", &text[..cut]);
     }
     let big = File::create(&file).unwrap();
     big.set_len(1 << 40).unwrap();
-    assert!(Session::begin(Some(file)).1.trouble.unwrap().contains("too large"));
+    assert!(SavedFile::begin(Some(file)).1.trouble.unwrap().contains("too large"));
 }
 
 #[test]
@@ -161,18 +146,18 @@ fn a_file_that_cannot_be_written_is_told_once_and_ends_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("app.ron");
     fs::create_dir(&file).unwrap();
-    let (mut session, begun) = Session::begin(Some(file.clone()));
+    let (mut saved, begun) = SavedFile::begin(Some(file.clone()));
     assert!(begun.trouble.unwrap().contains("folder"));
     let mut notices = Notices::default();
     for _ in 0..2 {
-        save(&mut session, &begun.kept);
-        settle(&mut session, &mut notices);
+        saved.save(&begun.kept);
+        settle(&mut saved, &mut notices);
     }
     assert_eq!(notices.log.len(), 1, "{:?}", notices.log);
     assert!(notices.banner.as_ref().unwrap().text.contains("app.ron"));
     fs::remove_dir(&file).unwrap();
-    save(&mut session, &begun.kept);
-    settle(&mut session, &mut notices);
+    saved.save(&begun.kept);
+    settle(&mut saved, &mut notices);
     assert!(notices.banner.is_none() && file.is_file());
 }
 
@@ -181,12 +166,12 @@ fn a_file_that_cannot_be_written_is_told_once_and_ends_nothing() {
 fn every_number_may_be_absurd() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("app.ron");
-    let (mut session, begun) = Session::begin(Some(file.clone()));
+    let (mut saved, begun) = SavedFile::begin(Some(file.clone()));
     let mut kept = begun.kept;
     kept.presets.save("mine", &kept.draft);
     kept.dock.arrange(1440.0);
-    save(&mut session, &kept);
-    settle(&mut session, &mut Notices::default());
+    saved.save(&kept);
+    settle(&mut saved, &mut Notices::default());
     let parts: BTreeMap<String, String> = ron::read(&fs::read_to_string(&file).unwrap()).unwrap();
     for absurd in ["NaN", "inf", "1e30", "-1e30", "65535", "0", "18446744073709551615", "-5"] {
         for (key, text) in &parts {
@@ -195,7 +180,7 @@ fn every_number_may_be_absurd() {
                 let parts = BTreeMap::from([(key.clone(), text.clone())]);
                 let Begun { mut kept, mut place, .. } = understand(&parts);
                 assert!(kept.tidy().is_empty() && !place.tidy(), "{text}");
-                let settings = kept.draft.settings(&crate::studio::testing::fake::card());
+                let settings = kept.draft.settings(&card());
                 assert!(settings.evaluations(Default::default()).is_none_or(|n| n < 1 << 20));
             }
         }
