@@ -223,7 +223,7 @@ bench() {
 make_pictures() {
     local class
     for class in cat robot; do
-        part "pictures-$class" 30 "$program" sample --class "$class" --count 48 --steps 6 --cfg 1 --device cpu \
+        part "pictures-$class" 60 "$program" sample --class "$class" --count 32 --steps 4 --cfg 1 --device cpu \
             --out "$out/parts/pictures/$class" || return
     done
 }
@@ -283,7 +283,7 @@ run() {
     command -v nvidia-smi >/dev/null && { part nvidia-smi 10 nvidia-smi || true; }
     "$program" devices --json >"$out/parts/devices.json" 2>/dev/null || true
     part devices 15 "$program" devices || true
-    part doctor 45 "$program" doctor --device "$device" --json "$out/parts/doctor.json" || true
+    part doctor 60 "$program" doctor --device "$device" --json "$out/parts/doctor.json" || true
     bench kernels kernels
     bench sampling sampling
     # Not every adapter has half precision, and then this part says so.
@@ -296,6 +296,9 @@ run() {
         else
             note flow-training skipped 0 "it needs the tokenizer of the training before it"
         fi
+    else
+        note tokenizer-training skipped 0 "there are no pictures"
+        note flow-training skipped 0 "there are no pictures"
     fi
     part sheet 40 "$program" sweep --class cat --x temperature=0.7,0.9,1.1 --y steps=4,12 --seed 5 \
         --device "$device" --out "$out/sheet.png" || true

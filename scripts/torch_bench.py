@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `purrscope bench` measures, in PyTorch on the same machine: the rows have the same names and keys.
+"""What `purrscope bench` measures, in PyTorch on the same machine: rows of the same keys under like names.
 
 The networks are those of networks.py, which lies beside this file: plain modules without compilation or fused
 attention. `--count` prints the operations of the networks as PyTorch counts them, which src/bench/flops.rs is

@@ -30,8 +30,6 @@ pub use machine::{Adapter, Processor};
 pub use row::{Figures, Outcome, Row};
 pub use size::{Size, SizeError};
 
-/// Limits of a part in units of the limit of a row.
-const ROWS_OF_A_PART: u32 = 40;
 /// Limits of a row that a single run may take: a warm-up that takes longer is all that is measured, and
 /// a row that would take longer is not tried.
 const PATIENCE: u32 = 4;
@@ -85,9 +83,10 @@ impl FromStr for Part {
 /// How to measure.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Time for the measured iterations of a row, after a warm-up of up to four times as long; a part
-    /// ends after 40 times as long.
-    pub limit: Duration,
+    /// Time for the measured iterations of a row, after a warm-up of up to four times as long.
+    pub row_limit: Duration,
+    /// Time after which no row of a part begins.
+    pub part_limit: Duration,
     /// Sizes of the networks with random weights.
     pub sizes: Vec<Size>,
     /// What networks sample in; they train in f32.
@@ -99,9 +98,9 @@ pub struct Options {
 ///
 /// All of it happens on the thread that calls, as the work of a session must.
 pub fn run(part: Part, selected: &Selected, options: &Options, hear: &mut dyn FnMut(Row)) {
-    let Options { limit, sizes, precision } = options;
+    let Options { row_limit: limit, part_limit, sizes, precision } = options;
     let (limit, precision) = (*limit, *precision);
-    let ends = Instant::now() + limit * ROWS_OF_A_PART;
+    let ends = Instant::now() + *part_limit;
     let mut bench = Bench { part, selected, precision, limit, ends, lost: false, hear };
     match part {
         Part::Kernels => kernels::measure(&mut bench),

@@ -20,12 +20,14 @@ use crate::train::program;
 /// Seconds that a row, and the studio, are measured for unless the command line says otherwise.
 const ROW_SECONDS: f64 = 3.0;
 const STUDIO_SECONDS: f64 = 20.0;
+/// Rows that a part has time for.
+const ROWS_OF_A_PART: f64 = 40.0;
 
 /// Measures this machine.
 ///
 /// Every row is a median over inputs of its own, with the shortest and the longest time. Rates follow
 /// from the median. In the JSON, the end of every key is its unit; times of an iteration are in
-/// milliseconds. A part ends after 40 times the seconds of a row.
+/// milliseconds.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// What to measure: kernels, sampling, training, studio (all but the studio if none is named)
@@ -38,6 +40,9 @@ pub struct BenchArgs {
     /// Seconds to measure each row for, after a warm-up (default: 3; of the studio's frames: 20)
     #[arg(long, value_name = "N", value_parser = seconds)]
     seconds: Option<f64>,
+    /// Seconds after which no further row of a part begins (default: 40 times those of a row)
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    part_seconds: Option<f64>,
     /// Sizes of networks with random weights, at 32x32 tokens and 16,384 codes (default:
     /// S/2,B/2,L/2,XL/2, of which those are left out that do not fit the machine or the time)
     #[arg(long = "size", value_name = "SIZES", value_delimiter = ',')]
@@ -66,11 +71,11 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         document.on(&selected);
         let precision = args.precision.precision.on(&selected, None)?;
         document.precision = precision;
-        let options = bench::Options {
-            limit: Duration::from_secs_f64(args.seconds.unwrap_or(ROW_SECONDS)),
-            sizes: document.sizes.clone(),
-            precision,
-        };
+        let row = args.seconds.unwrap_or(ROW_SECONDS);
+        let part = args.part_seconds.unwrap_or(row * ROWS_OF_A_PART);
+        let [row_limit, part_limit] = [row, part].map(Duration::from_secs_f64);
+        let sizes = document.sizes.clone();
+        let options = bench::Options { row_limit, part_limit, sizes, precision };
         for part in document.parts.clone() {
             bench::run(part, &selected, &options, &mut |row| document.hear(row));
         }

@@ -260,6 +260,13 @@ fn largest() -> ModelCard {
 
 /// The most bytes in use and reserved while some work is done, as another thread sees them.
 fn peak<T>(device: &Device, work: impl FnOnce() -> T) -> (T, u64, u64) {
+    /// Lets the other thread end, also where the work panics.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let (in_use, reserved) = (AtomicU64::new(0), AtomicU64::new(0));
     let done = AtomicBool::new(false);
     let look = |device: &Device| {
@@ -275,9 +282,9 @@ fn peak<T>(device: &Device, work: impl FnOnce() -> T) -> (T, u64, u64) {
                 thread::sleep(Duration::from_millis(5));
             }
         });
+        let _done = Done(done);
         let result = work();
         device.sync().unwrap();
-        done.store(true, Ordering::Relaxed);
         result
     });
     look(device);

@@ -15,9 +15,9 @@ pub fn command(settings: &SampleSettings, model: &ModelInfo) -> Option<String> {
     };
     let options = command::options(settings, &model.card)?;
     let words = ["purrscope", "sample"].map(str::to_owned).into_iter().chain(model_file);
-    let words = words.chain(options).chain(["--out", "out"].map(str::to_owned));
-    let precision = model.precision.noted().map(|precision| precision.to_string());
-    let words = words.chain(precision.into_iter().flat_map(|p| ["--precision".to_owned(), p]));
+    let precision = model.precision.noted().map(|it| ["--precision".to_owned(), it.to_string()]);
+    let words = words.chain(options).chain(precision.into_iter().flatten());
+    let words = words.chain(["--out", "out"].map(str::to_owned));
     Some(words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" "))
 }
 
@@ -54,6 +54,6 @@ mod tests {
         let half = Precision::F16;
         let model = ModelInfo { precision: half, ..load(&mut worker, ModelSource::Embedded) };
         let text = command(&settings, &model).unwrap();
-        assert!(text.ends_with("--precision f16"), "{text}");
+        assert!(text.contains("--precision f16 --out"), "{text}");
     }
 }
