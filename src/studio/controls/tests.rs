@@ -297,7 +297,7 @@ fn cost_and_command_are_told() {
     let command = window.get_by_label_contains("purrscope sample --class cat-05 --count 4");
     let text = command.accesskit_node().label().or(command.accesskit_node().value());
     let text = text.unwrap();
-    assert!(text.contains("--eta 0 --atol 0.0001") && text.ends_with("--out out"), "{text}");
+    assert!(text.contains("--cfg 1.5 --eta 0") && text.ends_with("--out out"), "{text}");
     click(&mut window, "Copy the command");
     // It is there after the next frame; nothing else is to be seen of it.
     assert!(window.query_by_label("Copy the command").is_some());

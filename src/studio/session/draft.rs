@@ -1,6 +1,6 @@
 //! The settings on the controls.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::edits::Edits;
 use crate::flow::settings::SETTINGS;
@@ -141,12 +141,27 @@ struct StoredDraft {
     edits: Edits,
     live: bool,
     // As it was before.
+    #[serde(deserialize_with = "given")]
     seed: Option<u64>,
+    #[serde(deserialize_with = "given")]
     solver: Option<Solver>,
+    #[serde(deserialize_with = "given")]
     steps: Option<usize>,
+    #[serde(deserialize_with = "given")]
     guidance: Option<f32>,
+    #[serde(deserialize_with = "given")]
     eta: Option<f32>,
+    #[serde(deserialize_with = "given")]
     tolerances: Option<(f32, f32)>,
+}
+
+/// A value that is there is written as itself, and not as `Some` of it.
+fn given<'de, T, D>(value: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(value).map(Some)
 }
 
 impl Default for StoredDraft {

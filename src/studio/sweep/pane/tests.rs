@@ -78,7 +78,7 @@ fn what_is_typed_wrong_is_said_under_it() {
     window.run_steps(2);
     window.get_by_label("Across: values").type_text(", warm");
     window.run_steps(3);
-    assert!(window.query_by_label_contains("'warm' is no temperature").is_some());
+    assert!(window.query_by_label_contains("'warm' is not a valid value of temperature").is_some());
     assert!(window.get_by_label("Start sweep").accesskit_node().is_disabled());
     axes(&mut window, "steps=2", "steps=3");
     assert!(window.query_by_label_contains("both axes set the steps").is_some());
