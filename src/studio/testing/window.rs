@@ -485,7 +485,7 @@ fn screenshots() {
             .studio
             .actions
             .push(FilesAction::Open("broken.safetensors".into()));
-        std::thread::sleep(Duration::from_millis(50));
+        wait_until(&mut window, |app| app.shell.studio.session.notices.banner.is_some());
         window.run_steps(6);
         shoot(&mut window, "trouble");
         click(&mut window, "Dismiss");
