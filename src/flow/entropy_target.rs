@@ -15,7 +15,7 @@ fn ends() -> (f64, f64) {
 ///
 /// `entropies_at` is asked of `at_once` rising temperatures at a time, at least 1. With 1 that is
 /// bisection, of 14 rounds; where waiting for an answer costs more than the evaluations, more divide
-/// what is left into more parts: 7 take 5 rounds.
+/// what is left into more parts: 3 take 7 rounds.
 pub(super) fn temperature_for(
     target: f64,
     at_once: usize,
