@@ -116,7 +116,7 @@ impl Actions {
     }
 
     /// The next action, which is then its owner's to do.
-    pub fn next(&mut self) -> Option<Action> {
+    pub fn pop(&mut self) -> Option<Action> {
         self.0.pop_front()
     }
 }
@@ -130,12 +130,12 @@ mod tests {
         let mut actions = Actions::default();
         actions.push(CodebookAction::Find(7));
         actions.push(WindowAction::Reveal(Pane::Canvas));
-        let Some(Action::Codebook(CodebookAction::Find(7))) = actions.next() else {
+        let Some(Action::Codebook(CodebookAction::Find(7))) = actions.pop() else {
             panic!("another action")
         };
-        let Some(Action::Window(WindowAction::Reveal(Pane::Canvas))) = actions.next() else {
+        let Some(Action::Window(WindowAction::Reveal(Pane::Canvas))) = actions.pop() else {
             panic!("another action")
         };
-        assert!(actions.next().is_none());
+        assert!(actions.pop().is_none());
     }
 }

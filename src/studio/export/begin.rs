@@ -85,7 +85,7 @@ pub struct Exports {
     pub destination: Destination,
     feeds: Vec<Feed>,
     /// Runs that are no longer shown, but being exported.
-    old: Vec<Box<Run>>,
+    old: Vec<Run>,
 }
 
 impl Exports {
@@ -97,7 +97,10 @@ impl Exports {
 
     /// Holds on to a run that goes off the screen for as long as it is being exported.
     pub fn hold(&mut self, run: Option<Box<Run>>) {
-        self.old.extend(run.filter(|run| self.feeds.iter().any(|feed| feed.run() == run.id)));
+        let Some(run) = run else { return };
+        if self.feeds.iter().any(|feed| feed.run() == run.id) {
+            self.old.push(*run);
+        }
     }
 
     /// Ends the exports that wait for the compute thread, which broke off.

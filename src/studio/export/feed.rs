@@ -138,7 +138,7 @@ impl Feed {
 impl Feed {
     /// Once a frame: hands over what there is room for; says whether there is more to come. `old` are
     /// runs that are no longer shown.
-    pub fn follow(&mut self, session: &mut Session, old: &[Box<Run>]) -> bool {
+    pub fn follow(&mut self, session: &mut Session, old: &[Run]) -> bool {
         let begun = Instant::now();
         loop {
             if let Some(portion) = self.held.take() {
@@ -177,7 +177,7 @@ impl Feed {
         &mut self,
         wanted: &Wanted,
         session: &mut Session,
-        old: &[Box<Run>],
+        old: &[Run],
     ) -> Result<Option<Portion>, String> {
         let on_host = |pictures: &Pictures| pictures.host().is_some();
         if let Some(asked) = self.ticket
@@ -193,7 +193,7 @@ impl Feed {
         {
             return Ok(Some(Portion::Pictures(pictures.clone())));
         }
-        let mut known = session.run.iter().chain(old.iter().map(|run| &**run));
+        let mut known = session.run.iter().chain(old);
         let run = known.find(|run| run.id == self.run).ok_or("the run is gone")?;
         let unreadable =
             |position: usize| format!("step {} could not be read back from the disk", position + 1);

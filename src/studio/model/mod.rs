@@ -144,7 +144,7 @@ mod tests {
         let Entry { level, text, .. } = session.notices.banner.as_ref().unwrap();
         assert_eq!(*level, Level::Error);
         assert!(text.contains("cat.jpeg") && text.contains(".safetensors"), "{text}");
-        assert!(session.take_commands().is_empty() && actions.next().is_none());
+        assert!(session.take_commands().is_empty() && actions.pop().is_none());
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
         let mut files = Files::default();
         files.open("/tmp/cats.pth".into(), &mut session, &mut actions);
         assert_eq!(files.importer.paths[0], "/tmp/cats.pth");
-        let Some(Action::Window(WindowAction::Reveal(pane))) = actions.next() else {
+        let Some(Action::Window(WindowAction::Reveal(pane))) = actions.pop() else {
             panic!("no pane is shown")
         };
         assert_eq!(pane, Pane::Model);

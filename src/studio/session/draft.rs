@@ -97,6 +97,15 @@ struct StoredDraft {
     tolerances: Option<(f32, f32)>,
 }
 
+/// A value that is there is written as itself, and not as `Some` of it.
+fn given<'de, T, D>(value: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(value).map(Some)
+}
+
 impl Default for StoredDraft {
     fn default() -> Self {
         let draft = Draft::default();
@@ -150,11 +159,6 @@ impl From<StoredDraft> for Draft {
             live: stored.live,
         }
     }
-}
-
-/// A value that is there: RON tells an optional one from it, and these were not optional.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(from).map(Some)
 }
 
 /// Of settings what is on the controls as it is; what the draft makes itself is as by default.

@@ -9,10 +9,18 @@ use super::history::Setup;
 use crate::flow::SampleSettings;
 use crate::studio::engine::ModelInfo;
 
-/// What the settings were made of, and they themselves: with many pins they take a while to make, and
-/// several panes ask for them in every frame.
+/// The settings of the next run: with many pins they take a while to make, and several panes ask for
+/// them in every frame.
 #[derive(Debug, Default)]
-pub(super) struct Made(RefCell<Option<(Arc<ModelInfo>, Setup, Arc<SampleSettings>)>>);
+pub(super) struct Made(RefCell<Option<Kept>>);
+
+/// What the settings were made of, and they themselves.
+#[derive(Debug)]
+struct Kept {
+    model: Arc<ModelInfo>,
+    setup: Setup,
+    settings: Arc<SampleSettings>,
+}
 
 impl Made {
     /// What a run of `draft` that goes on from `branch` is asked to do.
@@ -24,16 +32,17 @@ impl Made {
     ) -> Arc<SampleSettings> {
         let branch = branch.map(|point| &point.branch);
         let mut made = self.0.borrow_mut();
-        if let Some((of, setup, settings)) = &*made
-            && Arc::ptr_eq(of, model)
-            && setup.draft == *draft
-            && setup.branch.as_ref() == branch
+        if let Some(kept) = &*made
+            && Arc::ptr_eq(&kept.model, model)
+            && kept.setup.draft == *draft
+            && kept.setup.branch.as_ref() == branch
         {
-            return Arc::clone(settings);
+            return Arc::clone(&kept.settings);
         }
         let setup = Setup { draft: draft.clone(), branch: branch.cloned() };
         let settings = Arc::new(settings_of(&setup, model));
-        *made = Some((Arc::clone(model), setup, Arc::clone(&settings)));
+        let (model, kept) = (Arc::clone(model), Arc::clone(&settings));
+        *made = Some(Kept { model, setup, settings: kept });
         settings
     }
 }

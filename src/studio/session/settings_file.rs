@@ -1,4 +1,4 @@
-//! The settings of a run as TOML, in words to read and change.
+//! The settings of a run as TOML, to read and to change.
 
 use serde_json::Value;
 use thiserror::Error;

@@ -463,6 +463,17 @@ fn screenshots() {
         }
         wait_until(&mut window, finished);
         shoot(&mut window, "done");
+        let open = |window: &mut Window, menu: &str| {
+            // Where there is no room for all of them, they are in one.
+            if size.x < 700.0 {
+                click(window, "Menu");
+            }
+            click(window, menu);
+        };
+        open(&mut window, "View");
+        shoot(&mut window, "view");
+        window.key_press(Key::Escape);
+        window.run_steps(3);
         click(&mut window, "Picture 2");
         window.state_mut().shell.studio.session.look.overlay = Overlay::Entropy;
         window.state_mut().shell.studio.session.go_to(11);
@@ -478,11 +489,11 @@ fn screenshots() {
             .studio
             .actions
             .push(FilesAction::Open("broken.safetensors".into()));
-        std::thread::sleep(Duration::from_millis(50));
+        wait_until(&mut window, |app| app.shell.studio.session.notices.banner.is_some());
         window.run_steps(6);
         shoot(&mut window, "trouble");
         click(&mut window, "Dismiss");
-        click(&mut window, "Help");
+        open(&mut window, "Help");
         shoot(&mut window, "menu");
         click(&mut window, "Keys");
         shoot(&mut window, "help");

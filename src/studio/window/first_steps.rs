@@ -40,7 +40,9 @@ pub fn show(ui: &mut Ui, shell: &mut Shell) {
             }
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.label(RichText::new("First steps").color(palette(ui.visuals()).accent));
-                ScrollArea::vertical().max_height(most).show(ui, steps);
+                // It takes what it needs up to there, not only what it had in the frame before.
+                let area = ScrollArea::vertical().max_height(most).min_scrolled_height(most);
+                area.show(ui, steps);
             });
         });
     });

@@ -149,7 +149,7 @@ impl Studio {
 
     /// Hands the next actions to their owners; gives the first that is for the window.
     pub fn perform(&mut self) -> Option<WindowAction> {
-        while let Some(action) = self.actions.next() {
+        while let Some(action) = self.actions.pop() {
             match action {
                 Action::Window(action) => return Some(action),
                 Action::Files(action) => {

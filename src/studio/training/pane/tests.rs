@@ -18,8 +18,7 @@ const SIZE: Vec2 = vec2(1100.0, 900.0);
 /// A pane with a toy run file beside its pictures.
 fn ready(root: &Path, text: &str) -> (Stage, std::path::PathBuf) {
     let (training, file) = prepared(root, text);
-    let mut studio = Studio::default();
-    studio.training = training;
+    let studio = Studio { training, ..Studio::default() };
     let mut stage = stage(Pane::Training, studio, SIZE, None);
     stage.run_steps(2);
     open(&mut stage, &file);
@@ -177,8 +176,7 @@ fn training_screenshots() {
     for (theme, name) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
         let root = tempfile::tempdir().unwrap();
         let (training, file) = prepared(root.path(), &tokenizer_run("tok", 100_000));
-        let mut studio = Studio::default();
-        studio.training = training;
+        let studio = Studio { training, ..Studio::default() };
         let mut stage = stage(Pane::Training, studio, SIZE, Some(theme));
         stage.run_steps(2);
         shoot(&mut stage, &format!("training-{name}-empty"));
