@@ -252,6 +252,7 @@ fn list_adapters(instance: &wgpu::Instance) -> Vec<AdapterReport> {
 }
 
 /// What a wgpu device must be created with for burn's kernels to compile on it.
+#[expect(unsafe_code, reason = "wgpu asks for it where experimental features are wanted")]
 pub(crate) fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
     wgpu::DeviceDescriptor {
         label: Some("purrscope"),

@@ -258,6 +258,7 @@ fn compare(args: &OracleArgs, oracle: &Oracle) -> Result<()> {
 }
 
 /// A chart of error against evaluations, both logarithmic, as SVG.
+#[expect(clippy::too_many_lines, reason = "one drawing, from its frame to its labels")]
 fn draw(points: &[Point]) -> String {
     const W: f64 = 760.0;
     const H: f64 = 460.0;

@@ -15,6 +15,10 @@ pub const LONGEST_TEXT: u64 = 64 << 20;
 ///
 /// # Errors
 /// It is a folder or a pipe, or whatever the file system says.
+#[expect(
+    unsafe_code,
+    reason = "models are larger than what should be read to look at their header"
+)]
 pub fn map(path: &Path) -> io::Result<Mmap> {
     let file = open(path)?;
     // SAFETY: the map is read only. Another process that truncates the file while it is mapped can end

@@ -1,5 +1,8 @@
 //! Files: written whole or not at all, and read without trusting them.
 
+// Numbers of files are anyone's.
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 pub mod animation;
 pub mod atomic;
 pub mod digest;
@@ -8,6 +11,7 @@ mod header;
 pub mod input;
 pub mod json;
 pub mod names;
+mod narrow;
 pub mod npy;
 mod numbers;
 pub mod outputs;

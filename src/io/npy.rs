@@ -3,6 +3,8 @@
 use half::f16;
 use thiserror::Error;
 
+use super::narrow::narrow;
+
 /// An array that cannot be read.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum NpyError {
@@ -112,7 +114,7 @@ pub fn read(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f32>), NpyError> {
     let values = match width {
         2 => data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         4 => data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        _ => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+        _ => data.as_chunks::<8>().0.iter().map(|b| narrow(f64::from_le_bytes(*b))).collect(),
     };
     Ok((header.shape, values))
 }
@@ -126,7 +128,9 @@ pub fn write(shape: &[usize], values: &[f32]) -> Vec<u8> {
     let begun = MAGIC.len() + 4;
     let padded = (begun + header.len() + 1).next_multiple_of(64) - begun - 1;
     header = format!("{header:padded$}\n");
-    let mut bytes = [MAGIC, &[1, 0], &(header.len() as u16).to_le_bytes()].concat();
+    #[expect(clippy::cast_possible_truncation, reason = "a shape takes less than 64 KB of text")]
+    let length = header.len() as u16;
+    let mut bytes = [MAGIC, &[1, 0], &length.to_le_bytes()].concat();
     bytes.extend(header.as_bytes());
     bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     bytes

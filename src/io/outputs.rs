@@ -182,7 +182,7 @@ mod tests {
             #[cfg(unix)]
             (at("link.safetensors"), "which the command uses"),
             #[cfg(unix)]
-            (PathBuf::from("/dev/null"), "no regular file"),
+            (PathBuf::from("/dev/null"), "not a regular file"),
         ] {
             let error = said(path.clone(), &[&model]).unwrap_or_default();
             assert!(error.contains(reason), "{}: {error}", path.display());

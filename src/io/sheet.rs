@@ -23,7 +23,8 @@ impl Sheet {
 
     /// As square a grid as there is for that many `pictures`; else as [`Sheet::rows_of`].
     pub fn square(pictures: usize) -> Self {
-        Self::rows_of((pictures as f32).sqrt().ceil() as usize)
+        let side = pictures.isqrt();
+        Self::rows_of(if side * side < pictures { side + 1 } else { side })
     }
 
     /// The sheet with these pictures, row by row.
@@ -32,6 +33,7 @@ impl Sheet {
         let (width, height) = pictures.first().map_or((1, 1), RgbImage::dimensions);
         let columns = self.columns.clamp(1, pictures.len().max(1));
         let rows = pictures.len().div_ceil(columns).max(1);
+        #[expect(clippy::cast_possible_truncation, reason = "a sheet has sides of 32 bits")]
         let place = |at: usize, size: u32| border + at as u32 * (size + gap);
         let extent = |count: usize, size: u32| place(count, size) - gap + border;
         let mut sheet = RgbImage::from_pixel(extent(columns, width), extent(rows, height), ground);

@@ -14,6 +14,7 @@ use safetensors::{Dtype, SafeTensors};
 use thiserror::Error;
 
 use super::foreign::{self, Foreign};
+use super::narrow::narrow;
 pub use super::numbers::{Numbers, Precision};
 use super::{atomic, header, input};
 
@@ -305,7 +306,7 @@ impl TensorFile {
             Dtype::F32 => elements(data, f32::from_le_bytes),
             Dtype::F16 => elements(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
             Dtype::BF16 => elements(data, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
-            Dtype::F64 => elements(data, |bytes| f64::from_le_bytes(bytes) as f32),
+            Dtype::F64 => elements(data, |bytes| narrow(f64::from_le_bytes(bytes))),
             _ => return Err(self.mismatch(name, "floating point", dtype, shape)),
         };
         Ok((shape.to_vec(), values))

@@ -1,5 +1,11 @@
 //! Behaviour through the public interface, in one binary because each binary links for long.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests may fail loudly, in their helpers as well"
+)]
+
 mod bench;
 mod cli;
 mod datasets;

@@ -295,7 +295,10 @@ pub static SEED: Setting = Setting {
     example: "1..4",
     numbers: Numbers::Whole,
     get: |settings| settings.seed.to_string(),
-    set: |settings, text| Ok(settings.seed = whole(&SEED, text)?),
+    set: |settings, text| {
+        settings.seed = whole(&SEED, text)?;
+        Ok(())
+    },
     ..Setting::PLAIN
 };
 
@@ -311,7 +314,10 @@ pub static SOLVER: Setting = Setting {
     choices: &Solver::NAMES,
     example: "euler, midpoint, heun, exp2m",
     get: |settings| settings.solver.to_string(),
-    set: |settings, text| Ok(settings.solver = text.parse()?),
+    set: |settings, text| {
+        settings.solver = text.parse()?;
+        Ok(())
+    },
     ..Setting::PLAIN
 };
 
@@ -327,7 +333,10 @@ pub static STEPS: Setting = Setting {
     example: "4, 8, 16, 32",
     numbers: Numbers::Whole,
     get: |settings| settings.steps.to_string(),
-    set: |settings, text| Ok(settings.steps = whole(&STEPS, text)?),
+    set: |settings, text| {
+        settings.steps = whole(&STEPS, text)?;
+        Ok(())
+    },
     bounds: Some((1.0, MAX_STEPS as f64)),
     ..Setting::PLAIN
 };
@@ -343,7 +352,10 @@ pub static GRID: Setting = Setting {
     range: "uniform, cosine or shifted:S",
     example: "uniform, cosine, shifted:3",
     get: |settings| settings.grid.to_string(),
-    set: |settings, text| Ok(settings.grid = text.parse()?),
+    set: |settings, text| {
+        settings.grid = text.parse()?;
+        Ok(())
+    },
     ..Setting::PLAIN
 };
 
@@ -364,7 +376,10 @@ pub static TEMPERATURE: Setting = Setting {
         (!objective.has_posterior()).then_some(reason)
     },
     get: |settings| settings.temperature.to_string(),
-    set: |settings, text| Ok(settings.temperature = text.parse()?),
+    set: |settings, text| {
+        settings.temperature = text.parse()?;
+        Ok(())
+    },
     check: |settings| settings.temperature.validate(),
     ..Setting::PLAIN
 };
@@ -381,7 +396,10 @@ pub static GUIDANCE: Setting = Setting {
     example: "0..4 x 5",
     numbers: Numbers::Real,
     get: |settings| settings.guidance.to_string(),
-    set: |settings, text| Ok(settings.guidance = parse_number("guidance", text)?),
+    set: |settings, text| {
+        settings.guidance = parse_number("guidance", text)?;
+        Ok(())
+    },
     bounds: Some((-MAX_GUIDANCE as f64, MAX_GUIDANCE as f64)),
     ..Setting::PLAIN
 };
@@ -403,7 +421,10 @@ pub static GUIDANCE_INTERVAL: Setting = Setting {
         (settings.guidance == 1.0).then_some("a guidance of 1 is the same at every time")
     },
     get: |settings| settings.guidance_interval.to_string(),
-    set: |settings, text| Ok(settings.guidance_interval = text.parse()?),
+    set: |settings, text| {
+        settings.guidance_interval = text.parse()?;
+        Ok(())
+    },
     ..Setting::PLAIN
 };
 
@@ -419,7 +440,10 @@ pub static ETA: Setting = Setting {
     example: "0, 0.5, 1",
     numbers: Numbers::Real,
     get: |settings| settings.eta.to_string(),
-    set: |settings, text| Ok(settings.eta = parse_number("eta", text)?),
+    set: |settings, text| {
+        settings.eta = parse_number("eta", text)?;
+        Ok(())
+    },
     bounds: Some((0.0, MAX_REMASKING as f64)),
     ..Setting::PLAIN
 };
@@ -433,7 +457,10 @@ pub static ATOL: Setting = Setting {
     help: "Absolute tolerance of dopri5",
     hint: "Error that a step may make whatever the size of the state.",
     get: |settings| settings.atol.to_string(),
-    set: |settings, text| Ok(settings.atol = parse_number("atol", text)?),
+    set: |settings, text| {
+        settings.atol = parse_number("atol", text)?;
+        Ok(())
+    },
     ..TOLERANCE
 };
 
@@ -446,7 +473,10 @@ pub static RTOL: Setting = Setting {
     help: "Relative tolerance of dopri5",
     hint: "Error that a step may make for each unit of the state.",
     get: |settings| settings.rtol.to_string(),
-    set: |settings, text| Ok(settings.rtol = parse_number("rtol", text)?),
+    set: |settings, text| {
+        settings.rtol = parse_number("rtol", text)?;
+        Ok(())
+    },
     ..TOLERANCE
 };
 

@@ -131,6 +131,7 @@ impl<'a> Machine<'a> {
 
     fn make(&mut self, node: Node) -> Result<Id, PickleError> {
         within(self.nodes.len(), MOST_VALUES, "values")?;
+        #[expect(clippy::cast_possible_truncation, reason = "there are no more than MOST_VALUES")]
         let id = Id(self.nodes.len() as u32);
         self.nodes.push(node);
         Ok(id)

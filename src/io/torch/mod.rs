@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::foreign::{self, Foreign};
 use super::input;
+use super::narrow::narrow;
 use super::pickle::{Id, Pickle, PickleError, TensorView};
 use container::{Contents, Fault};
 
@@ -112,7 +113,7 @@ impl Numbers {
             Self::F64 => {
                 let mut number = [0; 8];
                 number.copy_from_slice(&bytes[..8]);
-                f64::from_le_bytes(number) as f32
+                narrow(f64::from_le_bytes(number))
             }
         }
     }

@@ -9,6 +9,9 @@
 //! number of [`RunEvent::Step`]s, and exactly one of [`RunEvent::Finished`], [`RunEvent::Stopped`] and
 //! [`RunEvent::Failed`].
 
+// A new message is answered on purpose, not by an arm that takes the rest.
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
 pub mod colormap;
 mod inbox;
 mod message;

@@ -309,7 +309,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::studio::session::draft::TemperatureKind;
+    use crate::studio::session::kinds::TemperatureKind;
 
     fn settle(playground: &mut Playground, draft: &Draft) {
         let ctx = Context::default();

@@ -9,6 +9,7 @@ pub mod branch;
 pub mod draft;
 pub mod edits;
 pub mod history;
+pub mod kinds;
 pub mod look;
 mod made;
 mod outbox;

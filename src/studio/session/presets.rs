@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::draft::{Draft, GridKind, TemperatureKind};
+use super::draft::Draft;
+use super::kinds::{GridKind, TemperatureKind};
 use crate::flow::{SampleSettings, Solver};
 
 /// Everything on the controls that decides how pictures are made; not which class, seed, count, pins

@@ -3,7 +3,7 @@
 use super::*;
 use crate::flow::Grid;
 use crate::studio::engine::{Question, View, Worker};
-use crate::studio::session::draft::TemperatureKind;
+use crate::studio::session::kinds::TemperatureKind;
 use crate::studio::testing::fake::FakeWorker;
 
 /// Does what the compute thread would, at once.

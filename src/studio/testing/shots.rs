@@ -18,6 +18,7 @@ use crate::studio::window::saved::SavedFile;
 
 #[test]
 #[ignore = "writes pictures to look at"]
+#[expect(clippy::too_many_lines, reason = "one sitting at the window, picture by picture")]
 fn tool_screenshots() {
     let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
     for (name, size, light) in [

@@ -12,7 +12,7 @@ use crate::studio::action::{FilesAction, WindowAction};
 use crate::studio::base::notices::{Entry, Level};
 use crate::studio::engine::{Engine, ModelSource};
 use crate::studio::pane::Pane;
-use crate::studio::session::draft::TemperatureKind;
+use crate::studio::session::kinds::TemperatureKind;
 use crate::studio::session::look::Overlay;
 use crate::studio::testing::fake::PATIENCE;
 use crate::studio::window::app::StudioApp;

@@ -205,7 +205,11 @@ impl Machine<'_> {
                 let index = self.line_number()?;
                 self.remember(index)
             }
-            0x94 => self.remember(self.memo.len() as u32),
+            0x94 => {
+                #[expect(clippy::cast_possible_truncation, reason = "each is of a value, bounded")]
+                let index = self.memo.len() as u32;
+                self.remember(index)
+            }
             b'h' => {
                 let index = self.byte()?.into();
                 self.recall(index)

@@ -10,7 +10,8 @@ use crate::flow::{SampleSettings, Solver};
 use crate::model::Objective;
 use crate::studio::base::theme::GRID;
 use crate::studio::base::widgets::Row;
-use crate::studio::session::draft::{Draft, GridKind};
+use crate::studio::session::draft::Draft;
+use crate::studio::session::kinds::GridKind;
 
 fn row(setting: &Setting) -> Row<'static> {
     Row::new(setting.label, setting.hint)

@@ -9,7 +9,7 @@ use crate::model::Objective;
 use crate::studio::base::theme::palette;
 use crate::studio::base::widgets::{Curve, Dash, Row};
 use crate::studio::session::Session;
-use crate::studio::session::draft::TemperatureKind;
+use crate::studio::session::kinds::TemperatureKind;
 
 const WARM: &str =
     "Flattens the belief over codes: 0 takes the likeliest code, 1 is as trained, more is bolder.";

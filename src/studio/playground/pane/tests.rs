@@ -10,7 +10,7 @@ use crate::flow::Solver;
 use crate::flow::codebooks::Layout;
 use crate::studio::pane::Pane;
 use crate::studio::playground::{Playground, Prior};
-use crate::studio::session::draft::TemperatureKind;
+use crate::studio::session::kinds::TemperatureKind;
 use crate::studio::testing::stage::{Stage, click, shoot, stage, wait_until};
 use crate::studio::window::studio::Studio;
 
