@@ -16,9 +16,9 @@ use crate::studio::session::run::Run;
 const ENTROPY_HINT: &str =
     "Mean over all tokens of how undecided the model is; it falls as the picture settles.";
 const TEMPERATURE_HINT: &str =
-    "What the belief was warmed or cooled by; with an entropy target, the value that met it.";
+    "The temperature of the posterior; with an entropy target, the value that met it.";
 const CHANGES_HINT: &str =
-    "Part of the tokens whose most likely code is another than at the step before.";
+    "Share of tokens whose most likely code changed since the previous step.";
 
 /// A timeline narrower than this shows what its curves are when one points at them, in points.
 const NAMED: f32 = 148.0 * GRID;
@@ -70,7 +70,7 @@ fn transport(ui: &mut Ui, session: &mut Session) {
     ui.add_space(2.0 * GRID);
     ui.spacing_mut().item_spacing.x = 2.0 * GRID;
     ui.checkbox(&mut session.playback.looping, "Loop")
-        .on_hover_text("Begin again when playing reaches the end.");
+        .on_hover_text("Start over when playback reaches the end.");
     let rate = |rate: f32| format!("{rate} steps/s");
     let combo = ComboBox::from_id_salt("rate")
         .selected_text(rate(session.playback.rate))
@@ -80,7 +80,7 @@ fn transport(ui: &mut Ui, session: &mut Session) {
                 ui.selectable_value(&mut session.playback.rate, value, rate(value));
             }
         });
-    combo.response.on_hover_text("How fast playing goes.").accessible_name("Playing speed");
+    combo.response.on_hover_text("Playback speed.").accessible_name("Playback speed");
     branch(ui, session);
 }
 
@@ -96,13 +96,13 @@ fn branch(ui: &mut Ui, session: &mut Session) {
         });
     let button = ui.add_enabled(possible && !here, Button::new("Branch here"));
     let why_not = match here {
-        true => "New runs go on from here; the controls say so, and can take it back.",
-        false => "At its last step there is nothing left of the run to go on with.",
+        true => "New runs continue from here; remove the branch on the controls.",
+        false => "There is nothing to branch into after the last step.",
     };
     let button = button
         .on_hover_text(
-            "Keep the steps up to here, and let the next run go on from this one with the settings \
-             that the controls then have.",
+            "Keep the steps up to here and continue from this one in the next run, with the settings \
+             on the controls.",
         )
         .on_disabled_hover_text(why_not);
     if button.clicked() {

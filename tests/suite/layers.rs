@@ -173,7 +173,10 @@ fn rooms_named(text: &str) -> BTreeSet<String> {
             text[..end.unwrap_or(text.len())].to_owned()
         };
         match list {
-            Some(list) => list.split(',').map(|name| heads(name.trim())).collect(),
+            Some(list) => {
+                let names = list.split(',').map(|name| heads(name.trim()));
+                names.filter(|name| !name.is_empty()).collect()
+            }
             None => vec![heads(rest)],
         }
     };

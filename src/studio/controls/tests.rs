@@ -260,7 +260,7 @@ fn a_branch_is_shown_and_can_be_taken_back() {
     studio(&mut window).session.go_to(10);
     window.run_steps(2);
     click(&mut window, "Branch here");
-    assert!(window.query_by_label("Goes on from step 11 of the run before").is_some());
+    assert!(window.query_by_label("Continues from step 11 of the previous run").is_some());
     let count = window.get_by_role_and_label(Role::Slider, "Count");
     assert!(count.accesskit_node().is_disabled());
     assert!(window.get_by_label("Branch here").accesskit_node().is_disabled());

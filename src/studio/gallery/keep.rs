@@ -83,8 +83,8 @@ impl Gallery {
             match receiver.pictures(progress) {
                 Ok(pictures) => {
                     let Some(fresh) = fresh(at, &pictures, labels) else {
-                        let text = "Pictures did not reach the gallery: the GPU does not give them \
-                                    back. Generate them again.";
+                        let text = "Pictures were not saved to the gallery: they could not be read \
+                                    back from the GPU. Generate them again.";
                         return Outcome::Failed(text.to_owned());
                     };
                     for fresh in fresh {
@@ -95,7 +95,7 @@ impl Gallery {
                 }
                 Err(export::FeedError::Cancelled) => Outcome::Cancelled,
                 Err(export::FeedError::Failed(reason)) => {
-                    Outcome::Failed(format!("Pictures did not reach the gallery: {reason}."))
+                    Outcome::Failed(format!("Pictures were not saved to the gallery: {reason}."))
                 }
             }
         });

@@ -163,7 +163,7 @@ fn import(ui: &mut Ui, files: &mut Files, session: &mut Session) {
         });
     }
     ui.checkbox(&mut importer.averaged, "Averaged weights").on_hover_text(
-        "The moving average of the weights, which makes better pictures than the last ones.",
+        "The moving average of the weights, which makes better pictures than the latest weights.",
     );
     ui.horizontal(|ui| {
         let label = if importer.is_busy() { "Importing..." } else { "Import" };
@@ -171,7 +171,7 @@ fn import(ui: &mut Ui, files: &mut Files, session: &mut Session) {
         let out = importer.out();
         if button
             .on_hover_text(format!("Writes {} and opens it.", out.display()))
-            .on_disabled_hover_text("Name the three files first.")
+            .on_disabled_hover_text("Choose the three files first.")
             .clicked()
         {
             session.notices.settled(About::Importing);

@@ -88,7 +88,7 @@ impl Overlay {
             Self::Entropy => {
                 "How undecided the model is about a token: 0 nats is certain, ln(codes) knows nothing."
             }
-            Self::Changes => "Tokens whose most likely code is another than at the step before.",
+            Self::Changes => "Tokens whose most likely code changed since the previous step.",
             Self::TopProbability => "How much probability a token's most likely code has.",
             Self::Unsettled => {
                 "Tokens whose most likely code here is not the one that they end on."

@@ -77,7 +77,7 @@ pub fn built_in() -> [BuiltIn; 4] {
         ),
         preset(
             "Entropy-guided",
-            "Temperature chosen at each step so that doubt falls evenly.",
+            "Temperature chosen at each step so that entropy falls evenly.",
             &|way| {
                 (way.sampling.steps, way.temperature) = (32, TemperatureKind::Entropy);
             },
@@ -116,7 +116,7 @@ impl Presets {
             0 => Err("Give it a name."),
             length if length > Self::LONGEST => Err("The name is longer than 40 letters."),
             _ if built_in().iter().any(|known| known.preset.name == name) => {
-                Err("That name belongs to a preset of the program.")
+                Err("A built-in preset has that name.")
             }
             _ if !known && self.saved.len() >= Self::MOST => {
                 Err("There are 200 presets: delete one first.")

@@ -158,7 +158,7 @@ fn about(ctx: &Context, shell: &mut Shell) {
                  arXiv 2510.01478.",
             );
             section(ui, "Licence of the program");
-            ui.label("MIT or Apache-2.0, as you like.");
+            ui.label("MIT or Apache-2.0, at your option.");
             section(ui, "Built on");
             ui.label(
                 "burn and cubecl, wgpu, egui, eframe and egui_tiles, safetensors, image, rfd, serde, \

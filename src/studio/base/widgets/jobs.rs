@@ -77,7 +77,7 @@ fn cancel<T: Send + 'static>(ui: &mut Ui, job: &Job<T>) {
         return;
     }
     let button = ui.add_enabled(!job.is_cancelled(), egui::Button::new("Cancel"));
-    let button = button.on_hover_text("Ends it; nothing is left behind");
+    let button = button.on_hover_text("Cancel this job; nothing is left behind");
     if button.accessible_name(format!("Cancel: {}", job.title)).clicked() {
         job.cancel();
     }

@@ -217,7 +217,7 @@ fn summary(ui: &mut Ui, tool: Tool, edits: &mut Edits) {
 fn paint(ui: &mut Ui, brush: &mut Brush, session: &mut Session) {
     let kinds = [
         (Paint::Present, "Its own code", "Pin each token to the code it has now."),
-        (Paint::Code, "One code", "Hold every token that is painted to this code."),
+        (Paint::Code, "One code", "Pin every painted token to this code."),
     ];
     choice(ui, &mut brush.paint, &kinds);
     if brush.paint == Paint::Present {
@@ -227,7 +227,7 @@ fn paint(ui: &mut Ui, brush: &mut Brush, session: &mut Session) {
     let code = &mut brush.code;
     *code = (*code).min(last as u32);
     ui.add(DragValue::new(code).range(0..=last).speed(0.2).prefix("#"))
-        .on_hover_text("Number of the code; one can also be chosen in the codebook.")
+        .on_hover_text("Number of the code; you can also select one in the codebook.")
         .accessible_name("Code of the brush");
     let code = *code;
     session.want_swatches(std::iter::once(code));
@@ -276,7 +276,7 @@ fn region(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mut
     }
     if ui
         .button("Clear")
-        .on_hover_text("Choose nothing.")
+        .on_hover_text("Clear the region.")
         .accessible_name("Clear the region")
         .clicked()
     {

@@ -187,7 +187,7 @@ fn chosen(ui: &mut Ui, all: &mut All<'_>, code: u32) {
         let name = if banned { "Banned everywhere" } else { "Ban everywhere" };
         if ui
             .toggle_value(&mut banned, name)
-            .on_hover_text("Let no token of the next run become this code.")
+            .on_hover_text("Ban this code from every token of the next run.")
             .clicked()
         {
             match banned {
@@ -200,7 +200,7 @@ fn chosen(ui: &mut Ui, all: &mut All<'_>, code: u32) {
             let text = format!("Pin on ({}, {})", token.row, token.column);
             if ui
                 .add(Button::selectable(pinned, text))
-                .on_hover_text("Hold the chosen token to this code in the next run.")
+                .on_hover_text("Pin the selected token to this code in the next run.")
                 .accessible_name("Pin the code on the token")
                 .clicked()
             {
@@ -225,8 +225,8 @@ fn chosen(ui: &mut Ui, all: &mut All<'_>, code: u32) {
     if room > 62.0 * GRID
         && ui
             .button("None")
-            .on_hover_text("Choose no code.")
-            .accessible_name("Choose no code")
+            .on_hover_text("Clear the selection.")
+            .accessible_name("Clear the selected code")
             .clicked()
     {
         all.choose(None);

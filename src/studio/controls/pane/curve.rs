@@ -316,7 +316,7 @@ fn figures(ui: &mut Ui, points: &mut [(f32, f32)], chosen: usize) -> bool {
         let last = points.len() == 1;
         let button = ui.add_enabled(!last, egui::Button::new("Remove"));
         let button = button
-            .on_hover_text("Take the point away (Delete).")
+            .on_hover_text("Remove the point (Delete).")
             .on_disabled_hover_text("The last point stays.");
         remove = button.accessible_name("Remove the point").clicked();
     });

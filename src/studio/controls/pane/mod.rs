@@ -55,7 +55,7 @@ pub fn show(ui: &mut Ui, controls: &mut Controls, session: &mut Session) {
 /// Where the next run begins, if not with noise.
 fn branch(ui: &mut Ui, session: &mut Session) {
     let Some(point) = &session.branch else { return };
-    let text = format!("Goes on from step {} of the run before", point.branch.step + 1);
+    let text = format!("Continues from step {} of the previous run", point.branch.step + 1);
     let colours = palette(ui.visuals());
     let frame = egui::Frame::new()
         .stroke(egui::Stroke::new(1.0, colours.accent))

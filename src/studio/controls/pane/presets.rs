@@ -10,7 +10,7 @@ use crate::studio::session::presets::{Preset, Presets, built_in};
 /// Shows the row.
 pub(super) fn show(ui: &mut Ui, presets: &mut Presets, draft: &mut Draft) {
     let now = presets.name_of(draft);
-    let hint = "A named way of making pictures: everything below but class, seed, count and pins.";
+    let hint = "A named set of settings: everything below except class, seed, count and pins.";
     Row::new("Preset", hint).show(ui, |ui| {
         let save = 14.0 * GRID;
         let width = (ui.available_width() - save - 2.0 * GRID).max(20.0 * GRID);

@@ -104,7 +104,7 @@ impl GalleryPane {
             }
             let favourite = self.chosen.iter().all(|name| gallery.is_favourite(name));
             let toggle = ui.add(Button::new("Favourite").selected(favourite));
-            if toggle.on_hover_text("Marks what is to be found again (F)").clicked() {
+            if toggle.on_hover_text("Marks it, to find it again (F)").clicked() {
                 self.toggle_favourites(gallery);
             }
             if ui.button("Export...").on_hover_text("Copies the PNG, settings and all").clicked() {

@@ -68,7 +68,7 @@ pub fn show(ui: &mut Ui, pane: &mut GalleryPane, gallery: &mut Gallery, actions:
     if gallery.folder().is_none() {
         return empty_state(
             ui,
-            "Nothing is kept",
+            "The gallery has no folder",
             "There is no folder for pictures: set PURRSCOPE_GALLERY to one and start again.",
         );
     }

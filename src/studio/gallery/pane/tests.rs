@@ -215,7 +215,7 @@ fn an_empty_gallery_says_what_will_be_there_and_none_why() {
     assert!(pane.query_by_label("No pictures yet").is_some());
     pane.state_mut().studio.gallery = Gallery::default();
     pane.run_steps(2);
-    assert!(pane.query_by_label("Nothing is kept").is_some());
+    assert!(pane.query_by_label("The gallery has no folder").is_some());
 }
 
 #[test]

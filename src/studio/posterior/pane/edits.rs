@@ -49,7 +49,7 @@ pub(super) fn by_number(
         let pin = Button::selectable(pinned, if pinned { "Pinned" } else { "Pin" });
         if ui
             .add_enabled(exact.is_some(), pin)
-            .on_hover_text("Hold this token to the code.")
+            .on_hover_text("Pin this token to the code.")
             .accessible_name("Pin the other code")
             .clicked()
             && let Some(code) = exact
@@ -59,7 +59,7 @@ pub(super) fn by_number(
         let ban = Button::selectable(banned, if banned { "Banned" } else { "Ban" });
         if ui
             .add_enabled(exact.is_some(), ban)
-            .on_hover_text("Forbid this token to become the code.")
+            .on_hover_text("Ban the code from this token.")
             .accessible_name("Ban the other code")
             .clicked()
             && let Some(code) = exact

@@ -288,8 +288,8 @@ fn row_buttons(ui: &mut Ui, session: &mut Session, token: Token, code: u32, rect
     };
     let text = if pinned { "Pinned" } else { "Pin" };
     let hint = match pinned {
-        true => "The next run holds this token to this code; click to let it go.",
-        false => "Hold this token to this code in the next run.",
+        true => "This token is pinned to this code in the next run; click to unpin it.",
+        false => "Pin this token to this code in the next run.",
     };
     if button(ui, upper, pinned, text, format!("{text} code {code}"), hint).clicked() {
         edits::toggle_pin(session, token, code);
@@ -300,7 +300,7 @@ fn row_buttons(ui: &mut Ui, session: &mut Session, token: Token, code: u32, rect
         (true, true) => "Nowhere",
     };
     let hint = match (banned, everywhere) {
-        (false, _) => "Forbid this token to become this code in the next run.",
+        (false, _) => "Ban this code from this token in the next run.",
         (true, false) => "This token cannot become this code in the next run; click to allow it.",
         (true, true) => "No token can become this code in the next run; click to allow it.",
     };

@@ -23,7 +23,7 @@ const MOST: usize = 9;
 /// Shows curves and pictures.
 pub fn show(ui: &mut Ui, training: &mut Training) {
     if training.folders.is_empty() {
-        let hint = "Choose a run file to train, or the folder of a run, even of one that the command line is making now.";
+        let hint = "Choose a run file to train, or the folder of a run, even one that the command line is training now.";
         empty_state(ui, "No run is shown", hint);
         return;
     }
@@ -69,7 +69,7 @@ fn hint(figure: &str) -> &'static str {
         "squared_error" => "Squared distance of the network's prediction from its target.",
         "gradient_norm" => "Length of the whole gradient before it is clipped.",
         "learning_rate" => "How far a step moves the weights.",
-        "images_per_second" => "Pictures that are trained on in a second.",
+        "images_per_second" => "Training pictures per second.",
         "holdout_psnr" => {
             "How near reconstructions come to held-out pictures, in decibels; higher is better."
         }
@@ -235,7 +235,7 @@ fn samples(ui: &mut Ui, training: &mut Training) {
             let scale = if fits >= 1.0 { fits.floor() } else { fits };
             ui.add(Image::new((texture.id(), size * scale)))
                 .on_hover_text(match run.tokenizer {
-                    true => "Above pictures, below what the tokenizer makes of them.",
+                    true => "Pictures above, their reconstructions below.",
                     false => "Pictures of the classes, made with the averaged weights and always the same noise.",
                 })
                 .accessible_name("Sample sheet picture");

@@ -68,7 +68,7 @@ fn run_column(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
             ui.add(Label::new(text).wrap());
         }
         None => {
-            let hint = "A TOML file that says what to train on what, as for `purrscope --train`.";
+            let hint = "A TOML file that describes the training, as for `purrscope --train`.";
             ui.add(Label::new(theme::weak(ui, hint)).wrap());
         }
     }
@@ -174,7 +174,7 @@ fn buttons(ui: &mut Ui, training: &mut Training) {
         }
         let resume = ui
             .add_enabled(free && held, button("Resume", free && held))
-            .on_hover_text("Go on from the last checkpoint")
+            .on_hover_text("Continue from the last checkpoint")
             .on_disabled_hover_text("There is no checkpoint to go on from.")
             .accessible_name("Resume training");
         if resume.clicked() {
@@ -186,7 +186,7 @@ fn buttons(ui: &mut Ui, training: &mut Training) {
                 running && !stopping,
                 Button::new(if stopping { "Stopping" } else { "Stop" }),
             )
-            .on_hover_text("Save a checkpoint after the step in hand, and end")
+            .on_hover_text("Save a checkpoint after the current step, and stop")
             .accessible_name("Stop training");
         if stop.clicked()
             && let Some(job) = &training.job
@@ -252,7 +252,7 @@ fn runs(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
             let ends = vec![rect.left_center(), rect.right_center()];
             stroked.paint(ui.painter(), ends, Stroke::new(2.0, colour));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let hide = ui.button("Hide").on_hover_text("Show this run no more; its files stay");
+                let hide = ui.button("Hide").on_hover_text("Hide this run; its files stay");
                 if hide.accessible_name(format!("Hide {name}")).clicked() {
                     gone = Some(at);
                 }
