@@ -4,6 +4,7 @@
 use std::fmt::Display;
 
 use super::card::{DitConfig, ModelCard, Objective, TokenizerConfig};
+use crate::say;
 
 /// Most tokens a side of the latents: pictures of 2048 pixels at the usual down-sampling of 8.
 pub const LARGEST_GRID: usize = 256;
@@ -135,7 +136,11 @@ pub fn check_card(card: &ModelCard) -> Result<(), String> {
     let names = card.class_names.len();
     rule(
         names == dit.num_classes,
-        format_args!("it names {names} classes, its backbone has {}", dit.num_classes),
+        format_args!(
+            "it names {}, its backbone has {}",
+            say::count(names, "class"),
+            dit.num_classes
+        ),
     )?;
     rule(
         card.latent_scale.is_finite() && card.latent_scale > 0.0,

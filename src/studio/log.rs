@@ -14,7 +14,7 @@ pub fn show(ui: &mut Ui, notices: &mut Notices) {
         return empty_state(ui, "The log is empty", "Runs, files and problems are listed here.");
     }
     ui.horizontal(|ui| {
-        ui.label(theme::weak(ui, count(log.len(), "entry").replace("entrys", "entries")));
+        ui.label(theme::weak(ui, count(log.len(), "entry")));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if ui.button("Clear").on_hover_text("Clear the log.").clicked() {
                 log.clear();

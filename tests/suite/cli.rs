@@ -165,7 +165,12 @@ fn extreme_temperatures_work_and_bad_settings_are_refused() {
     }
     fail(at, &["sample", "--class", "dog", "--out", "o"], 1, "unknown class 'dog'");
     fail(at, &["sample", "--labels", "33", "--out", "o"], 1, "label 33 is out of range");
-    fail(at, &["sample", "--labels", "1", "--steps", "0", "--out", "o"], 1, "steps must be a whole number from 1 to");
+    fail(
+        at,
+        &["sample", "--labels", "1", "--steps", "0", "--out", "o"],
+        1,
+        "steps must be a whole number from 1 to",
+    );
     fail(at, &["sample", "--labels", "1", "--solver", "magic", "--out", "o"], 1, "magic");
     fail(at, &["sample", "--out", "o"], 1, "name what to make");
     fail(

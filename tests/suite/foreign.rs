@@ -155,7 +155,7 @@ fn cards_that_lie_are_refused_before_anything_is_made() {
         ("/format", json!(2), "its format is 2"),
         ("/objective", json!("magic"), "unknown variant `magic`"),
         ("/backbone", Value::Null, "invalid type: null, expected the sizes of a backbone"),
-        ("/class_names", json!(["a"]), "it names 1 classes, its backbone has 5"),
+        ("/class_names", json!(["a"]), "it names 1 class, its backbone has 5"),
         ("/latent_scale", json!(0.0), "its latent_scale is 0"),
         ("/latent_scale", json!(1e39), "its latent_scale is inf"),
         ("/backbone/depth", json!(1_000_000_000), "backbone.depth is 1000000000"),

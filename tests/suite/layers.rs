@@ -16,7 +16,7 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("device", &["fault", "kernels", "room"]),
     ("io", &["rng", "say"]),
     ("data", &["io", "rng"]),
-    ("model", &["io", "kernels", "latents", "readback", "rng", "room", "device"]),
+    ("model", &["io", "kernels", "latents", "readback", "rng", "room", "device", "say"]),
     ("flow", &["io", "kernels", "latents", "model", "readback", "rng"]),
     ("sweep", &["flow", "io", "model"]),
     (

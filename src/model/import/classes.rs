@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{ImportError, read_text};
 use crate::io::json;
+use crate::say;
 
 /// One name a class: from a file, or the class's number.
 pub(super) fn read(path: Option<&Path>, classes: usize) -> Result<Vec<String>, ImportError> {
@@ -35,7 +36,7 @@ fn parse(text: &str, classes: usize) -> Result<Vec<String>, String> {
     if count == classes {
         return Ok(names);
     }
-    Err(format!("it names {count} classes, the network has {classes}"))
+    Err(format!("it names {}, the network has {classes}", say::count(count, "class")))
 }
 
 fn name_of(value: &Value) -> Option<String> {
@@ -57,7 +58,7 @@ fn by_number(
 ) -> Result<Vec<String>, String> {
     if entries.len() != classes {
         let count = entries.len();
-        return Err(format!("it names {count} classes, the network has {classes}"));
+        return Err(format!("it names {}, the network has {classes}", say::count(count, "class")));
     }
     let mut names = vec![None; classes];
     for (key, value) in entries {
@@ -109,7 +110,7 @@ mod tests {
         for (text, expected) in [
             ("a\nb\n", "names 2 classes, the network has 3"),
             ("", "names 0 classes"),
-            ("{\"0\": \"a\"}", "names 1 classes"),
+            ("{\"0\": \"a\"}", "names 1 class,"),
             ("{\"0\": \"a\", \"1\": \"b\", \"3\": \"c\"}", "class 3, the last is 2"),
             ("{\"a\": 0, \"b\": 1, \"c\": 1}", "class 1 twice"),
             ("{\"a\": \"x\", \"b\": \"y\", \"c\": \"z\"}", "no number and name"),

@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-/// A number and what it counts.
-pub fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
+pub use crate::say::count;
 
 /// The name of a file, without its folder.
 pub fn name_of(path: &Path) -> String {
