@@ -165,7 +165,7 @@ fn extreme_temperatures_work_and_bad_settings_are_refused() {
     }
     fail(at, &["sample", "--class", "dog", "--out", "o"], 1, "unknown class 'dog'");
     fail(at, &["sample", "--labels", "33", "--out", "o"], 1, "label 33 is out of range");
-    fail(at, &["sample", "--labels", "1", "--steps", "0", "--out", "o"], 1, "steps must be 1 to");
+    fail(at, &["sample", "--labels", "1", "--steps", "0", "--out", "o"], 1, "steps must be a whole number from 1 to");
     fail(at, &["sample", "--labels", "1", "--solver", "magic", "--out", "o"], 1, "magic");
     fail(at, &["sample", "--out", "o"], 1, "name what to make");
     fail(
@@ -415,7 +415,7 @@ fn a_sweep_fills_a_sheet_and_a_table() {
     for (x, code, expected) in [
         ("hue=1", 1, "unknown parameter 'hue'"),
         ("steps", 1, "is not PARAMETER=VALUES"),
-        ("steps=4, many", 1, "'many' is no steps"),
+        ("steps=4, many", 1, "'many' is not a valid value of steps"),
         ("solver=heun", 1, "no cell of the sweep can be run"),
         ("tolerance=0.1,0.01", 1, "only the solver dopri5 has one"),
     ] {

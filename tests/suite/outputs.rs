@@ -158,7 +158,7 @@ fn names_that_cannot_be_written_are_refused_before_the_work() {
         (words("oracle --steps 2 --side 4 --trajectory t.csv"), "end in .safetensors"),
         (words("oracle --compare --side 4 --plot p.png"), "end in .svg"),
         #[cfg(unix)]
-        (words("sweep --labels 4 --x steps=1 --out s.png --csv /dev/null"), "no regular file"),
+        (words("sweep --labels 4 --x steps=1 --out s.png --csv /dev/null"), "not a regular file"),
     ] {
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         if arguments[0] != "oracle" && !arguments.contains(&"--device") {
@@ -258,7 +258,7 @@ fn numbers_beyond_reason_are_refused() {
             sample(&["--count", "1000", "--steps", "9000", "--trajectory", "t.safetensors"]),
             "GB of memory",
         ),
-        (sample(&["--steps", &huge]), "steps must be 1 to 10000"),
+        (sample(&["--steps", &huge]), "steps must be a whole number from 1 to 10000"),
         (sample(&["--cfg", "NaN"]), "guidance must be"),
         (sample(&["--cfg", "1e38"]), "guidance must be"),
         (sample(&["--eta", "inf"]), "eta must be"),

@@ -204,7 +204,7 @@ fn sizes_beyond_the_machine_are_refused_in_words() {
         at,
         &["--train", "run.toml", "--device", "cpu"],
         1,
-        "task.samples: steps must be 1 to 10000",
+        "task.samples: steps must be a whole number from 1 to 10000",
     );
 }
 
