@@ -12,7 +12,6 @@ use crate::studio::action::{FilesAction, WindowAction};
 use crate::studio::base::notices::{Entry, Level};
 use crate::studio::engine::{Engine, ModelSource};
 use crate::studio::pane::Pane;
-use crate::studio::session::kinds::TemperatureKind;
 use crate::studio::session::look::Overlay;
 use crate::studio::testing::fake::PATIENCE;
 use crate::studio::window::app::StudioApp;
@@ -421,81 +420,4 @@ fn a_run_that_breaks_off_is_told_until_another_ends() {
     click(&mut window, "Generate");
     wait_until(&mut window, finished);
     assert!(window.state().shell.studio.session.notices.banner.is_none());
-}
-
-/// Pictures of the window for a look, not a test: `cargo test --release --lib screenshots -- --ignored`
-/// writes them to the folder named by `PURRSCOPE_SHOTS`.
-#[test]
-#[ignore = "writes pictures to look at"]
-fn screenshots() {
-    let folder = std::path::PathBuf::from(std::env::var_os("PURRSCOPE_SHOTS").unwrap());
-    for (name, size, light) in [
-        ("dark", vec2(1440.0, 900.0), false),
-        ("light", vec2(1440.0, 900.0), true),
-        ("small", vec2(1280.0, 720.0), false),
-        ("least", vec2(1000.0, 640.0), true),
-        ("800x600", vec2(800.0, 600.0), false),
-        ("640x420", vec2(640.0, 420.0), false),
-        ("480x300", vec2(480.0, 300.0), false),
-    ] {
-        let worker = FakeWorker::default();
-        let mut window =
-            Harness::builder().with_size(size).with_step_dt(1.0 / 30.0).wgpu().build_eframe(
-                move |creation| {
-                    let ctx = creation.egui_ctx.clone();
-                    let wake = move || ctx.request_repaint();
-                    let engine = Engine::spawn(move || Ok(worker.clone()), wake).unwrap();
-                    StudioApp::new(
-                        &creation.egui_ctx,
-                        SavedFile::begin(None),
-                        engine,
-                        ModelSource::Embedded,
-                    )
-                },
-            );
-        let shoot = |window: &mut Window, what: &str| {
-            window.render().unwrap().save(folder.join(format!("{name}-{what}.png"))).unwrap();
-        };
-        shoot(&mut window, "start");
-        if light {
-            click(&mut window, "View");
-            click(&mut window, "Light theme");
-        }
-        wait_until(&mut window, finished);
-        shoot(&mut window, "done");
-        let open = |window: &mut Window, menu: &str| {
-            // Where there is no room for all of them, they are in one.
-            if size.x < 700.0 {
-                click(window, "Menu");
-            }
-            click(window, menu);
-        };
-        open(&mut window, "View");
-        shoot(&mut window, "view");
-        window.key_press(Key::Escape);
-        window.run_steps(3);
-        click(&mut window, "Picture 2");
-        window.state_mut().shell.studio.session.look.overlay = Overlay::Entropy;
-        window.state_mut().shell.studio.session.go_to(11);
-        window.run_steps(4);
-        std::thread::sleep(Duration::from_millis(50));
-        window.run_steps(4);
-        shoot(&mut window, "belief");
-        window.state_mut().shell.studio.session.look.overlay = Overlay::Changes;
-        window.state_mut().shell.studio.session.draft.temperature = TemperatureKind::Cosine;
-        window
-            .state_mut()
-            .shell
-            .studio
-            .actions
-            .push(FilesAction::Open("broken.safetensors".into()));
-        wait_until(&mut window, |app| app.shell.studio.session.notices.banner.is_some());
-        window.run_steps(6);
-        shoot(&mut window, "trouble");
-        click(&mut window, "Dismiss");
-        open(&mut window, "Help");
-        shoot(&mut window, "menu");
-        click(&mut window, "Keys");
-        shoot(&mut window, "help");
-    }
 }
