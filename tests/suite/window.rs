@@ -185,7 +185,9 @@ fn a_session_from_the_first_picture_to_the_restored_export() {
     // A click comes to nothing where the studio has not drawn yet what is clicked, as on a busy machine:
     // then once more, with more patience.
     let mut kept = 8;
+    let mut attempts = 0;
     let pins = loop {
+        attempts += 1;
         desktop.key("Left");
         desktop.click(700, 877); // scrub: about the middle of the timeline
         desktop.click(560, 250); // a token of the first picture
@@ -203,7 +205,8 @@ fn a_session_from_the_first_picture_to_the_restored_export() {
         desktop.patience *= 2;
         assert!(desktop.patience < PATIENCE / 10, "no pin reached the run");
     };
-    assert_eq!(pins, 1);
+    // A pin of an attempt that came too late for its run is in the next one, beside that one's own.
+    assert!((1..=attempts).contains(&pins), "{pins} pins after {attempts} attempts");
 
     // Where no dialog can be shown, an export goes to the folder of pictures or, without one, home.
     desktop.key("ctrl+shift+s");
