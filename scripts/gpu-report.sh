@@ -283,7 +283,7 @@ run() {
     command -v nvidia-smi >/dev/null && { part nvidia-smi 10 nvidia-smi || true; }
     "$program" devices --json >"$out/parts/devices.json" 2>/dev/null || true
     part devices 15 "$program" devices || true
-    part doctor 60 "$program" doctor --device "$device" --json "$out/parts/doctor.json" || true
+    part doctor 90 "$program" doctor --device "$device" --json "$out/parts/doctor.json" || true
     bench kernels kernels
     bench sampling sampling
     # Not every adapter has half precision, and then this part says so.

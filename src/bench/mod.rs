@@ -14,9 +14,11 @@ mod timing;
 mod training;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use burn::tensor::Device;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -24,8 +26,8 @@ use self::memory::Watch;
 use self::row::Measured;
 use self::timing::{Clock, Timing};
 use crate::device::Selected;
-use crate::fault;
 use crate::model::Precision;
+use crate::{fault, room};
 pub use machine::{Adapter, Processor};
 pub use row::{Figures, Outcome, Row};
 pub use size::{Size, SizeError};
@@ -110,6 +112,16 @@ pub fn run(part: Part, selected: &Selected, options: &Options, hear: &mut dyn Fn
     }
 }
 
+/// What is said of a row that needs more than the device has.
+fn no_room(device: &Device) -> String {
+    match room::largest_buffer(device) {
+        Some(bytes) => {
+            format!("the device has no room for it: buffers have up to {} MB", bytes >> 20)
+        }
+        None => "the device has no room for it".to_owned(),
+    }
+}
+
 /// A part in progress.
 struct Bench<'a> {
     part: Part,
@@ -140,7 +152,16 @@ impl Bench<'_> {
         let device = &self.selected.device;
         let watch = Watch::begin(device);
         let clock = Clock { device, limit: self.limit, warm_up_limit: self.limit * PATIENCE };
-        let measured = fault::attempt(|| work(&clock)).and_then(|measured| measured);
+        let measured = match catch_unwind(AssertUnwindSafe(|| work(&clock))) {
+            Ok(measured) => measured,
+            Err(panic) if room::is_lack_of_room(panic.as_ref()) => {
+                // What the attempt held is free again, but kept for the next of its size.
+                device.memory_cleanup();
+                self.skip(name, no_room(device));
+                return None;
+            }
+            Err(panic) => Err(fault::panic_line(panic.as_ref()).to_owned()),
+        };
         let timing = measured.as_ref().ok().map(|measured| measured.timing);
         let outcome = match measured {
             // Of single operations it would be mostly that of their inputs.
@@ -181,5 +202,33 @@ impl Bench<'_> {
                 "one run would take about {seconds:.0} s, more than {most:.0} s: raise --seconds"
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{DeviceChoice, select};
+
+    #[test]
+    fn a_row_without_room_is_left_out_and_one_with_a_fault_has_failed() {
+        let selected = select(DeviceChoice::Cpu).unwrap();
+        let mut rows = Vec::new();
+        let limit = Duration::from_millis(1);
+        let mut bench = Bench {
+            part: Part::Kernels,
+            selected: &selected,
+            precision: Precision::F32,
+            limit,
+            ends: Instant::now() + Duration::from_secs(60),
+            lost: false,
+            hear: &mut |row| rows.push(row),
+        };
+        assert!(bench.row("large", |_| panic!("can't allocate buffer of size: 9")).is_none());
+        assert!(bench.row("wrong", |_| panic!("a fault\nand more")).is_none());
+        let told: Vec<String> = rows.iter().map(ToString::to_string).collect();
+        assert!(told[0].contains("skipped: the device has no room for it"), "{told:?}");
+        assert!(told[1].contains("FAILED: a fault") && rows[1].is_failure(), "{told:?}");
+        assert!(!rows[0].is_failure());
     }
 }

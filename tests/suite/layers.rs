@@ -30,7 +30,7 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
         "doctor",
         &["device", "fault", "flow", "io", "kernels", "latents", "model", "readback", "rng", "say"],
     ),
-    ("bench", &["device", "fault", "flow", "kernels", "model", "rng", "train"]),
+    ("bench", &["device", "fault", "flow", "kernels", "model", "rng", "room", "train"]),
     (
         "studio",
         &[
