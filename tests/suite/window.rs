@@ -183,11 +183,9 @@ fn a_session_from_the_first_picture_to_the_restored_export() {
     assert!(before["pins"].is_null(), "{before}");
 
     // A click comes to nothing where the studio has not drawn yet what is clicked, as on a busy machine:
-    // then once more, with more patience.
+    // then once more, with more patience. One that comes after the run it was meant for is in the next.
     let mut kept = 8;
-    let mut attempts = 0;
-    let pins = loop {
-        attempts += 1;
+    let pins = 'pinned: loop {
         desktop.key("Left");
         desktop.click(700, 877); // scrub: about the middle of the timeline
         desktop.click(560, 250); // a token of the first picture
@@ -195,18 +193,19 @@ fn a_session_from_the_first_picture_to_the_restored_export() {
         desktop.click(560, 250);
         // The pin button of the likeliest code.
         desktop.click(1395, 193);
-        desktop.key("g");
-        kept += 4;
-        let pictures = desktop.wait_for("gallery", kept);
-        let pinned = settings(&pictures[kept - 4]);
-        if let Some(pins) = pinned["pins"].as_array() {
-            break pins.len();
+        for _ in 0..2 {
+            desktop.key("g");
+            kept += 4;
+            let pictures = desktop.wait_for("gallery", kept);
+            let pinned = settings(&pictures[kept - 4]);
+            if let Some(pins) = pinned["pins"].as_array() {
+                break 'pinned pins.len();
+            }
         }
         desktop.patience *= 2;
         assert!(desktop.patience < PATIENCE / 10, "no pin reached the run");
     };
-    // A pin of an attempt that came too late for its run is in the next one, beside that one's own.
-    assert!((1..=attempts).contains(&pins), "{pins} pins after {attempts} attempts");
+    assert_eq!(pins, 1);
 
     // Where no dialog can be shown, an export goes to the folder of pictures or, without one, home.
     desktop.key("ctrl+shift+s");
