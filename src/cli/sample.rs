@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::settings::SettingsArgs;
 use super::{DeviceArg, PrecisionArg};
+use crate::flow::settings::SETTINGS;
 use crate::flow::trajectory::Trajectory;
 use crate::flow::{
     Domain, LatentShape, Latents, Recorded, RunRecord, SampleError, SampleSettings, Sampler,
@@ -42,8 +43,8 @@ pub struct SampleArgs {
     model: Option<PathBuf>,
     /// Makes the picture of an exported PNG again; all settings are taken from it
     #[arg(long, value_name = "PICTURE.png", conflicts_with_all = [
-        "labels", "class", "count", "noise", "table", "pins", "bans", "banned_codes",
-    ])]
+        "labels", "class", "count", "noise", "pins", "bans", "banned_codes",
+    ], conflicts_with_all = SETTINGS.map(|setting| setting.option))]
     restore: Option<PathBuf>,
     #[command(flatten)]
     pub(super) settings: SettingsArgs,

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgGroup, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::flow::settings::SETTINGS;
 use crate::flow::{SampleSettings, Spot};
@@ -87,9 +87,7 @@ struct TableArgs(SampleSettings);
 
 impl Args for TableArgs {
     fn augment_args(command: Command) -> Command {
-        let all = SETTINGS.map(|setting| setting.option);
-        let group = ArgGroup::new("table").args(all).multiple(true);
-        SETTINGS.into_iter().fold(command.group(group), |command, setting| {
+        SETTINGS.into_iter().fold(command, |command, setting| {
             let read = move |text: &str| {
                 setting.set(&mut SampleSettings::default(), text).map(|()| text.to_owned())
             };
