@@ -3,6 +3,7 @@
 //! Each fused operation has a twin made of plain tensor operations, in the same file, which runs
 //! where there is no kernel for the device and which tests compare it with, in value and gradient.
 
+mod adamw;
 mod codes;
 mod expectation;
 mod extension;
@@ -13,6 +14,7 @@ mod host_codes;
 mod nearest;
 pub mod present;
 
+pub use adamw::{AdamWStep, Optimised, square_sum};
 pub use expectation::TEMPERATURE_FLOOR;
 pub use expectation::{
     Expectation, PackedMask, TokenMask, categorical_expectation, categorical_expectation_guided,

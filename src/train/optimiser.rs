@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use super::config::OptimiserConfig;
+use crate::kernels::{AdamWStep, Optimised, square_sum};
 use crate::model::params::{NamedTensor, Naming, host};
 
 /// What the optimiser keeps for a parameter, flattened.
@@ -81,10 +82,20 @@ impl AdamW {
         learning_rate: f64,
     ) -> M {
         self.updates += 1;
-        let scale = (self.config.clip / (gradient_norm + 1e-6)).min(1.0) / scaled;
-        let mut update =
-            Update { optimiser: self, path: Vec::new(), gradients, scale, learning_rate };
-        module.map(&mut update)
+        let config = &self.config;
+        let n = i32::try_from(self.updates).unwrap_or(i32::MAX);
+        let [unbias, unbias_square] =
+            [config.betas.0, config.betas.1].map(|beta| 1.0 - beta.powi(n));
+        let step = AdamWStep {
+            gradient_scale: (config.clip / (gradient_norm + 1e-6)).min(1.0) / scaled,
+            betas: [config.betas.0, config.betas.1],
+            rate: learning_rate / unbias,
+            root_bias: unbias_square.sqrt(),
+            epsilon: config.epsilon,
+            decay: 1.0 - learning_rate * config.weight_decay,
+            keep: config.ema_at(self.updates),
+        };
+        module.map(&mut Update { optimiser: self, path: Vec::new(), gradients, step })
     }
 
     /// The moving average of every parameter, under its name in files.
@@ -208,7 +219,7 @@ struct SquaredNorm<'a> {
 impl ModuleVisitor for SquaredNorm<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = param.val().grad(self.gradients) {
-            let squared = gradient.square().sum();
+            let squared = square_sum(gradient);
             self.total = Some(match self.total.take() {
                 Some(total) => total + squared,
                 None => squared,
@@ -221,9 +232,7 @@ struct Update<'a> {
     optimiser: &'a mut AdamW,
     path: Vec<String>,
     gradients: Gradients,
-    /// Factor that clips the gradient and undoes its scale.
-    scale: f64,
-    learning_rate: f64,
+    step: AdamWStep,
 }
 
 impl ModuleMapper for Update<'_> {
@@ -236,33 +245,23 @@ impl ModuleMapper for Update<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let AdamW { config, naming, updates, moments } = &mut *self.optimiser;
-        let value = param.val();
-        let gradient = value.grad_remove(&mut self.gradients);
-        let moments = moments.get_mut(&naming(&self.path.join(".")));
-        let (Some(gradient), Some(moments)) = (gradient, moments) else {
-            return param;
-        };
+        let AdamW { naming, moments, .. } = &mut *self.optimiser;
+        let (name, value) = (naming(&self.path.join(".")), param.val());
+        let Some(gradient) = value.grad_remove(&mut self.gradients) else { return param };
+        let Some((name, kept)) = moments.remove_entry(&name) else { return param };
+        let id = param.id;
+        // Numbers are changed where they lie if nothing else holds them.
+        drop(param);
         let shape: [usize; D] = value.dims();
-        let length = value.shape().num_elements();
-        let gradient = gradient.reshape([length]) * self.scale;
-        let value = value.inner().reshape([length]);
-
-        let (beta1, beta2) = config.betas;
-        let mean = moments.mean.clone() * beta1 + gradient.clone() * (1.0 - beta1);
-        let mean_square = moments.mean_square.clone() * beta2 + gradient.square() * (1.0 - beta2);
-        let updates = i32::try_from(*updates).unwrap_or(i32::MAX);
-        let unbias = 1.0 - beta1.powi(updates);
-        let unbias_square = 1.0 - beta2.powi(updates);
-        let root = mean_square.clone().sqrt() / unbias_square.sqrt() + config.epsilon;
-        let step = mean.clone() / root * (self.learning_rate / unbias);
-        let value = value * (1.0 - self.learning_rate * config.weight_decay) - step;
-
-        let keep = config.ema_at(updates as usize);
-        moments.average = moments.average.clone() * keep + value.clone() * (1.0 - keep);
-        moments.mean = mean;
-        moments.mean_square = mean_square;
-        let value = Tensor::from_inner(value.reshape(shape)).require_grad();
-        Param::initialized(param.id, value)
+        let flat = |tensor: Tensor<D>| {
+            let length = tensor.shape().num_elements();
+            tensor.reshape([length])
+        };
+        let Moments { shape: named, mean, mean_square, average } = kept;
+        let start = Optimised { value: flat(value.inner()), mean, mean_square, average };
+        let moved = start.step(flat(gradient), self.step);
+        let Optimised { value, mean, mean_square, average } = moved;
+        moments.insert(name, Moments { shape: named, mean, mean_square, average });
+        Param::initialized(id, Tensor::from_inner(value.reshape(shape)).require_grad())
     }
 }
