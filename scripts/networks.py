@@ -55,14 +55,17 @@ class Dit(Network):
         x = self.d(F.layer_norm(x, (self.hidden,), eps=1e-6))
         return self.d(x * (1 + scale[:, None]) + shift[:, None])
 
+    def attend(self, q, k, v):
+        p = self.d(torch.softmax(self.d(q @ k.transpose(-1, -2)) / math.sqrt(q.shape[-1]), -1))
+        return self.d(p @ v)
+
     def block(self, x, condition, name):
         six = self.linear(condition, name + ".adaLN_modulation.1").chunk(6, 1)
         b, n, _ = x.shape
         head = self.hidden // self.heads
         qkv = self.linear(self.modulated(x, six[0], six[1]), name + ".attn.qkv")
         q, k, v = qkv.reshape(b, n, 3, self.heads, head).permute(2, 0, 3, 1, 4)
-        p = self.d(torch.softmax(self.d(q @ k.transpose(-1, -2)) / math.sqrt(head), -1))
-        mixed = self.d(p @ v).transpose(1, 2).reshape(b, n, self.hidden)
+        mixed = self.attend(q, k, v).transpose(1, 2).reshape(b, n, self.hidden)
         x = self.d(x + six[2][:, None] * self.linear(mixed, name + ".attn.proj"))
         h = self.linear(self.modulated(x, six[3], six[4]), name + ".mlp.fc1")
         h = self.linear(self.d(F.gelu(h, approximate="tanh")), name + ".mlp.fc2")

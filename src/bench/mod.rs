@@ -2,10 +2,12 @@
 //!
 //! A row that fails, or that the device or the limit forbids, says so and the rest goes on.
 
+mod cpu;
 mod flops;
 mod kernels;
 mod machine;
 mod memory;
+mod peer;
 mod random;
 mod row;
 mod sampling;
@@ -13,6 +15,7 @@ mod size;
 mod timing;
 mod training;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
@@ -29,8 +32,10 @@ use crate::device::Selected;
 use crate::model::Precision;
 use crate::{fault, room};
 pub use machine::{Adapter, Processor};
+pub use peer::Peer;
 pub use row::{Figures, Outcome, Row};
 pub use size::{Size, SizeError};
+pub use training::{Trial, trials};
 
 /// Limits of a row that a single run may take: a warm-up that takes longer is all that is measured, and
 /// a row that would take longer is not tried.
@@ -46,13 +51,16 @@ pub enum Part {
     Sampling,
     /// Steps of training.
     Training,
+    /// Networks on the CPU, whatever the device, beside PyTorch where a Python has it.
+    Cpu,
     /// Start and frames of the studio.
     Studio,
 }
 
 impl Part {
     /// Every part, in the order in which they are measured.
-    pub const ALL: [Self; 4] = [Self::Kernels, Self::Sampling, Self::Training, Self::Studio];
+    pub const ALL: [Self; 5] =
+        [Self::Kernels, Self::Sampling, Self::Training, Self::Cpu, Self::Studio];
 }
 
 impl fmt::Display for Part {
@@ -61,6 +69,7 @@ impl fmt::Display for Part {
             Self::Kernels => "kernels",
             Self::Sampling => "sampling",
             Self::Training => "training",
+            Self::Cpu => "cpu",
             Self::Studio => "studio",
         })
     }
@@ -68,7 +77,7 @@ impl fmt::Display for Part {
 
 /// A spelling that names no part.
 #[derive(Debug, Error)]
-#[error("there is no benchmark '{given}' (known: kernels, sampling, training, studio)")]
+#[error("there is no benchmark '{given}' (known: kernels, sampling, training, cpu, studio)")]
 pub struct PartError {
     given: String,
 }
@@ -83,7 +92,7 @@ impl FromStr for Part {
 }
 
 /// How to measure.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// Time for the measured iterations of a row, after a warm-up of up to four times as long.
     pub row_limit: Duration,
@@ -93,6 +102,8 @@ pub struct Options {
     pub sizes: Vec<Size>,
     /// What networks sample in; they train in f32.
     pub precision: Precision,
+    /// What does the same in turns, where there is something.
+    pub peer: Option<RefCell<Peer>>,
 }
 
 /// Measures one part on a device, and gives each row as it ends. The studio measures itself, see
@@ -100,14 +111,16 @@ pub struct Options {
 ///
 /// All of it happens on the thread that calls, as the work of a session must.
 pub fn run(part: Part, selected: &Selected, options: &Options, hear: &mut dyn FnMut(Row)) {
-    let Options { row_limit: limit, part_limit, sizes, precision } = options;
+    let Options { row_limit: limit, part_limit, sizes, precision, peer } = options;
     let (limit, precision) = (*limit, *precision);
     let ends = Instant::now() + *part_limit;
-    let mut bench = Bench { part, selected, precision, limit, ends, lost: false, hear };
+    let peer = peer.as_ref();
+    let mut bench = Bench { part, selected, precision, peer, limit, ends, lost: false, hear };
     match part {
         Part::Kernels => kernels::measure(&mut bench),
         Part::Sampling => sampling::measure(&mut bench, sizes),
         Part::Training => training::measure(&mut bench, sizes),
+        Part::Cpu => cpu::measure(&mut bench),
         Part::Studio => {}
     }
 }
@@ -127,6 +140,7 @@ struct Bench<'a> {
     part: Part,
     selected: &'a Selected,
     precision: Precision,
+    peer: Option<&'a RefCell<Peer>>,
     limit: Duration,
     ends: Instant,
     /// The device is gone; nothing can be measured on it any more.
@@ -151,7 +165,8 @@ impl Bench<'_> {
         }
         let device = &self.selected.device;
         let watch = Watch::begin(device);
-        let clock = Clock { device, limit: self.limit, warm_up_limit: self.limit * PATIENCE };
+        let warm_up_limit = self.limit * PATIENCE;
+        let clock = Clock { device, limit: self.limit, warm_up_limit, peer: self.peer };
         let measured = match catch_unwind(AssertUnwindSafe(|| work(&clock))) {
             Ok(measured) => measured,
             Err(panic) if room::is_lack_of_room(panic.as_ref()) => {
@@ -162,6 +177,8 @@ impl Bench<'_> {
             }
             Err(panic) => Err(fault::panic_line(panic.as_ref()).to_owned()),
         };
+        let beside = self.peer.and_then(|peer| peer.borrow_mut().end());
+        let measured = measured.map(|measured| measured.beside(beside));
         let timing = measured.as_ref().ok().map(|measured| measured.timing);
         let outcome = match measured {
             // Of single operations it would be mostly that of their inputs.
@@ -219,6 +236,7 @@ mod tests {
             part: Part::Kernels,
             selected: &selected,
             precision: Precision::F32,
+            peer: None,
             limit,
             ends: Instant::now() + Duration::from_secs(60),
             lost: false,

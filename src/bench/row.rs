@@ -78,6 +78,16 @@ impl Measured {
         }
     }
 
+    /// Adds what PyTorch took for the same, where it was measured.
+    pub fn beside(self, torch: Option<Timing>) -> Self {
+        let Some(torch) = torch else { return self };
+        let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+        self.faster_than("speed_over_pytorch_ratio", Some(torch))
+            .figure("pytorch_median_ms", milliseconds(torch.median))
+            .figure("pytorch_min_ms", milliseconds(torch.min))
+            .figure("pytorch_max_ms", milliseconds(torch.max))
+    }
+
     /// Adds a remark on how to read the row.
     pub fn note(mut self, note: &'static str) -> Self {
         self.note = Some(note);

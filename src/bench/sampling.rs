@@ -6,6 +6,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 
 use super::Bench;
 use super::flops;
+use super::peer::{self, Extent};
 use super::random::randomised;
 use super::row::Measured;
 use super::size::{Size, reference_tokenizer};
@@ -13,7 +14,7 @@ use super::timing::{Clock, Timing, read};
 use crate::flow::{SampleSettings, Sampler, seeded_noise};
 use crate::model::head::LOGITS_BUDGET;
 use crate::model::layers::Initialiser;
-use crate::model::{Dit, DitConfig, Model, Precision, Tokenizer};
+use crate::model::{Dit, DitConfig, Model, Precision, Tokenizer, TokenizerConfig};
 
 /// Pictures of a batch.
 const BATCH: usize = 4;
@@ -34,14 +35,19 @@ pub fn measure(bench: &mut Bench<'_>, sizes: &[Size]) {
     decoder(bench, reached);
 }
 
-/// A step of Euler's method from the noise of a seed, as `purrscope sample` takes it.
-fn step(model: &Model, batch: usize, guidance: f32, seed: u64) -> f32 {
-    let settings = SampleSettings {
+/// The defaults, for a batch of different classes.
+fn settings(model: &Model, batch: usize, guidance: f32, seed: u64) -> SampleSettings {
+    SampleSettings {
         labels: (0..batch).map(|image| image % model.card.backbone.num_classes).collect(),
         seed,
         guidance,
         ..SampleSettings::default()
-    };
+    }
+}
+
+/// A step of Euler's method from the noise of a seed, as `purrscope sample` takes it.
+fn step(model: &Model, batch: usize, guidance: f32, seed: u64) -> f32 {
+    let settings = settings(model, batch, guidance, seed);
     let step = Sampler::new(model, settings, None).ok().and_then(|mut run| run.next());
     step.map_or(f32::NAN, |step| step.entropy().iter().sum::<f32>() + step.x.values[0])
 }
@@ -58,15 +64,20 @@ fn of_guided_step(timing: Timing, backbone: &DitConfig) -> Measured {
         .note(WITHOUT_DECODING)
 }
 
-fn embedded(bench: &mut Bench<'_>) {
+pub(super) fn embedded(bench: &mut Bench<'_>) {
     let (device, precision) = (bench.selected.device.clone(), bench.precision);
     bench.row("embedded model, guided step of 4 pictures", |clock| {
         let model = Model::embedded_in(precision, &device).map_err(|error| error.to_string())?;
+        let TokenizerConfig { codes, code_size, .. } = model.card.tokenizer;
+        let extent = Extent { batch: BATCH, codes, code_size };
+        clock.beside(|| peer::step(&model.card.backbone, extent, true))?;
         let timing = clock.time(|seed| seed, |seed| step(&model, BATCH, GUIDED, *seed))?;
         Ok(of_guided_step(timing, &model.card.backbone))
     });
     bench.row("embedded model, decoding 4 pictures of 64x64", |clock| {
         let model = Model::embedded_in(precision, &device).map_err(|error| error.to_string())?;
+        let (tokenizer, side) = (&model.card.tokenizer, model.card.backbone.input_size);
+        clock.beside(|| peer::decoding(tokenizer, side, BATCH))?;
         let make = |seed| seeded_noise(seed, model.latent_shape(BATCH));
         let timing = clock.time(make, |latents| {
             let pictures = model.decode(latents);
@@ -78,8 +89,34 @@ fn embedded(bench: &mut Bench<'_>) {
     });
 }
 
+/// A batch from noise to pictures, at the default settings but guided.
+pub(super) fn picture(bench: &mut Bench<'_>) {
+    let (device, precision) = (bench.selected.device.clone(), bench.precision);
+    bench.row("embedded model, 4 pictures in 24 guided steps, decoded", |clock| {
+        let model = Model::embedded_in(precision, &device).map_err(|error| error.to_string())?;
+        let timing = clock.time(
+            |seed| seed,
+            |seed| {
+                let Ok(mut run) =
+                    Sampler::new(&model, settings(&model, BATCH, GUIDED, *seed), None)
+                else {
+                    return f32::NAN;
+                };
+                run.by_ref().for_each(drop);
+                let pictures = model.decode_codes(&run.codes(), BATCH);
+                pictures
+                    .iter()
+                    .flat_map(|picture| picture.as_raw())
+                    .map(|byte| f32::from(*byte))
+                    .sum()
+            },
+        )?;
+        Ok(Measured::from(timing).rate("pictures_per_second", BATCH as f64))
+    });
+}
+
 /// The decoder of the reference's tokenizer, with random weights.
-fn decoder(bench: &mut Bench<'_>, reached: Option<f64>) {
+pub(super) fn decoder(bench: &mut Bench<'_>, reached: Option<f64>) {
     const SIDE: usize = 32;
     let name = "decoder of the reference, 1 picture of 256x256";
     let config = reference_tokenizer();
@@ -93,6 +130,7 @@ fn decoder(bench: &mut Bench<'_>, reached: Option<f64>) {
         let blank = Tokenizer::new(&config, &mut Initialiser::blank(&device));
         let tokenizer = randomised(blank, &device);
         clock.tidy()?;
+        clock.beside(|| peer::decoding(&config, SIDE, 1))?;
         let make = |_| random([1, config.code_size, SIDE, SIDE], 1.0, &device);
         let timing = clock.time(make, |latents| read(tokenizer.decode(latents.clone())))?;
         Ok(Measured::from(timing).rate("pictures_per_second", 1.0).rate("gflops", flops / 1e9))
@@ -104,7 +142,7 @@ fn random<const D: usize>(shape: [usize; D], deviation: f64, device: &Device) ->
 }
 
 /// One size; gives the operations a second that it reached.
-fn of_size(bench: &mut Bench<'_>, size: Size, reached: Option<f64>) -> Option<f64> {
+pub(super) fn of_size(bench: &mut Bench<'_>, size: Size, reached: Option<f64>) -> Option<f64> {
     let backbone = size.backbone();
     let flops = flops::backbone(&backbone);
     let precision = bench.precision;
@@ -122,6 +160,7 @@ fn of_size(bench: &mut Bench<'_>, size: Size, reached: Option<f64>) -> Option<f6
     let single = bench.row(&names[0], |clock| {
         let made = Model::random(size.card(), 1, precision, &device);
         clock.tidy()?;
+        clock.beside(|| peer::step(&backbone, Extent::of(&backbone, 1), false))?;
         let timing = time(clock, &made, 1, UNGUIDED)?;
         model = Some(made);
         Ok(Measured::from(timing).rate("gflops", flops / 1e9))
@@ -135,6 +174,7 @@ fn of_size(bench: &mut Bench<'_>, size: Size, reached: Option<f64>) -> Option<f6
         Some(reason) => bench.skip(&names[1], reason),
         None => {
             bench.row(&names[1], |clock| {
+                clock.beside(|| peer::step(&backbone, Extent::of(&backbone, BATCH), true))?;
                 Ok(of_guided_step(time(clock, &model, BATCH, GUIDED)?, &backbone))
             });
         }

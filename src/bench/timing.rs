@@ -4,9 +4,13 @@
 //! until the end; results are read to the host inside the timed region; and the sum of the timed
 //! regions is compared with the wall clock.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
+use serde_json::Value;
+
+use super::peer::Peer;
 
 /// Most measured iterations.
 const MOST_ITERATIONS: usize = 7;
@@ -25,6 +29,8 @@ pub struct Clock<'a> {
     /// Time for the warm-up before them, which compiles as well. Where it takes longer, nothing more
     /// is measured.
     pub warm_up_limit: Duration,
+    /// What does the same in turns, where there is something.
+    pub peer: Option<&'a RefCell<Peer>>,
 }
 
 /// How long some work takes.
@@ -60,7 +66,9 @@ impl Clock<'_> {
             self.settle()?;
             let begun = Instant::now();
             results.push(run(&inputs[at]));
-            Ok(begun.elapsed())
+            let time = begun.elapsed();
+            self.peer.map_or(Ok(()), |peer| peer.borrow_mut().turn(at as u64))?;
+            Ok(time)
         };
         let warm_up = iteration(0)?;
         let mut times = Vec::new();
@@ -88,6 +96,14 @@ impl Clock<'_> {
             return Err("different inputs gave the same result".to_owned());
         }
         Ok(Timing::of(warm_up, times))
+    }
+
+    /// Has the peer, where there is one, do in turns with the next timing what `task` describes to it.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn beside(&self, task: impl FnOnce() -> Value) -> Result<(), String> {
+        self.peer.map_or(Ok(()), |peer| peer.borrow_mut().begin(&task()))
     }
 
     /// Waits until the device has done everything that it was asked to do.
@@ -121,7 +137,7 @@ impl Clock<'_> {
 }
 
 impl Timing {
-    fn of(warm_up: Duration, mut times: Vec<Duration>) -> Self {
+    pub(super) fn of(warm_up: Duration, mut times: Vec<Duration>) -> Self {
         let iterations = times.len();
         if times.is_empty() {
             times.push(warm_up);
@@ -159,7 +175,7 @@ mod tests {
     fn time(limit_ms: u64, run: impl FnMut(&u64) -> f32) -> Result<Timing, String> {
         let device = Device::flex();
         let limit = Duration::from_millis(limit_ms);
-        Clock { device: &device, limit, warm_up_limit: limit }.time(|i| i, run)
+        Clock { device: &device, limit, warm_up_limit: limit, peer: None }.time(|i| i, run)
     }
 
     #[test]

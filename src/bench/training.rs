@@ -1,15 +1,21 @@
 //! Steps of training: loss, gradient and optimiser, of the recipe of the embedded model and of the
 //! published sizes, on pictures and codes drawn at random.
 
+use std::time::Duration;
+
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 
 use super::Bench;
 use super::flops;
+use super::memory::Watch;
+use super::peer::{self, Extent};
 use super::random::randomised;
 use super::row::Measured;
 use super::size::Size;
 use super::timing::{Clock, Timing};
+use crate::device::Selected;
+use crate::fault;
 use crate::flow::{code_loss, path_point};
 use crate::model::layers::Initialiser;
 use crate::model::params::Naming;
@@ -37,22 +43,26 @@ const LAMBDA_Z: f64 = 1e-5;
 
 /// Measures the recipe of the embedded model, and all `sizes`.
 pub fn measure(bench: &mut Bench<'_>, sizes: &[Size]) {
-    let [tokenizer, flow] = [TOKENIZER, FLOW].map(toml::from_str::<RunConfig>);
     // Operations a second that the row before has reached.
-    let mut reached = match (tokenizer, flow) {
-        (Ok(tokenizer), Ok(flow)) => recipe(bench, &tokenizer, &flow),
-        (tokenizer, flow) => {
-            let error = tokenizer.err().or(flow.err()).map(|error| error.to_string());
-            bench.skip(RECIPE, error.unwrap_or_default());
-            None
-        }
-    };
+    let mut reached = of_recipe(bench);
     for size in sizes {
         reached = of_size(bench, *size, reached).or(reached);
     }
 }
 
 /// The recipe of the embedded model; gives the operations a second that its flow reached.
+pub(super) fn of_recipe(bench: &mut Bench<'_>) -> Option<f64> {
+    let [tokenizer, flow] = [TOKENIZER, FLOW].map(toml::from_str::<RunConfig>);
+    match (tokenizer, flow) {
+        (Ok(tokenizer), Ok(flow)) => recipe(bench, &tokenizer, &flow),
+        (tokenizer, flow) => {
+            let error = tokenizer.err().or(flow.err()).map(|error| error.to_string());
+            bench.skip(RECIPE, error.unwrap_or_default());
+            None
+        }
+    }
+}
+
 fn recipe(bench: &mut Bench<'_>, tokenizer: &RunConfig, flow: &RunConfig) -> Option<f64> {
     let (Task::Tokenizer(vq), Task::Flow(task)) = (&tokenizer.task, &flow.task) else {
         bench.skip(RECIPE, "it trains something else".to_owned());
@@ -79,6 +89,54 @@ fn recipe(bench: &mut Bench<'_>, tokenizer: &RunConfig, flow: &RunConfig) -> Opt
         Ok(of_flow_step(timing, &backbone, flow.batch))
     })?;
     Some(PASSES * flow.batch as f64 * flops::backbone(&backbone) / timing.seconds())
+}
+
+/// What a short trial of a run says of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Trial {
+    /// What is trained.
+    pub name: &'static str,
+    /// Seconds that a step takes.
+    pub step_seconds: f64,
+    /// Bytes that it takes at the most, where the device tells.
+    pub memory: Option<f64>,
+}
+
+/// Takes some steps of every stage of a run on pictures drawn at random, for about five seconds each. Reading
+/// pictures is left out: it happens beside the steps.
+///
+/// # Errors
+/// A stage does not fit the device, or a flow has no tokenizer before it.
+pub fn trials(
+    stages: &[RunConfig],
+    classes: usize,
+    selected: &Selected,
+) -> Result<Vec<Trial>, String> {
+    const LIMIT: Duration = Duration::from_secs(4);
+    let device = &selected.device;
+    let clock = Clock { device, limit: LIMIT, warm_up_limit: LIMIT, peer: None };
+    let mut vq = None;
+    let tried = stages.iter().map(|config| {
+        let watch = Watch::begin(device);
+        let mut steps = || match (&config.task, vq) {
+            (Task::Tokenizer(task), _) => {
+                vq = Some(&task.model);
+                Ok(("tokenizer", tokenizer_step(&clock, config, task)?))
+            }
+            (Task::Flow(task), Some(vq)) => {
+                let sizes =
+                    task.backbone.complete(task.objective, vq, config.image_size, classes)?;
+                let (codes, optimiser) = ([vq.codes, vq.code_size], &config.optimiser);
+                Ok(("flow", flow_step(&clock, &sizes, codes, config.batch, optimiser)?))
+            }
+            (Task::Flow(_), None) => Err("the flow has no tokenizer before it".to_owned()),
+        };
+        let (name, timing) = fault::attempt(&mut steps)
+            .map_err(|reason| format!("the run does not fit this device: {reason}"))??;
+        let memory = watch.peak().map(|(_, bytes)| bytes);
+        Ok(Trial { name, step_seconds: timing.seconds(), memory })
+    });
+    tried.collect()
 }
 
 /// One size; gives the operations a second that it reached.
@@ -140,6 +198,7 @@ fn tokenizer_step(
     let net = Tokenizer::new(&task.model, &mut Initialiser::new(config.seed, &autodiff));
     let mut trained = Trained::new(net, tokenizer_name, &config.optimiser);
     let (batch, side) = (config.batch, config.image_size);
+    clock.beside(|| peer::tokenizer_training(task, side, batch))?;
     let images = |_| {
         Tensor::<4>::random([batch, 3, side, side], Distribution::Uniform(-1.0, 1.0), &autodiff)
     };
@@ -193,6 +252,7 @@ fn flow_step(
     let codebook = Tensor::<2>::random([codes, size], Distribution::Normal(0.0, 1.0), device);
     let side = backbone.input_size;
     debug_assert_eq!(backbone.out_channels, Objective::Purrception.out_channels(codes, size));
+    clock.beside(|| peer::flow_training(backbone, Extent { batch, codes, code_size: size }))?;
     let make = |stream| Example::new(stream, backbone, codes, batch, device);
     clock.time(make, |example| {
         trained.step(clock, |net| {

@@ -1,15 +1,16 @@
 //! `purrscope bench`
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{DeviceArg, PrecisionArg};
-use crate::bench::{self, Adapter, Part, Processor, Row, Size};
-use crate::device::{Selected, select};
+use crate::bench::{self, Adapter, Options, Part, Peer, Processor, Row, Size};
+use crate::device::{DeviceChoice, Selected, select};
 use crate::io::atomic;
 use crate::io::outputs::{self, Content};
 use crate::model::Precision;
@@ -30,7 +31,8 @@ const ROWS_OF_A_PART: f64 = 40.0;
 /// milliseconds.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// What to measure: kernels, sampling, training, studio (all but the studio if none is named)
+    /// What to measure: kernels, sampling, training; cpu, which is what a laptop without a GPU waits for;
+    /// studio (the first three if none is named)
     #[arg(value_name = "PART")]
     parts: Vec<Part>,
     #[command(flatten)]
@@ -50,6 +52,21 @@ pub struct BenchArgs {
     /// Also writes the figures as JSON, after every row
     #[arg(long, value_name = "FILE.json")]
     json: Option<PathBuf>,
+    /// A Python that has PyTorch, which does what `bench cpu` measures in turns with it: then every row
+    /// says how many times as fast this program is
+    #[arg(long, value_name = "PYTHON")]
+    torch: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    fn options(&self, document: &Document<'_>, peer: Option<Peer>) -> Options {
+        let row = self.seconds.unwrap_or(ROW_SECONDS);
+        let turns = if peer.is_some() { 2.0 } else { 1.0 };
+        let part = self.part_seconds.unwrap_or(turns * row * ROWS_OF_A_PART);
+        let [row_limit, part_limit] = [row, part].map(Duration::from_secs_f64);
+        let (sizes, precision) = (document.sizes.clone(), document.precision);
+        Options { row_limit, part_limit, sizes, precision, peer: peer.map(RefCell::new) }
+    }
 }
 
 /// A number of seconds that a measurement can take.
@@ -65,20 +82,26 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         outputs::prepare(path)?;
     }
     let mut document = Document::new(args);
-    let on_device = document.parts.iter().any(|part| *part != Part::Studio);
+    let on_device = document.parts.iter().any(|part| !matches!(part, Part::Cpu | Part::Studio));
     if on_device {
         let selected = args.device.open()?;
         document.on(&selected);
-        let precision = args.precision.precision.on(&selected, None)?;
-        document.precision = precision;
-        let row = args.seconds.unwrap_or(ROW_SECONDS);
-        let part = args.part_seconds.unwrap_or(row * ROWS_OF_A_PART);
-        let [row_limit, part_limit] = [row, part].map(Duration::from_secs_f64);
-        let sizes = document.sizes.clone();
-        let options = bench::Options { row_limit, part_limit, sizes, precision };
-        for part in document.parts.clone() {
+        document.precision = args.precision.precision.on(&selected, None)?;
+        let options = args.options(&document, None);
+        for part in document.parts.clone().into_iter().filter(|part| *part != Part::Cpu) {
             bench::run(part, &selected, &options, &mut |row| document.hear(row));
         }
+    }
+    if document.parts.contains(&Part::Cpu) {
+        let selected = select(DeviceChoice::Cpu)?;
+        if !on_device {
+            document.on(&selected);
+        }
+        let start = |python: &PathBuf| Peer::start(python, rayon::current_num_threads());
+        let peer = args.torch.as_ref().map(start).transpose().map_err(Error::msg)?;
+        let options = Options { precision: Precision::F32, ..args.options(&document, peer) };
+        bench::run(Part::Cpu, &selected, &options, &mut |row| document.hear(row));
+        document.peer = options.peer.map(|peer| peer.borrow().program().to_owned());
     }
     if document.parts.contains(&Part::Studio) {
         let lasts = Duration::from_secs_f64(args.seconds.unwrap_or(STUDIO_SECONDS));
@@ -93,7 +116,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         let Some(found) = order.found() else {
             bail!("the studio was closed before its frames were measured");
         };
-        if !on_device {
+        if document.device.is_empty() {
             document.on(&select(args.device.choice()?)?);
             document.device.clone_from(&found.device);
         }
@@ -111,13 +134,15 @@ struct Document<'a> {
     device: String,
     adapter: Option<Adapter>,
     precision: Precision,
+    /// What was measured beside this program.
+    peer: Option<String>,
     rows: Vec<Row>,
 }
 
 impl<'a> Document<'a> {
     fn new(args: &'a BenchArgs) -> Self {
         let asked = |part: &Part| match args.parts.is_empty() {
-            true => *part != Part::Studio,
+            true => !matches!(part, Part::Cpu | Part::Studio),
             false => args.parts.contains(part),
         };
         Self {
@@ -128,6 +153,7 @@ impl<'a> Document<'a> {
             device: String::new(),
             adapter: None,
             precision: Precision::F32,
+            peer: None,
             rows: Vec::new(),
         }
     }
@@ -164,6 +190,7 @@ impl<'a> Document<'a> {
                 "sizes": self.sizes,
                 "precision": self.precision.to_string(),
             },
+            "peer": self.peer,
             "finished": finished,
             "total_seconds": self.begun.elapsed().as_secs_f64(),
             "rows": self.rows,

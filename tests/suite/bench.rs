@@ -92,6 +92,37 @@ fn training_is_measured_on_the_recipe_of_the_embedded_model() {
     assert_eq!(row(&document, "XL/2, step of 4 pictures")["outcome"], "skipped");
 }
 
+/// Something that answers as PyTorch's side does, always with half a second.
+#[cfg(unix)]
+#[test]
+fn the_cpu_is_measured_in_turns_with_pytorch() {
+    use std::os::unix::fs::PermissionsExt;
+    const PYTHON: &str = r#"#!/bin/sh
+while read -r asked; do
+    case $asked in
+    {*) echo '{"program": "PyTorch 0", "vectors": "NONE"}' ;;
+    *) echo 0.5 ;;
+    esac
+done
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let python = folder.path().join("python");
+    std::fs::write(&python, PYTHON).unwrap();
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let (said, document) = bench("cpu", &["--torch", python.to_str().unwrap()]);
+    assert_eq!(document["peer"], "PyTorch 0, NONE");
+    measured(&document, "peak of multiply-adds", &["gflops"]);
+    for name in ["embedded model, guided step", "embedded model, decoding", "tokenizer", "flow"] {
+        let row = measured(&document, name, &["speed_over_pytorch_ratio"]);
+        assert_eq!(row["pytorch_median_ms"], 500.0, "{row:#}");
+        let ratio = 500.0 / row["median_ms"].as_f64().unwrap();
+        assert!((row["speed_over_pytorch_ratio"].as_f64().unwrap() - ratio).abs() < 1e-9);
+    }
+    let pictures = measured(&document, "embedded model, 4 pictures in 24 guided steps", &[]);
+    assert!(pictures["pytorch_median_ms"].is_null(), "it has no part in this row");
+    assert!(said.contains("pytorch median 500.00 ms"), "{said}");
+}
+
 #[test]
 fn what_cannot_be_measured_or_written_is_refused_before_any_work() {
     let folder = tempfile::tempdir().unwrap();
@@ -101,6 +132,14 @@ fn what_cannot_be_measured_or_written_is_refused_before_any_work() {
     };
     refused(&["kernel"], "there is no benchmark 'kernel' (known: kernels, sampling");
     refused(&["sampling", "--size", "S/3"], "unknown size 'S/3'");
+    if cfg!(unix) {
+        fail(
+            folder.path(),
+            &["bench", "cpu", "--torch", "no/python"],
+            1,
+            "no/python: No such file",
+        );
+    }
     refused(&["--seconds", "0"], "expected a number from 0.001 to 3600");
     refused(&["--json", "."], "folder");
     refused(&["--json", "b.png"], "let the name end in .json");
