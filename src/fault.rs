@@ -61,10 +61,7 @@ pub fn describe(panic: &(dyn Any + Send)) -> String {
 /// Does some work; where it panics, as burn does when a device refuses something, gives the first line
 /// of what the panic says.
 pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let text = panic_text(panic.as_ref());
-        text.lines().next().unwrap_or("no reason was given").to_owned()
-    })
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic_line(panic.as_ref()).to_owned())
 }
 
 #[cfg(test)]

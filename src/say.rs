@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 /// Whether a character would do something to a terminal or to the order of a line instead of being seen.
 fn acts(c: char) -> bool {
@@ -85,6 +86,34 @@ impl Write for Log {
     }
 }
 
+/// Warnings that nobody has [taken](warnings) yet.
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// More than this many at a time are of no use to anyone.
+const MOST_WARNINGS: usize = 64;
+
+/// Takes the warnings of the log since the last time, for those who do not see standard error.
+pub fn warnings() -> Vec<String> {
+    std::mem::take(&mut WARNINGS.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Where lines of a log are kept for [`warnings`], each written in one piece.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept;
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut kept = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < MOST_WARNINGS {
+            kept.push(line(String::from_utf8_lossy(bytes).trim()).into_owned());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +129,14 @@ mod tests {
         ] {
             assert_eq!(count(number, what), said);
         }
+    }
+
+    #[test]
+    fn warnings_are_kept_until_they_are_taken() {
+        writeln!(Kept, "  a\x1b[2J warning").unwrap();
+        assert_eq!(warnings(), ["a\\u001b[2J warning"]);
+        (0..2 * MOST_WARNINGS).for_each(|_| writeln!(Kept, "again").unwrap());
+        assert_eq!((warnings().len(), warnings().len()), (MOST_WARNINGS, 0));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod devices;
 mod doctor;
 mod import;
 mod inspect;
+mod new_run;
 mod oracle;
 mod progress;
 mod sample;
@@ -21,13 +22,17 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::device::{AUTOTUNED, DeviceChoice, Selected, guard, select};
 use crate::doctor::{Records, Standing, heed};
 use crate::flow::StepRecord;
 use crate::io::atomic;
-use crate::model::{Model, Precision, PrecisionChoice};
+use crate::model::{Model, Precision, PrecisionChoice, file_of};
 use crate::studio::StudioOptions;
 use crate::studio::window::measure;
 use crate::{fault, say};
@@ -40,7 +45,7 @@ use crate::{fault, say};
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Model file to open in the studio (the embedded model if none is named)
+    /// Model file to open in the studio, or a run's folder with one (the embedded model if none is named)
     model: Option<PathBuf>,
     /// Trains as the run file says, without a window
     #[arg(long, value_name = "RUN.toml", conflicts_with = "model")]
@@ -147,6 +152,8 @@ enum Command {
     Encode(codes::EncodeArgs),
     /// Turns codes into pictures
     Decode(codes::DecodeArgs),
+    /// Writes the run file that trains a model on a folder of pictures
+    NewRun(new_run::NewRunArgs),
     /// Runs solvers on the exact posterior of a codebook, where the truth is known
     Oracle(Box<oracle::OracleArgs>),
     /// Describes a model, trajectory, codes file or exported PNG
@@ -168,11 +175,14 @@ pub fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new("warn,purrscope=info,wgpu=error,naga=error,winit=error")
     });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .without_time()
-        .with_writer(|| say::Log)
+    let said = fmt::layer().with_target(false).without_time().with_writer(|| say::Log);
+    // What the studio shows in its log: warnings of this program, whatever is asked of standard error.
+    let kept = fmt::layer().with_target(false).with_level(false).with_ansi(false).without_time();
+    let kept = kept.with_writer(|| say::Kept);
+    let warnings = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::WARN);
+    tracing_subscriber::registry()
+        .with(said.with_filter(filter))
+        .with(kept.with_filter(warnings))
         .init();
     match catch_unwind(AssertUnwindSafe(parse_and_run)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
@@ -272,6 +282,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Import(args)) => import::run(&args),
         Some(Command::Encode(args)) => codes::encode(&args),
         Some(Command::Decode(args)) => codes::decode(&args),
+        Some(Command::NewRun(args)) => new_run::run(&args),
         Some(Command::Oracle(args)) => oracle::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Devices(args)) => devices::run(&args),
@@ -297,7 +308,7 @@ fn studio(cli: Cli) -> Result<()> {
             )
             .exit();
     }
-    let device = device.choice()?;
+    let (model, device) = (model.as_deref().map(file_of), device.choice()?);
     Ok(crate::studio::run(StudioOptions { model, device, precision, measure: None })?)
 }
 

@@ -18,7 +18,7 @@ pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
     // Before any thread is there, which would take the signal instead.
     #[cfg(unix)]
     keep_ignoring_hang_ups();
-    let config = RunConfig::read(file)?;
+    let stages = RunConfig::read_stages(file)?;
     let selected = device.open_examined()?;
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
@@ -29,7 +29,7 @@ pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
     })
     .context("cannot listen for Ctrl-C")?;
 
-    let bar = ProgressBar::new(config.steps as u64);
+    let bar = ProgressBar::new(stages[0].steps as u64);
     bar.set_style(
         ProgressStyle::with_template(
             "{bar:32} step {pos}/{len}  loss {msg}  {elapsed_precise} gone, {left} left",
@@ -40,12 +40,26 @@ pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
             let _ = write!(out, "{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
         }),
     );
-    let mut lines = bar.is_hidden().then(|| Lines::new(config.batch, config.checkpoint_every));
-    let result =
-        train::run(&config, resume, &selected.device, &STOP, &mut |progress| match &mut lines {
+    let lines_of = |config: &RunConfig| {
+        bar.is_hidden().then(|| Lines::new(config.batch, config.checkpoint_every))
+    };
+    let (mut current, mut lines) = (None, None);
+    let mut watch = |stage: usize, progress: &Progress| {
+        if current != Some(stage) {
+            if let Some(before) = current {
+                say::note(format_args!("stage {} is finished", before + 1));
+            }
+            current = Some(stage);
+            lines = lines_of(&stages[stage]);
+            bar.reset();
+            bar.set_length(stages[stage].steps as u64);
+        }
+        match &mut lines {
             Some(lines) => lines.write(progress),
             None => show(&bar, progress),
-        });
+        }
+    };
+    let result = train::run_stages(&stages, resume, &selected.device, &STOP, &mut watch);
     bar.abandon();
     let (ending, product) = result?;
     super::print(&match ending {

@@ -78,18 +78,7 @@ impl ImageFolder {
     /// The folder cannot be read, or holds no pictures in sub-folders.
     pub fn open(root: &Path, size: usize) -> Result<Self, DataError> {
         let path = || root.to_owned();
-        match fs::metadata(root) {
-            Ok(data) if data.is_dir() => {}
-            Ok(_) => {
-                return Err(DataError::NotAFolder { path: path(), found: "a file".to_owned() });
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && root.is_relative() => {
-                let from = std::env::current_dir().unwrap_or_default();
-                let found = format!("no such folder in {}", from.display());
-                return Err(DataError::NotAFolder { path: path(), found });
-            }
-            Err(source) => return Err(DataError::Io { path: path(), source }),
-        }
+        expect_folder(root)?;
         let Entries { folders, pictures: loose, others } = entries(root)?;
         let mut walk = Walk::default();
         walk.claim(root);
@@ -124,14 +113,57 @@ impl ImageFolder {
             return Err(DataError::Empty { path: path(), found });
         }
         found.tell(root);
+        Ok(Self::of(root, size, found))
+    }
+
+    /// As [`ImageFolder::open`], all pictures in the folder and in folders below it being of one class, which has
+    /// the folder's name.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or holds no pictures.
+    pub fn open_unsorted(root: &Path, size: usize) -> Result<Self, DataError> {
+        expect_folder(root)?;
+        let mut walk = Walk::default();
+        let pictures = walk.pictures(root)?;
+        if pictures.is_empty() {
+            return Err(DataError::Empty { path: root.to_owned(), found: String::new() });
+        }
+        let whole = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+        let name = whole.file_name().map_or("all".into(), |name| name.to_string_lossy());
+        let found = Found {
+            classes: vec![name.into_owned()],
+            files: pictures.into_iter().map(|path| (path, 0)).collect(),
+            others: walk.others,
+            ..Found::default()
+        };
+        found.tell(root);
+        Ok(Self::of(root, size, found))
+    }
+
+    fn of(root: &Path, size: usize, found: Found) -> Self {
         let Found { classes: class_names, files, .. } = found;
-        Ok(Self {
-            root: path(),
-            size: size as u32,
-            class_names,
-            files,
+        let (root, size) = (root.to_owned(), size as u32);
+        Self { root, size, class_names, files, unreadable: Mutex::default() }
+    }
+
+    /// These pictures without about so large a share of them, and that share; nothing where one of the two would
+    /// be empty. Which pictures it has is decided by what each of them holds: the same ones wherever they lie and
+    /// whatever else lies there, and copies of a picture all on one side.
+    pub fn split(&self, share: f64) -> Option<(Self, Self)> {
+        let indices: Vec<usize> = (0..self.len()).collect();
+        let most = (share.clamp(0.0, 1.0) * 2f64.powi(32)) as u64;
+        let number =
+            |hash: [u8; 32]| u64::from(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]));
+        let is_held = |index: &usize| number(self.fingerprint(*index)) < most;
+        let (held, kept): (Vec<usize>, Vec<usize>) = indices.into_par_iter().partition(is_held);
+        let side = |indices: Vec<usize>| Self {
+            root: self.root.clone(),
+            size: self.size,
+            class_names: self.class_names.clone(),
+            files: indices.into_iter().map(|index| self.files[index].clone()).collect(),
             unreadable: Mutex::default(),
-        })
+        };
+        (!held.is_empty() && !kept.is_empty()).then(|| (side(kept), side(held)))
     }
 
     /// The same pictures with the labels that `names` gives to their classes; those of other classes are
@@ -212,6 +244,21 @@ impl ImageFolder {
             hash.reset();
         }
         hash.finalize().into()
+    }
+}
+
+/// That a folder is there.
+fn expect_folder(root: &Path) -> Result<(), DataError> {
+    let path = || root.to_owned();
+    match fs::metadata(root) {
+        Ok(data) if data.is_dir() => Ok(()),
+        Ok(_) => Err(DataError::NotAFolder { path: path(), found: "a file".to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && root.is_relative() => {
+            let from = std::env::current_dir().unwrap_or_default();
+            let found = format!("no such folder in {}", from.display());
+            Err(DataError::NotAFolder { path: path(), found })
+        }
+        Err(source) => Err(DataError::Io { path: path(), source }),
     }
 }
 

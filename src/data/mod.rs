@@ -1,11 +1,13 @@
 //! Training pictures and the order in which they are seen.
 
+mod ahead;
 mod folder;
 mod order;
 mod pictures;
 mod shards;
 mod walk;
 
+pub use ahead::Ahead;
 pub(crate) use folder::list;
 pub use folder::{DataError, ImageFolder};
 pub use order::EpochOrder;

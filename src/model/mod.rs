@@ -50,6 +50,8 @@ const SWATCH_BATCH: usize = 64;
 
 /// Weight and bias of the head, in model files.
 const HEAD: [&str; 2] = ["backbone.final_layer.linear.weight", "backbone.final_layer.linear.bias"];
+/// Name of a run's model in its folder.
+pub const MODEL_FILE: &str = "model.safetensors";
 /// The table of codes, in model files.
 const CODEBOOK: &str = "tokenizer.quantize.embedding.weight";
 
@@ -154,7 +156,7 @@ impl Model {
     /// # Errors
     /// As [`Model::open`], or a weight that the precision does not hold.
     pub fn open_in(precision: Precision, path: &Path, device: &Device) -> Result<Self, ModelError> {
-        Self::read(precision, &TensorFile::open(path)?, device)
+        Self::read(precision, &TensorFile::open(&file_of(path))?, device)
     }
 
     /// Opens the model that is part of the program, to compute in f32.
@@ -389,6 +391,12 @@ impl Model {
     }
 }
 
+/// The model file that a path stands for: that of a run, where it is the run's folder.
+pub fn file_of(path: &Path) -> PathBuf {
+    let inside = path.join(MODEL_FILE);
+    if inside.is_file() { inside } else { path.to_owned() }
+}
+
 /// Writes a model file from named parameters.
 ///
 /// # Errors
@@ -594,11 +602,14 @@ pub fn to_pictures(images: Tensor<4>) -> Vec<RgbImage> {
 /// Pictures of one size to `[batch, 3, height, width]` in `[-1, 1]`.
 pub fn from_pictures(pictures: &[RgbImage], device: &Device) -> Tensor<4> {
     let (width, height) = pictures.first().map_or((0, 0), RgbImage::dimensions);
-    let values: Vec<f32> = pictures
+    let shape = [pictures.len(), 3, height as usize, width as usize];
+    Tensor::from_data(TensorData::new(planes(pictures), shape), device)
+}
+
+/// The numbers of [`from_pictures`].
+pub fn planes(pictures: &[RgbImage]) -> Vec<f32> {
+    let channels = pictures
         .iter()
-        .flat_map(|picture| picture.as_raw())
-        .map(|byte| f32::from(*byte) / 127.5 - 1.0)
-        .collect();
-    let shape = [pictures.len(), height as usize, width as usize, 3];
-    Tensor::<4>::from_data(TensorData::new(values, shape), device).permute([0, 3, 1, 2])
+        .flat_map(|picture| (0..3).map(|channel| picture.as_raw().iter().skip(channel).step_by(3)));
+    channels.flatten().map(|byte| f32::from(*byte) / 127.5 - 1.0).collect()
 }

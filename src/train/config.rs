@@ -62,6 +62,13 @@ pub struct RunConfig {
     /// Held-out pictures or latents of the same kind, for figures that training cannot have learned.
     #[serde(default)]
     pub holdout: Option<PathBuf>,
+    /// Where there is no `holdout`: the share of the pictures in `data` that is held out, chosen by what each of
+    /// them holds.
+    #[serde(default)]
+    pub holdout_share: f64,
+    /// What the classes of pictures are.
+    #[serde(default)]
+    pub classes: Classes,
     /// Side of the pictures in pixels.
     pub image_size: usize,
     /// Seed of everything random in the run.
@@ -82,6 +89,17 @@ pub struct RunConfig {
     pub optimiser: OptimiserConfig,
     /// What is trained.
     pub task: Task,
+}
+
+/// What decides the class of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Classes {
+    /// The sub-folder that it is in, or below.
+    #[default]
+    Folders,
+    /// Nothing: all pictures are of one class.
+    None,
 }
 
 mod defaults {

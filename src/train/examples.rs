@@ -1,22 +1,25 @@
 //! What a flow is trained on: codes and labels of a folder of pictures, or of shards of latents.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::config::{FlowTask, RunConfig};
+use super::config::{Classes, FlowTask, RunConfig};
 use super::{Progress, TrainError};
 use crate::data::{
-    BACKGROUND, DataError, EpochOrder, ImageFolder, ShardError, Shards, list, names_shards,
+    Ahead, BACKGROUND, DataError, EpochOrder, ImageFolder, ShardError, Shards, list, names_shards,
 };
 use crate::io::digest;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::{Tokenizer, from_pictures};
 use crate::readback;
 use crate::room::{self, Room};
+use crate::say;
 
 /// Pictures encoded at once.
 const ENCODE_BATCH: usize = 64;
@@ -44,7 +47,7 @@ pub(super) enum Examples {
     /// A folder, encoded once and kept.
     Kept { encoded: Encoded },
     /// Shards, read and quantised as they are needed.
-    Streamed { shards: Shards },
+    Streamed { shards: Arc<Shards> },
 }
 
 impl Examples {
@@ -70,27 +73,54 @@ impl Examples {
         tokenizer: &Tokenizer,
         device: &Device,
     ) -> Result<Batch, TrainError> {
+        let latents = match self {
+            Self::Kept { .. } => Vec::new(),
+            Self::Streamed { shards } => latents_of(shards, indices)?,
+        };
+        Ok(self.batch(indices, latents, tokenizer, device))
+    }
+
+    /// The pictures at `indices`, of which the latents are at hand where they are of shards.
+    fn batch(
+        &self,
+        indices: &[usize],
+        latents: Vec<f32>,
+        tokenizer: &Tokenizer,
+        device: &Device,
+    ) -> Batch {
         match self {
-            Self::Kept { encoded } => Ok(Batch {
+            Self::Kept { encoded } => Batch {
                 codes: Tensor::from_data(encoded.codes_of(indices).as_slice(), device),
                 labels: indices.iter().map(|i| encoded.labels[*i]).collect(),
-            }),
+            },
             Self::Streamed { shards } => {
-                let latents = indices
-                    .par_iter()
-                    .map(|index| shards.latents(*index))
-                    .collect::<Result<Vec<_>, ShardError>>()?;
                 let [channels, height, width] = shards.shape();
                 let shape = [indices.len(), channels, height, width];
-                let latents = TensorData::new(latents.concat(), shape);
-                let codes = tokenizer.quantise(Tensor::from_data(latents, device));
-                Ok(Batch {
+                let latents = Tensor::from_data(TensorData::new(latents, shape), device);
+                Batch {
                     // They stay there: nothing of a step waits for them.
-                    codes: codes.flatten(0, 2),
+                    codes: tokenizer.quantise(latents).flatten(0, 2),
                     labels: indices.iter().map(|i| shards.class(*i)).collect(),
-                })
+                }
             }
         }
+    }
+
+    /// The batches of a run's steps, those of shards read ahead.
+    pub fn batches(&self, config: &RunConfig, buffer: usize) -> Batches {
+        let order = Mutex::new(self.order(config.seed, buffer));
+        let shards = match self {
+            Self::Kept { .. } => None,
+            Self::Streamed { shards } => Some(Arc::clone(shards)),
+        };
+        let batch = config.batch;
+        // One more than there are steps: the last state is proved on the pictures of the step after it.
+        let steps = Ahead::new(config.steps + 1, move |step| {
+            let indices = order.lock().unwrap_or_else(PoisonError::into_inner).batch(step, batch);
+            let latents = shards.as_ref().map(|shards| latents_of(shards, &indices));
+            Ok((indices, latents.transpose()?.unwrap_or_default()))
+        });
+        Batches(steps)
     }
 
     /// Codes of all pictures or, of shards, of many spread over them.
@@ -110,6 +140,35 @@ impl Examples {
             codes.extend(host_codes(self.read(indices, tokenizer, device)?.codes)?);
         }
         Ok(codes)
+    }
+}
+
+/// Latents of some pictures of shards, `[n, channels, height, width]`.
+fn latents_of(shards: &Shards, indices: &[usize]) -> Result<Vec<f32>, ShardError> {
+    let each = indices.par_iter().map(|index| shards.latents(*index));
+    Ok(each.collect::<Result<Vec<_>, ShardError>>()?.concat())
+}
+
+/// Which pictures a step sees, and their latents where they are of shards.
+type Read = (Vec<usize>, Vec<f32>);
+
+/// What the steps of a run see.
+pub(super) struct Batches(Ahead<Read, ShardError>);
+
+impl Batches {
+    /// A part of what `step` sees, out of the examples that these are the batches of.
+    pub fn part(
+        &mut self,
+        step: usize,
+        part: Range<usize>,
+        examples: &Examples,
+        tokenizer: &Tokenizer,
+        device: &Device,
+    ) -> Result<Batch, TrainError> {
+        let (indices, latents) = self.0.of(step)?;
+        let each = latents.len() / indices.len().max(1);
+        let latents = latents[part.start * each..part.end * each].to_vec();
+        Ok(examples.batch(&indices[part], latents, tokenizer, device))
     }
 }
 
@@ -143,6 +202,31 @@ impl Encoded {
     }
 }
 
+/// A folder of pictures as a run has it.
+fn folder(config: &RunConfig, path: &Path) -> Result<ImageFolder, DataError> {
+    match config.classes {
+        Classes::Folders => ImageFolder::open(path, config.image_size),
+        Classes::None => ImageFolder::open_unsorted(path, config.image_size),
+    }
+}
+
+/// The pictures that a run trains on, and those that it holds out.
+pub(super) fn folders(config: &RunConfig) -> Result<(ImageFolder, Option<ImageFolder>), DataError> {
+    let images = folder(config, &config.data)?;
+    if let Some(path) = &config.holdout {
+        return Ok((images, Some(folder(config, path)?)));
+    }
+    if config.holdout_share == 0.0 {
+        return Ok((images, None));
+    }
+    let Some((kept, held)) = images.split(config.holdout_share) else {
+        tracing::warn!("{}: too few pictures to hold some out", config.data.display());
+        return Ok((images, None));
+    };
+    tracing::info!("{}: {} held out", config.data.display(), say::count(held.len(), "picture"));
+    Ok((kept, Some(held)))
+}
+
 /// What a run needs to make codes.
 pub(super) struct Source<'a> {
     pub config: &'a RunConfig,
@@ -156,11 +240,20 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Finds the pictures of a folder, or the latents of shards.
-    pub fn find(&self, path: &Path) -> Result<Found, TrainError> {
+    /// Finds what the run trains on and what it holds out: pictures of a folder, or latents of shards.
+    pub fn find(&self) -> Result<(Found, Option<Found>), TrainError> {
+        let RunConfig { data, holdout, .. } = self.config;
+        if !names_shards(data) && holdout.as_ref().is_none_or(|path| !names_shards(path)) {
+            let (images, held) = folders(self.config)?;
+            return Ok((Found::Folder(images), held.map(Found::Folder)));
+        }
+        let held = holdout.as_ref().map(|path| self.find_one(path)).transpose()?;
+        Ok((self.find_one(data)?, held))
+    }
+
+    fn find_one(&self, path: &Path) -> Result<Found, TrainError> {
         if !names_shards(path) {
-            let images = ImageFolder::open(path, self.config.image_size)?;
-            return Ok(Found::Folder(images));
+            return Ok(Found::Folder(folder(self.config, path)?));
         }
         let vq = self.tokenizer.config();
         let grid = self.config.image_size / vq.downsampling();
@@ -248,7 +341,7 @@ impl Source<'_> {
     ) -> Result<Examples, TrainError> {
         let images = match found {
             Found::Folder(images) => images,
-            Found::Shards(shards) => return Ok(Examples::Streamed { shards }),
+            Found::Shards(shards) => return Ok(Examples::Streamed { shards: Arc::new(shards) }),
         };
         let vq = self.tokenizer.config();
         let grid = self.config.image_size / vq.downsampling();

@@ -11,12 +11,11 @@ use serde_json::json;
 
 use super::checkpoint::{CLASSES, Held, Identity, TOKENIZER};
 use super::config::{FlowTask, RunConfig};
-use super::examples::{Batch, Examples, Source};
+use super::examples::{Batch, Batches, Examples, Source};
 use super::memory::Need;
 use super::optimiser::AdamW;
 use super::scale::LossScale;
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, is_cpu, program};
-use crate::data::EpochOrder;
 use crate::flow::{Domain, FlowLoss, Sampler, code_loss, endpoint_loss, masked_codes, path_point};
 use crate::io::digest;
 use crate::io::sheet::Sheet;
@@ -26,8 +25,8 @@ use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::precision::has_half;
 use crate::model::{
-    Dit, Model, Tokenizer, backbone_name, read_tokenizer, read_tokenizer_card, tokenizer_name,
-    write_model,
+    Dit, MODEL_FILE, Model, Tokenizer, backbone_name, read_tokenizer, read_tokenizer_card,
+    tokenizer_name, write_model,
 };
 use crate::rng::Stream;
 use crate::room::{self, Room};
@@ -55,7 +54,7 @@ pub struct Training {
     codebook: Tensor<2>,
     data: Examples,
     holdout: Option<Examples>,
-    order: EpochOrder,
+    batches: Batches,
     /// Where steps compute in half precision.
     loss_scale: Option<LossScale>,
     /// Held-out pictures that the device has room for at once.
@@ -63,12 +62,14 @@ pub struct Training {
 }
 
 /// Pictures that a loss is taken on.
-struct Drawn<'a> {
-    indices: &'a [usize],
-    /// What is drawn for all of them.
+struct Drawn {
+    /// Those of the part.
+    batch: Batch,
+    /// What is drawn for all pictures, and their number.
     stream: Stream,
+    whole: usize,
     label_dropout: f64,
-    /// Those of the indices that it is taken on.
+    /// Those of all that it is taken on.
     part: Range<usize>,
 }
 
@@ -106,14 +107,13 @@ impl Beginning<'_> {
         let tokenizer = read_tokenizer(&file, &vq.tokenizer, device)?;
         let source =
             Source { config, task, tokenizer: &tokenizer, file: file.bytes(), device, stop };
-        let found = source.find(&config.data)?;
+        let (found, held_out) = source.find()?;
         let classes = source.class_names(&found, &config.data)?;
         let identity = identity.with(CLASSES, json!(classes));
         check(&identity)?;
-        let held_out = match &config.holdout {
-            Some(path) => Some((source.held_out(source.find(path)?, path, &classes)?, path)),
-            None => None,
-        };
+        let held_path = config.holdout.as_ref().unwrap_or(&config.data);
+        let held_out =
+            held_out.map(|found| source.held_out(found, held_path, &classes)).transpose()?;
         let backbone = task
             .backbone
             .complete(task.objective, &vq.tokenizer, config.image_size, classes.len())
@@ -121,9 +121,7 @@ impl Beginning<'_> {
         Need::of_backbone(&backbone, config.batch).check(is_cpu(device))?;
         let data = source.examples(found, &config.data, "latents.safetensors", watch)?;
         let holdout = match held_out {
-            Some((found, path)) => {
-                Some(source.examples(found, path, "holdout.safetensors", watch)?)
-            }
+            Some(found) => Some(source.examples(found, held_path, "holdout.safetensors", watch)?),
             None => None,
         };
         let table = tokenizer.codebook();
@@ -149,7 +147,7 @@ impl Beginning<'_> {
         let autodiff = device.clone().autodiff();
         let net = Dit::new(&card.backbone, &mut Initialiser::new(config.seed, &autodiff));
         let training = Training {
-            order: data.order(config.seed, task.shuffle_buffer),
+            batches: data.batches(config, task.shuffle_buffer),
             config: config.clone(),
             task: task.clone(),
             device: device.clone(),
@@ -181,15 +179,12 @@ impl Training {
     fn loss_on(
         &self,
         net: &Dit,
-        data: &Examples,
-        Drawn { indices, mut stream, label_dropout, part }: Drawn,
+        Drawn { batch: Batch { codes, labels }, mut stream, whole, label_dropout, part }: Drawn,
         device: &Device,
-    ) -> Result<Loss, TrainError> {
-        let (whole, batch) = (indices.len(), part.len());
+    ) -> Loss {
+        let batch = part.len();
         let (side, size) = (self.card.backbone.input_size, self.card.tokenizer.code_size);
         let of_part = |each: usize| part.start * each..part.end * each;
-        let Batch { codes, labels } =
-            data.read(&indices[part.clone()], &self.tokenizer, &self.device)?;
         let smallest = self.task.smallest_time;
         let t: Vec<f32> =
             (0..whole).map(|_| (smallest + (1.0 - smallest) * stream.uniform()) as f32).collect();
@@ -213,7 +208,7 @@ impl Training {
             let logits = x.map(|x| net.forward(x, t, classes));
             // The configuration that was made for this objective embeds codes.
             let logits = logits.unwrap_or_else(|| unreachable!("a dfm network embeds codes"));
-            return Ok(self.code_loss(logits, codes));
+            return self.code_loss(logits, codes);
         }
         let each = size * side * side;
         let noise = stream.normals(whole * each)[of_part(each)].to_vec();
@@ -229,13 +224,13 @@ impl Training {
         let autodiff = device.is_autodiff();
         let moved = |tensor: Tensor<4>| if autodiff { tensor.autodiff() } else { tensor };
         let output = net.forward(moved(x), t, classes);
-        Ok(match objective {
+        match objective {
             Objective::Cfm => endpoint_loss(output, moved(x1 - x0)).into(),
             Objective::CfmEndpoint => endpoint_loss(output, moved(x1)).into(),
             Objective::Purrception | Objective::Dfm => {
                 self.code_loss(output, if autodiff { codes.autodiff() } else { codes })
             }
-        })
+        }
     }
 
     /// The first term of the loss of held-out pictures, times their number.
@@ -249,8 +244,10 @@ impl Training {
         let mut sum = 0.0;
         for part in room::parts(indices.len(), self.room.share(indices.len())) {
             let (stream, pictures) = (Stream::new(self.config.seed, stream), part.len());
-            let drawn = Drawn { indices, stream, label_dropout: 0.0, part };
-            let loss = self.loss_on(net, holdout, drawn, &self.device)?;
+            let batch = holdout.read(&indices[part.clone()], &self.tokenizer, &self.device)?;
+            let whole = indices.len();
+            let drawn = Drawn { batch, stream, whole, label_dropout: 0.0, part };
+            let loss = self.loss_on(net, drawn, &self.device);
             let mut terms = loss.terms.into_iter();
             let term = terms.next().map_or_else(Vec::new, |(_, term)| params::host(term));
             sum += term.into_iter().map(f64::from).sum::<f64>() * pictures as f64;
@@ -287,15 +284,17 @@ impl Trainee for Training {
     }
 
     fn loss(&mut self, net: &Dit, step: usize, part: Range<usize>) -> Result<Loss, TrainError> {
+        let (tokenizer, device) = (&self.tokenizer, &self.device);
         let drawn = Drawn {
-            indices: &self.order.batch(step, self.config.batch),
+            batch: self.batches.part(step, part.clone(), &self.data, tokenizer, device)?,
             stream: Stream::new(self.config.seed, step as u64),
+            whole: self.config.batch,
             label_dropout: self.task.label_dropout,
             part,
         };
         let halved = self.loss_scale.is_some().then(|| params::halved(net, is_large));
         let net = halved.as_ref().unwrap_or(net);
-        self.loss_on(net, &self.data, drawn, &self.device.clone().autodiff())
+        Ok(self.loss_on(net, drawn, &self.device.clone().autodiff()))
     }
 
     fn loss_scale(&mut self) -> Option<&mut LossScale> {
@@ -355,7 +354,7 @@ impl Trainee for Training {
     }
 
     fn export(&mut self, _: &Dit, optimiser: &AdamW) -> Result<PathBuf, TrainError> {
-        let path = self.config.out.join("model.safetensors");
+        let path = self.config.out.join(MODEL_FILE);
         let mut card = self.card.clone();
         card.provenance.flow_steps = optimiser.updates();
         let tokenizer = params::collect(&self.tokenizer, tokenizer_name);

@@ -11,6 +11,7 @@ mod optimiser;
 mod runfile;
 mod scale;
 mod session;
+mod stages;
 mod tokenizer;
 
 use std::fs::{File, TryLockError};
@@ -33,8 +34,9 @@ use crate::io::tensors::{TensorFile, TensorFileError};
 use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
 use crate::room::Room;
-pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
+pub use config::{Classes, ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
 pub use optimiser::{AdamW, StepReport};
+pub use stages::run_stages;
 pub(crate) use tokenizer::tokenizer_loss;
 
 /// A run that cannot begin or go on.

@@ -5,12 +5,14 @@ use std::io::Read;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use serde::Deserialize;
+use toml::Spanned;
 use toml::de::DeTable;
 
 use super::config::{
     BackboneSizes, ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask,
 };
-use super::entries;
+use super::{entries, stages};
 use crate::data::MOST_CLASSES;
 use crate::flow::Domain;
 use crate::model::check_tokenizer;
@@ -25,38 +27,69 @@ pub const LARGEST_IMAGE: usize = 1 << 13;
 pub const MOST_BLOCKS: usize = 1 << 10;
 
 impl RunConfig {
-    /// Reads and checks a run file.
+    /// Reads and checks a run file of a single stage.
     ///
     /// # Errors
-    /// The file cannot be read, parsed, holds an entry that nothing reads, or one outside its range.
+    /// The file cannot be read, parsed, holds an entry that nothing reads, or one outside its range, or it has
+    /// several stages.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let mut stages = Self::read_stages(path)?;
+        match (stages.pop(), stages.len()) {
+            (Some(config), 0) => Ok(config),
+            (_, others) => {
+                let reason = format!("expected a single run, it has {} stages", others + 1);
+                Err(ConfigError::Invalid { path: path.to_owned(), reason })
+            }
+        }
+    }
+
+    /// Reads and checks a run file, and gives its stages in their order, at least one.
+    ///
+    /// # Errors
+    /// As for [`RunConfig::read`], or the stages do not fit each other.
+    pub fn read_stages(path: &Path) -> Result<Vec<Self>, ConfigError> {
         let io_error = |source| ConfigError::Io { path: path.to_owned(), source };
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(io_error)?;
         file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(io_error)?;
         let text = text_of(&bytes)
             .map_err(|found| ConfigError::NotText { path: path.to_owned(), found })?;
-        let config = Self::parse(text).map_err(|(at, reason)| {
+        let beside = path.parent().unwrap_or_else(|| Path::new(""));
+        let stages = Self::parse(text, beside).map_err(|(at, reason)| {
             let before = &text.as_bytes()[..at.min(text.len())];
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
             ConfigError::Toml { path: path.to_owned(), line, reason }
         })?;
-        config.check().map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })?;
-        Ok(config)
+        let invalid = |reason| ConfigError::Invalid { path: path.to_owned(), reason };
+        for (i, stage) in stages.iter().enumerate() {
+            stage.check().map_err(|reason| match stages.len() {
+                1 => invalid(reason),
+                _ => invalid(format!("stage {}: {reason}", i + 1)),
+            })?;
+        }
+        stages::check(&stages).map_err(invalid)?;
+        Ok(stages)
     }
 
-    /// The run of a text; an error is where it stands, and what it is.
-    fn parse(text: &str) -> Result<Self, (usize, String)> {
+    /// The stages of a text that lies in the folder `beside`; an error is where it stands, and what it is.
+    fn parse(text: &str, beside: &Path) -> Result<Vec<Self>, (usize, String)> {
         let fault = |error: toml::de::Error| {
             let at = error.span().map_or(0, |span| span.start);
             let said = error.message().chars();
             (at, said.map(|c| if c.is_control() { ' ' } else { c }).collect())
         };
-        let table = DeTable::parse(text).map_err(fault)?;
-        if let Some((span, said)) = entries::unknown(table.get_ref()) {
-            return Err((span.start, said));
-        }
-        toml::from_str(text).map_err(fault)
+        let root = DeTable::parse(text).map_err(fault)?;
+        let span = root.span();
+        let tables =
+            stages::tables(root.into_inner(), beside).map_err(|(span, said)| (span.start, said))?;
+        let stage = |table: DeTable<'_>| {
+            if let Some((span, said)) = entries::unknown(&table) {
+                return Err((span.start, said));
+            }
+            let table = Spanned::new(span.clone(), table);
+            Self::deserialize(toml::Deserializer::from(table)).map_err(fault)
+        };
+        tables.into_iter().map(stage).collect()
     }
 
     fn check(&self) -> Result<(), String> {
@@ -72,6 +105,10 @@ impl RunConfig {
         }
         if self.out.as_os_str().is_empty() || self.data.as_os_str().is_empty() {
             return Err("out and data must each name a folder".to_owned());
+        }
+        ranges([("holdout_share", self.holdout_share, 0.0..=0.5)])?;
+        if self.holdout.is_some() && self.holdout_share > 0.0 {
+            return Err("holdout and holdout_share are two ways of saying the same".to_owned());
         }
         let OptimiserConfig {
             learning_rate,

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -10,17 +11,17 @@ use image::RgbImage;
 
 use super::checkpoint::Identity;
 use super::config::{RunConfig, TokenizerTask};
-use super::examples::host_codes;
+use super::examples::{folders, host_codes};
 use super::memory::Need;
 use super::optimiser::AdamW;
 use super::{Evaluation, Loss, TrainError, Trainee, is_cpu, program};
-use crate::data::{EpochOrder, ImageFolder};
+use crate::data::{Ahead, DataError, EpochOrder, ImageFolder};
 use crate::io::sheet::Sheet;
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use crate::model::card::TokenizerCard;
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
-use crate::model::{Tokenizer, from_pictures, to_pictures, tokenizer_name};
+use crate::model::{Tokenizer, from_pictures, planes, to_pictures, tokenizer_name};
 use crate::readback::Together;
 use crate::rng::Stream;
 use crate::room::Room;
@@ -39,15 +40,28 @@ pub struct Training {
     task: TokenizerTask,
     device: Device,
     identity: Identity,
-    images: ImageFolder,
+    images: Arc<ImageFolder>,
     holdout: Option<ImageFolder>,
-    order: EpochOrder,
+    /// The pictures of a step.
+    batches: Ahead<Planes, DataError>,
     /// How often each code was chosen since the last revival.
     usage: Vec<f32>,
     /// Latents of the step in hand, part by part, `[n, code_size]`.
     latest: Vec<Tensor<2>>,
     /// Pictures that the device has room to evaluate at once.
     room: Room,
+}
+
+/// Pictures as `[n, 3, size, size]` in `[-1, 1]`.
+struct Planes(Vec<f32>);
+
+impl Planes {
+    /// Some of the pictures, on a device.
+    fn part(&self, part: Range<usize>, size: usize, device: &Device) -> Tensor<4> {
+        let each = 3 * size * size;
+        let values = self.0[part.start * each..part.end * each].to_vec();
+        Tensor::from_data(TensorData::new(values, [part.len(), 3, size, size]), device)
+    }
 }
 
 impl Training {
@@ -62,10 +76,16 @@ impl Training {
         identity: Identity,
     ) -> Result<(Self, Tokenizer), TrainError> {
         Need::of_tokenizer(task, config.image_size, config.batch).check(is_cpu(device))?;
-        let open = |path: &PathBuf| ImageFolder::open(path, config.image_size);
-        let images = open(&config.data)?;
-        let holdout = config.holdout.as_ref().map(open).transpose()?;
-        let order = EpochOrder::new(config.seed, images.len());
+        let (images, holdout) = folders(config)?;
+        let images = Arc::new(images);
+        let order = Mutex::new(EpochOrder::new(config.seed, images.len()));
+        let (folder, batch) = (Arc::clone(&images), config.batch);
+        // One more than there are steps: the last state is proved on the pictures of the step after it.
+        let batches = Ahead::new(config.steps + 1, move |step| {
+            let indices = order.lock().unwrap_or_else(PoisonError::into_inner).batch(step, batch);
+            let pictures = folder.pictures(&indices)?.into_iter().map(|(picture, _)| picture);
+            Ok(Planes(planes(&pictures.collect::<Vec<_>>())))
+        });
         let autodiff = device.clone().autodiff();
         let net = Tokenizer::new(&task.model, &mut Initialiser::new(config.seed, &autodiff));
         let training = Self {
@@ -75,7 +95,7 @@ impl Training {
             identity,
             images,
             holdout,
-            order,
+            batches,
             usage: vec![0.0; task.model.codes],
             latest: Vec::new(),
             room: Room::default(),
@@ -140,14 +160,8 @@ impl Trainee for Training {
         step: usize,
         part: Range<usize>,
     ) -> Result<Loss, TrainError> {
-        let indices = self.order.batch(step, self.config.batch);
-        let pictures: Vec<_> = self
-            .images
-            .pictures(&indices[part.clone()])?
-            .into_iter()
-            .map(|(picture, _)| picture)
-            .collect();
-        let images = from_pictures(&pictures, &self.device.clone().autodiff());
+        let device = self.device.clone().autodiff();
+        let images = self.batches.of(step)?.part(part.clone(), self.config.image_size, &device);
         let TokenizerLoss { loss, latents, codes } = tokenizer_loss(net, images, &self.task);
 
         let [batch, size, height, width] = latents.dims();
@@ -188,7 +202,7 @@ impl Trainee for Training {
         _: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError> {
         let net = net.valid();
-        let images = self.holdout.as_ref().unwrap_or(&self.images);
+        let images = self.holdout.as_ref().unwrap_or(&*self.images);
         let spread = images.len() as f64 / HOLDOUT as f64;
         let indices: Vec<usize> = (0..HOLDOUT).map(|i| (i as f64 * spread) as usize).collect();
         let pictures: Vec<_> =

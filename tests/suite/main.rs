@@ -22,6 +22,7 @@ mod limits;
 mod lost;
 mod memory;
 mod mixed;
+mod new_run;
 mod outputs;
 mod portability;
 mod precision;

@@ -96,6 +96,11 @@ impl Notices {
         self.banner = Some(self.write(Level::Warning, about, text.into()));
     }
 
+    /// Writes to the log what went otherwise than was asked, without showing it.
+    pub fn warn_quietly(&mut self, text: impl Into<String>) {
+        self.write(Level::Warning, About::Other, text.into());
+    }
+
     /// Writes trouble to the log and shows it until it is dismissed.
     pub fn error(&mut self, text: impl Into<String>) {
         self.error_about(About::Other, text);

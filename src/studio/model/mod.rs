@@ -6,6 +6,7 @@ pub mod pane;
 use std::path::{Path, PathBuf};
 
 use self::importer::Importer;
+use crate::model::file_of;
 use crate::studio::action::{Actions, ControlsAction, FilesAction, WindowAction};
 use crate::studio::base::notices::About;
 use crate::studio::base::text::{count, name_of};
@@ -38,7 +39,10 @@ impl Files {
     }
 
     /// Opens a file that was chosen or dropped: a model, or anything that settings can be read from.
+    ///
+    /// The folder of a run stands for its model.
     pub fn open(&mut self, path: PathBuf, session: &mut Session, actions: &mut Actions) {
+        let path = file_of(&path);
         if is_checkpoint(&path) {
             self.importer.offer(&path);
             actions.push(WindowAction::Reveal(Pane::Model));
@@ -66,6 +70,7 @@ impl Files {
         actions: &mut Actions,
     ) {
         session.notices.settled(About::Dropping);
+        let files: Vec<_> = files.iter().map(|path| file_of(path)).collect();
         let first = files.iter().position(|path| can_open(path)).unwrap_or(0);
         let Some(path) = files.get(first) else { return };
         if !can_open(path) {
@@ -122,7 +127,9 @@ fn refuse(path: &Path, others: usize, session: &mut Session) {
         others => (format!("{name} and {}", count(others, "other file")), "were"),
     };
     let text = match path.is_dir() {
-        true => format!("{who} {were} not opened: drop a file rather than a folder."),
+        true => format!(
+            "{who} {were} not opened: a folder holds no model unless it is that of a finished run."
+        ),
         false => format!(
             "{who} {were} not opened: a model or a trajectory is a .safetensors file, a picture \
              made here a .png, and its settings a .toml.",

@@ -16,14 +16,15 @@ use std::time::Duration;
 use super::plan::Plan;
 use crate::device::{self, DeviceChoice};
 use crate::fault::panic_line;
-use crate::train::{self, Ending, Progress, TrainError};
+use crate::train::{self, Ending, Progress, RunConfig, TrainError};
 
 /// What the thread tells.
 #[derive(Debug)]
 enum News {
     /// The device that it trains on.
     Device(String),
-    Progress(Progress),
+    /// Of a stage, counted from 0.
+    Progress(usize, Progress),
     Ended(Result<(Ending, PathBuf), String>),
 }
 
@@ -36,6 +37,8 @@ pub struct Job {
     pub resumed: bool,
     /// The device that it trains on, once that is open.
     pub device: Option<String>,
+    /// The stage in hand, counted from 0.
+    pub stage: usize,
     /// The newest progress.
     pub progress: Option<Progress>,
     stop: Arc<AtomicBool>,
@@ -58,7 +61,7 @@ impl Job {
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, news) = mpsc::channel();
-        let (config, asked) = (plan.config.clone(), Arc::clone(&stop));
+        let (stages, asked) = (plan.stages.clone(), Arc::clone(&stop));
         let train = move || {
             let tell = |what| {
                 // A send fails only when the window has gone; the run then stops by itself.
@@ -69,9 +72,11 @@ impl Job {
                 // A device of its own: on a GPU the window's queue stays free.
                 let selected = device::select(choice).map_err(|error| error.to_string())?;
                 tell(News::Device(selected.description));
-                let mut watch = |progress: &Progress| tell(News::Progress(progress.clone()));
-                match train::run(&config, resume, &selected.device, &asked, &mut watch) {
-                    Err(TrainError::Interrupted) => Ok((Ending::Stopped, config.out.clone())),
+                let mut watch = |stage, progress: &Progress| {
+                    tell(News::Progress(stage, progress.clone()));
+                };
+                match train::run_stages(&stages, resume, &selected.device, &asked, &mut watch) {
+                    Err(TrainError::Interrupted) => Ok((Ending::Stopped, stages[0].out.clone())),
                     ended => ended.map_err(|error| error.to_string()),
                 }
             };
@@ -88,7 +93,8 @@ impl Job {
             .name("purrscope-training".to_owned())
             .stack_size(Self::STACK)
             .spawn(train)?;
-        Ok(Self { plan, resumed: resume, device: None, progress: None, stop, news })
+        let (device, stage, progress) = (None, 0, None);
+        Ok(Self { plan, resumed: resume, device, stage, progress, stop, news })
     }
 
     /// Asks the run to save itself after the step in hand, and to end.
@@ -106,7 +112,9 @@ impl Job {
         loop {
             match self.news.try_recv() {
                 Ok(News::Device(device)) => self.device = Some(device),
-                Ok(News::Progress(progress)) => self.progress = Some(progress),
+                Ok(News::Progress(stage, progress)) => {
+                    (self.stage, self.progress) = (stage, Some(progress));
+                }
                 Ok(News::Ended(ended)) => return Some(ended),
                 Err(mpsc::TryRecvError::Empty) => return None,
                 Err(mpsc::TryRecvError::Disconnected) => {
@@ -116,7 +124,12 @@ impl Job {
         }
     }
 
-    /// How much is done, from 0 to 1.
+    /// The run that is in hand.
+    pub fn run(&self) -> &RunConfig {
+        &self.plan.stages[self.stage]
+    }
+
+    /// How much of the stage in hand is done, from 0 to 1.
     pub fn part(&self) -> f32 {
         let (done, all) = match self.progress {
             Some(Progress::Step { step, steps, .. }) => (step, steps),
@@ -126,12 +139,12 @@ impl Job {
         done as f32 / all.max(1) as f32
     }
 
-    /// Time that the rest will take at the present pace.
+    /// Time that the rest of the stage will take at the present pace.
     pub fn left(&self) -> Option<Duration> {
         let Some(Progress::Step { step, steps, images_per_second, .. }) = self.progress else {
             return None;
         };
-        let images = (steps.saturating_sub(step) * self.plan.config.batch) as f64;
+        let images = (steps.saturating_sub(step) * self.run().batch) as f64;
         Duration::try_from_secs_f64(images / images_per_second.max(1e-6)).ok()
     }
 }

@@ -126,7 +126,14 @@ impl Training {
             self.take(ctx, what);
         }
         self.take_chosen();
-        if let Some(ended) = self.job.as_mut().and_then(Job::receive) {
+        let before = self.job.as_ref().map(|job| job.stage);
+        let ended = self.job.as_mut().and_then(Job::receive);
+        if let Some(job) = self.job.as_ref().filter(|job| Some(job.stage) != before) {
+            let (folder, stage) = (job.run().out.clone(), job.stage);
+            notices.note(format!("Stage {stage} of the training is finished."));
+            self.watch(folder);
+        }
+        if let Some(ended) = ended {
             self.end(ended, notices);
         }
     }
@@ -244,7 +251,7 @@ impl Training {
             Ok(job) => {
                 self.job = Some(job);
                 self.outcome = None;
-                self.watch(plan.config.out.clone());
+                self.watch(plan.stages[0].out.clone());
             }
             Err(error) => self.outcome = Some(Outcome::Bad(no_thread(&error))),
         }

@@ -13,11 +13,11 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 pub struct Plan {
     /// The run file.
     pub file: PathBuf,
-    /// The run, its paths made whole.
-    pub config: RunConfig,
+    /// The stages of the run, at least one, their paths made whole.
+    pub stages: Vec<RunConfig>,
     /// The folder that relative paths were taken from.
     pub base: PathBuf,
-    /// Whether a run with a checkpoint is in its folder.
+    /// Whether a checkpoint of one of the stages is in its folder.
     pub held: bool,
     /// What will keep it from running, as far as can be seen, in words.
     pub warning: Option<String>,
@@ -30,7 +30,7 @@ impl Plan {
     /// # Errors
     /// What is wrong with the file, in one sentence.
     pub fn read(file: &Path) -> Result<Self, String> {
-        let mut config = RunConfig::read(file).map_err(|error| match error {
+        let mut stages = RunConfig::read_stages(file).map_err(|error| match error {
             ConfigError::Io { path, source } => {
                 format!("{} cannot be read: {source}.", path.display())
             }
@@ -41,55 +41,50 @@ impl Plan {
         let above = file.ancestors().skip(1).map(Path::to_owned);
         let base = std::iter::once(here.clone())
             .chain(above)
-            .find(|base| is_there(&base.join(&config.data)))
+            .find(|base| is_there(&base.join(&stages[0].data)))
             .unwrap_or(here);
         let whole = |path: &mut PathBuf| *path = base.join(&*path);
-        whole(&mut config.out);
-        whole(&mut config.data);
-        config.holdout.iter_mut().for_each(whole);
-        let mut needed = vec![("The pictures", &config.data)];
-        if let Task::Flow(task) = &mut config.task {
-            task.tokenizer = base.join(&task.tokenizer);
-            needed.push(("The tokenizer", &task.tokenizer));
+        for config in &mut stages {
+            whole(&mut config.out);
+            whole(&mut config.data);
+            config.holdout.iter_mut().for_each(whole);
+            if let Task::Flow(task) = &mut config.task {
+                whole(&mut task.tokenizer);
+            }
         }
-        needed.extend(config.holdout.iter().map(|path| ("The held-out pictures", path)));
+        let mut needed = Vec::new();
+        for (i, config) in stages.iter().enumerate() {
+            needed.push(("The pictures", &config.data));
+            if let Task::Flow(task) = &config.task
+                // One that a stage before makes need not be there.
+                && !stages[..i].iter().any(|before| task.tokenizer.starts_with(&before.out))
+            {
+                needed.push(("The tokenizer", &task.tokenizer));
+            }
+            needed.extend(config.holdout.iter().map(|path| ("The held-out pictures", path)));
+        }
         let warning = needed.into_iter().find(|(_, path)| !is_there(path)).map(|(what, path)| {
             format!("{what} are not where the run file says: {} is missing.", path.display())
                 .replace("tokenizer are not", "tokenizer is not")
         });
-        let held = config.out.join(CHECKPOINT).exists();
-        Ok(Self { file, config, base, held, warning })
+        let held = stages.iter().any(|config| config.out.join(CHECKPOINT).exists());
+        Ok(Self { file, stages, base, held, warning })
     }
 
     /// What the run is, as names, values and what they mean.
     pub fn words(&self) -> Vec<(&'static str, String, &'static str)> {
-        let RunConfig { data, image_size, batch, steps, seed, optimiser, out, .. } = &self.config;
-        let trains = match &self.config.task {
-            Task::Tokenizer(task) => format!(
-                "a tokenizer of {} codes of {} numbers",
-                task.model.codes, task.model.code_size
-            ),
-            Task::Flow(task) => format!(
-                "a flow, {}: {} wide, {} deep, {} heads, patches of {}",
-                task.objective,
-                task.backbone.hidden_size,
-                task.backbone.depth,
-                task.backbone.num_heads,
-                task.backbone.patch_size,
-            ),
+        let (first, last) = (&self.stages[0], &self.stages[self.stages.len() - 1]);
+        let RunConfig { data, image_size, seed, .. } = first;
+        // What is the same in every stage is said once.
+        let of_each = |words: fn(&RunConfig) -> String| {
+            let mut said: Vec<String> = self.stages.iter().map(words).collect();
+            said.dedup();
+            said.join("; then ")
         };
-        let OptimiserConfig { learning_rate, warmup_steps, decay_share, .. } = optimiser;
-        let mut rate = format!("{learning_rate:e}");
-        if *warmup_steps > 0 {
-            rate += &format!(", rising over {warmup_steps} steps");
-        }
-        if *decay_share > 0.0 {
-            rate += &format!(", falling over the last {:.0} %", decay_share * 100.0);
-        }
         vec![
             (
                 "trains",
-                trains,
+                of_each(trains),
                 "What is trained: the autoencoder between pictures and codes, or the network on its codes.",
             ),
             (
@@ -99,21 +94,24 @@ impl Plan {
             ),
             (
                 "for",
-                format!("{steps} steps of {batch} pictures, seed {seed}"),
+                of_each(|run| format!("{} steps of {} pictures", run.steps, run.batch))
+                    + &format!(", seed {seed}"),
                 "Steps of the whole run, pictures a step, and the seed of everything random.",
             ),
-            ("learning rate", rate, "How far a step moves the weights."),
+            ("learning rate", of_each(rate), "How far a step moves the weights."),
             (
                 "saves",
-                format!(
-                    "every {} steps; samples every {}",
-                    self.config.checkpoint_every, self.config.sample_every
-                ),
+                of_each(|run| {
+                    format!(
+                        "every {} steps; samples every {}",
+                        run.checkpoint_every, run.sample_every
+                    )
+                }),
                 "How often a checkpoint and the model file are written, and how often pictures are made to look at.",
             ),
             (
                 "into",
-                self.short(out),
+                self.short(&last.out),
                 "The run's folder: checkpoint, figures, samples and the model.",
             ),
         ]
@@ -123,6 +121,36 @@ impl Plan {
     fn short(&self, path: &Path) -> String {
         path.strip_prefix(&self.base).unwrap_or(path).display().to_string()
     }
+}
+
+/// What a run trains.
+fn trains(run: &RunConfig) -> String {
+    match &run.task {
+        Task::Tokenizer(task) => {
+            format!("a tokenizer of {} codes of {} numbers", task.model.codes, task.model.code_size)
+        }
+        Task::Flow(task) => format!(
+            "a flow, {}: {} wide, {} deep, {} heads, patches of {}",
+            task.objective,
+            task.backbone.hidden_size,
+            task.backbone.depth,
+            task.backbone.num_heads,
+            task.backbone.patch_size,
+        ),
+    }
+}
+
+/// The learning rate of a run, and how it changes.
+fn rate(run: &RunConfig) -> String {
+    let OptimiserConfig { learning_rate, warmup_steps, decay_share, .. } = &run.optimiser;
+    let mut rate = format!("{learning_rate:e}");
+    if *warmup_steps > 0 {
+        rate += &format!(", rising over {warmup_steps} steps");
+    }
+    if *decay_share > 0.0 {
+        rate += &format!(", falling over the last {:.0} %", decay_share * 100.0);
+    }
+    rate
 }
 
 /// Whether a file, a folder, or the folder of shards named by a pattern, is there.
@@ -164,9 +192,45 @@ mod tests {
         let file = folder.path().join("runs/today/run.toml");
         fs::write(&file, text).unwrap();
         let plan = Plan::read(&file).unwrap();
-        assert_eq!(plan.config.out, folder.path().join("out"));
+        assert_eq!(plan.stages[0].out, folder.path().join("out"));
         assert!(plan.warning.is_none() && !plan.held);
         assert_eq!(plan.words()[5].1, "out");
+    }
+
+    #[test]
+    fn stages_are_put_into_words_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = super::super::tests::tokenizer_run("x", 3);
+        let common = "data = \"data\"\nimage_size = 16\n";
+        let stage: String = run
+            .lines()
+            .map(str::trim)
+            .filter(|line| !["out", "data", "image_size"].iter().any(|name| line.starts_with(name)))
+            .map(|line| {
+                line.replacen('[', if line.starts_with('[') { "[stage." } else { "[" }, 1) + "\n"
+            })
+            .collect();
+        let flow = "[[stage]]\nbatch = 2\nsteps = 5\n[stage.task]\nkind = \"flow\"\nname = \"f\"\n\
+            [stage.task.backbone]\npatch_size = 1\nhidden_size = 8\ndepth = 1\nnum_heads = 2\n";
+        fs::create_dir_all(folder.path().join("data")).unwrap();
+        let file = folder.path().join("run.toml");
+        fs::write(&file, format!("{common}[[stage]]\n{stage}{flow}")).unwrap();
+        let plan = Plan::read(&file).unwrap();
+        let words: Vec<String> = plan.words().into_iter().map(|(_, value, _)| value).collect();
+        assert!(
+            words[0].starts_with("a tokenizer of") && words[0].contains("; then a flow, "),
+            "{words:?}"
+        );
+        assert!(
+            words[2].contains("3 steps of") && words[2].contains("; then 5 steps of 2 pictures"),
+            "{words:?}"
+        );
+        assert_eq!(plan.stages[1].out, folder.path());
+        assert!(
+            plan.warning.is_none(),
+            "its tokenizer is made by the stage before: {:?}",
+            plan.warning
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use egui::ColorImage;
 
 use super::metrics::{Bin, Reading, Tail};
 use super::plan::Plan;
+use crate::model::MODEL_FILE;
 use crate::studio::base::images::colour_image;
 use crate::studio::base::worker::guarded;
 
@@ -208,7 +209,7 @@ impl Folder {
         let mut view = RunView {
             steps: self.tail.steps(),
             samples: samples(&self.path),
-            model: written(&self.path.join("model.safetensors")),
+            model: written(&self.path.join(MODEL_FILE)),
             tokenizer: self.path.join("tokenizer.safetensors").exists(),
             checkpoint: self.path.join("checkpoint.safetensors").exists(),
             ..RunView::default()

@@ -15,6 +15,7 @@ use super::saved::{Begun, Kept, SavedFile};
 use super::shell::Shell;
 use super::studio::Studio;
 use super::{bar, first_steps, pages, shortcuts};
+use crate::say;
 use crate::studio::base::dialogs::Dialogs;
 use crate::studio::base::notices::About;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN};
@@ -124,6 +125,8 @@ impl StudioApp {
             studio.lose_engine();
         }
         studio.follow();
+        // What is said below the studio: of memory, of files that were passed over.
+        say::warnings().into_iter().for_each(|line| studio.session.notices.warn_quietly(line));
         studio.training.attend(ctx, &mut studio.session.notices);
         self.saved.follow(&mut studio.session.notices);
         self.shell.receive(ctx);

@@ -216,6 +216,10 @@ fn progress(ui: &mut Ui, training: &Training) {
         }
         None => "Beginning".to_owned(),
     };
+    let text = match job.plan.stages.len() {
+        1 => text,
+        stages => format!("Stage {} of {stages}. {text}", job.stage + 1),
+    };
     ui.add(Label::new(theme::number(ui, text)).wrap());
     let device = job.device.as_deref().unwrap_or("a device that is being opened");
     let text = format!(
