@@ -235,8 +235,15 @@ fn normal_backward(x: &[f32], mean: f32, rate: f32, grad: &mut [f32]) {
     }
 }
 
-/// `silu(GN(x) weight + bias)`; `x` [batch, channels, height, width], the others [channels].
-pub fn group_norm_silu(x: &Rows, weight: &Rows, bias: &Rows, groups: usize) -> FloatTensor<Flex> {
+/// `GN(x) weight + bias`, and `y sigmoid(y)` of that where it is asked for; `x`
+/// [batch, channels, height, width], the others [channels].
+pub fn group_norm(
+    x: &Rows,
+    weight: &Rows,
+    bias: &Rows,
+    groups: usize,
+    silu: bool,
+) -> FloatTensor<Flex> {
     let [_, channels, height, width] = x.dims()[..] else { return x.like(Vec::new()) };
     let (plane, of_group) = (height * width, channels / groups);
     let mut out = vec![0.0; x.values().len()];
@@ -252,9 +259,14 @@ pub fn group_norm_silu(x: &Rows, weight: &Rows, bias: &Rows, groups: usize) -> F
                     let planes = out.chunks_exact_mut(plane).zip(x.chunks_exact(plane));
                     for (c, (out, x)) in planes.enumerate() {
                         let (weight, bias) = (weight.values()[first + c], bias.values()[first + c]);
-                        for (out, x) in out.iter_mut().zip(x) {
-                            let y = (x - mean) * rate * weight + bias;
-                            *out = y * sigmoid(y);
+                        let pairs = out.iter_mut().zip(x);
+                        if silu {
+                            for (out, x) in pairs {
+                                let y = (x - mean) * rate * weight + bias;
+                                *out = y * sigmoid(y);
+                            }
+                        } else {
+                            pairs.for_each(|(out, x)| *out = (x - mean) * rate * weight + bias);
                         }
                     }
                 },
@@ -263,12 +275,13 @@ pub fn group_norm_silu(x: &Rows, weight: &Rows, bias: &Rows, groups: usize) -> F
     x.like(out)
 }
 
-/// Gradients of `x`, `weight` and `bias` of [`group_norm_silu`].
-pub fn group_norm_silu_backward(
+/// Gradients of `x`, `weight` and `bias` of [`group_norm`].
+pub fn group_norm_backward(
     x: &Rows,
     weight: &Rows,
     bias: &Rows,
     groups: usize,
+    silu: bool,
     grad: &Rows,
 ) -> (FloatTensor<Flex>, FloatTensor<Flex>, FloatTensor<Flex>) {
     let [batch, channels, height, width] = x.dims()[..] else {
@@ -295,10 +308,14 @@ pub fn group_norm_silu_backward(
                         let at = c * plane..(c + 1) * plane;
                         let (x, grad) = (&x[at.clone()], &grad[at.clone()]);
                         let grad_x = &mut grad_x[at];
-                        for (grad_x, (x, grad)) in grad_x.iter_mut().zip(x.iter().zip(grad)) {
-                            let y = (x - mean) * rate * weight + bias;
-                            let s = sigmoid(y);
-                            *grad_x = grad * (s + y * s * (1.0 - s));
+                        if silu {
+                            for (grad_x, (x, grad)) in grad_x.iter_mut().zip(x.iter().zip(grad)) {
+                                let y = (x - mean) * rate * weight + bias;
+                                let s = sigmoid(y);
+                                *grad_x = grad * (s + y * s * (1.0 - s));
+                            }
+                        } else {
+                            grad_x.copy_from_slice(grad);
                         }
                         let by_weight =
                             sum(grad_x.iter().zip(x).map(|(g, x)| g * (x - mean) * rate));
