@@ -9,10 +9,12 @@ mod expectation;
 mod extension;
 mod fused;
 mod gpu;
+mod group_norm;
 mod host;
 mod host_codes;
 mod nearest;
 pub mod present;
+mod vectors;
 
 pub use convolution::{Kind, convolution, double_size, plain as plain_convolution};
 pub use expectation::TEMPERATURE_FLOOR;

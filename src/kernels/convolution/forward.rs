@@ -6,11 +6,15 @@ use rayon::prelude::*;
 use super::plan::Plan;
 use super::planes::{self, Layout, SLACK};
 use super::product;
+use crate::kernels::vectors::dispatch;
 
 /// Floats of a copy of a part of a picture: they stay in the second cache.
 const COPY: usize = 1 << 16;
 /// Multiplications that are worth handing out to another thread.
 const WORTH: usize = 1 << 18;
+
+/// Channels of a block on any processor, at most.
+const MOST: usize = 8;
 
 /// Channels and pictures.
 #[derive(Clone, Copy, Debug)]
@@ -38,30 +42,33 @@ impl WithSimd for MostChannels {
 }
 
 pub(super) fn most_channels() -> usize {
-    product::dispatch(MostChannels)
+    dispatch(MostChannels)
 }
 
 impl Packed {
     fn new(plan: &Plan, sizes: Sizes, weights: &[f32]) -> Self {
         let blocks = product::blocks(sizes.outputs, most_channels());
+        let kernel = |c: usize, m: usize| {
+            let at = if plan.transposed { c * sizes.outputs + m } else { m * sizes.inputs + c };
+            &weights[at * plan.kernel..][..plan.kernel]
+        };
         let pack = |(first, size): &(usize, usize)| {
             let taps: usize = plan.taps.iter().map(Vec::len).sum();
-            let mut out = Vec::with_capacity(taps * sizes.inputs * size);
+            let mut out = Vec::with_capacity(taps * sizes.inputs * size + MOST);
             for taps in &plan.taps {
                 for c in 0..sizes.inputs {
+                    let kernels: [&[f32]; MOST] =
+                        std::array::from_fn(|i| kernel(c, first + i.min(size - 1)));
                     for tap in taps {
-                        out.extend((*first..first + size).map(|m| {
-                            let at = if plan.transposed {
-                                c * sizes.outputs + m
-                            } else {
-                                m * sizes.inputs + c
-                            };
-                            let weights = &weights[at * plan.kernel..][..plan.kernel];
-                            match tap.weights[..] {
-                                [at] => weights[at],
-                                _ => tap.weights.iter().map(|at| weights[*at]).sum::<f32>(),
-                            }
-                        }));
+                        let of_all = |at: usize| kernels.map(|kernel| kernel[at]);
+                        let mut sums = of_all(tap.weights[0]);
+                        for at in &tap.weights[1..] {
+                            sums.iter_mut().zip(of_all(*at)).for_each(|(sum, x)| *sum += x);
+                        }
+                        // Those beyond the block are written over: a copy of one length is a single one.
+                        let end = out.len() + size;
+                        out.extend_from_slice(&sums);
+                        out.truncate(end);
                     }
                 }
             }
@@ -95,6 +102,8 @@ struct Job<'a> {
     layout: &'a Layout,
     /// Rows of the grid that a task makes.
     rows: usize,
+    /// Whether pictures are read where they lie, without a copy.
+    in_place: bool,
 }
 
 /// Some channels of some rows of a picture.
@@ -123,7 +132,13 @@ pub fn convolve(
         return out;
     }
     let rows = rows_at_once(plan, sizes);
-    let layout = Layout::new(plan, rows);
+    let mut layout = Layout::new(plan, rows);
+    // Where no vector would read beyond its channel, pictures without neighbours are read where they lie.
+    let lie_well = |rows: usize| (rows * plan.grid[1]).is_multiple_of(SLACK);
+    let in_place = plan.edge == 0 && lie_well(rows) && lie_well(plan.grid[0]);
+    if in_place {
+        layout.plane = plan.grid[0] * plan.grid[1];
+    }
     let offsets = offsets(plan, sizes.inputs, &layout);
     let tiles = plan.grid[0].div_ceil(rows);
     let groups = groups(plan, sizes, &packed.blocks, sizes.images * tiles);
@@ -155,8 +170,9 @@ pub fn convolve(
         offsets: &offsets,
         layout: &layout,
         rows,
+        in_place,
     };
-    let run = |task: Task<'_>| product::dispatch(Run { job: &job, task });
+    let run = |task: Task<'_>| dispatch(Run { job: &job, task });
     let work = out_work(plan, sizes);
     if work < WORTH || tasks.len() == 1 {
         tasks.into_iter().for_each(run);
@@ -229,17 +245,23 @@ fn run<S: Simd>(
     results: &mut Vec<f32>,
 ) {
     let Job { plan, sizes, layout, .. } = job;
-    let planes = plan.split * plan.split;
-    let copy = planes::lend(copy, sizes.inputs * planes * layout.plane + 256);
     let picture = plan.source[0] * plan.source[1];
+    let source = &job.source[task.image * sizes.inputs * picture..][..sizes.inputs * picture];
     let rows = (plan.grid[0] - task.row).min(job.rows);
-    let first = task.row as isize - layout.edge as isize;
-    let last = (task.row + rows + layout.edge) as isize;
-    let pictures = job.source[task.image * sizes.inputs * picture..].chunks_exact(picture);
-    for (x, out) in pictures.zip(copy.chunks_exact_mut(planes * layout.plane)).take(sizes.inputs) {
-        planes::copy_rows(x, plan.source, plan.split, first..last, layout, out, |x| x);
-        planes::clear_ends(layout, out);
-    }
+    let source = if job.in_place {
+        &source[task.row * layout.stride..]
+    } else {
+        let planes = plan.split * plan.split;
+        let copy = planes::lend(copy, sizes.inputs * planes * layout.plane);
+        let first = task.row as isize - layout.edge as isize;
+        let last = (task.row + rows + layout.edge) as isize;
+        let copies = copy.chunks_exact_mut(planes * layout.plane);
+        for (x, out) in source.chunks_exact(picture).zip(copies) {
+            planes::copy_rows(x, plan.source, plan.split, first..last, layout, out, |x| x);
+            planes::clear_ends(layout, out);
+        }
+        copy
+    };
     let places = rows * layout.stride;
     let row = places.next_multiple_of(SLACK);
     let results = planes::lend(results, plan.taps.len() * product::most_channels::<S>() * row);
@@ -252,7 +274,7 @@ fn run<S: Simd>(
         for (offsets, results) in job.offsets.iter().zip(results.chunks_exact_mut(size * row)) {
             let (of_plane, rest) = weights.split_at(offsets.len() * size);
             weights = rest;
-            product::convolve(simd, size, copy, offsets, of_plane, places, results, row);
+            product::convolve(simd, size, source, offsets, of_plane, places, results, row);
         }
         let out = &mut task.out[done..done + size];
         for (i, out) in out.iter_mut().enumerate() {

@@ -22,12 +22,15 @@ pub fn give(buffers: [Vec<f32>; 2]) {
     BUFFERS.set(buffers);
 }
 
-/// The first `length` floats of a buffer, which holds what it held.
+/// `length` floats of a buffer, which hold what they held, from a line of the cache on: a vector that lies
+/// on two lines takes twice as long to load.
 pub fn lend(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
+    const LINE: usize = 64;
+    if buffer.len() < length + LINE / size_of::<f32>() {
+        buffer.resize(length + LINE / size_of::<f32>(), 0.0);
     }
-    &mut buffer[..length]
+    let skipped = buffer.as_ptr().align_offset(LINE).min(LINE / size_of::<f32>());
+    &mut buffer[skipped..skipped + length]
 }
 
 /// How rows of the grid lie in a copy: one after another, with a place between them that is the neighbour

@@ -9,6 +9,7 @@ use super::forward::{self, Sizes};
 use super::plan::Plan;
 use super::planes::{self, Layout, SLACK};
 use super::product;
+use crate::kernels::vectors::dispatch;
 
 /// Places of the grid that are taken at a time: those of a block of channels stay in the nearest cache.
 const STRIP: usize = 1024;
@@ -66,7 +67,7 @@ pub fn gradients(plan: &Plan, sizes: Sizes, source: &[f32], grad: &[f32]) -> (Ve
     let sums: Vec<Sums> = tasks
         .par_iter()
         .map(|(rows, channels)| {
-            product::dispatch(Run { job: &job, rows: rows.clone(), channels: channels.clone() })
+            dispatch(Run { job: &job, rows: rows.clone(), channels: channels.clone() })
         })
         .collect();
     weights
@@ -139,7 +140,7 @@ fn run<S: Simd>(
     let row_of_grad = (layout.places() + layout.stride).next_multiple_of(SLACK) + SLACK;
     // As the copies of what is read, without rows of neighbours around and behind.
     let of_grad = Layout { edge: 0, plane: row_of_grad, ..*layout };
-    let copy = planes::lend(copy, sizes.inputs * split * layout.plane + 256);
+    let copy = planes::lend(copy, sizes.inputs * split * layout.plane);
     let grads = planes::lend(grads, channels.len() * join * row_of_grad);
     let blocks = product::blocks(channels.len(), product::most_gradients::<S>());
     let mut sums = Sums {
