@@ -29,19 +29,22 @@ pub trait FusedOps: Backend {
         grad: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    fn group_norm_silu(
+    /// `GN(x) weight + bias`, and `y sigmoid(y)` of that where it is asked for.
+    fn group_norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         groups: usize,
+        silu: bool,
     ) -> FloatTensor<Self>;
 
     /// Gradients of `x`, `weight` and `bias`.
-    fn group_norm_silu_backward(
+    fn group_norm_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         groups: usize,
+        silu: bool,
         grad: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
@@ -73,24 +76,26 @@ impl FusedOps for Flex {
         host::layer_norm_modulate_backward(&Rows::new(x), &Rows::new(scale), &Rows::new(grad))
     }
 
-    fn group_norm_silu(
+    fn group_norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         groups: usize,
+        silu: bool,
     ) -> FloatTensor<Self> {
-        host::group_norm_silu(&Rows::new(x), &Rows::new(weight), &Rows::new(bias), groups)
+        host::group_norm(&Rows::new(x), &Rows::new(weight), &Rows::new(bias), groups, silu)
     }
 
-    fn group_norm_silu_backward(
+    fn group_norm_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         groups: usize,
+        silu: bool,
         grad: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (weight, bias) = (Rows::new(weight), Rows::new(bias));
-        host::group_norm_silu_backward(&Rows::new(x), &weight, &bias, groups, &Rows::new(grad))
+        host::group_norm_backward(&Rows::new(x), &weight, &bias, groups, silu, &Rows::new(grad))
     }
 }
 
@@ -128,15 +133,15 @@ impl<B: FusedOps> Backward<B, 3> for LayerNormModulate {
 }
 
 #[derive(Debug)]
-struct GroupNormSilu;
+struct GroupNorm;
 
-impl<B: FusedOps> Backward<B, 3> for GroupNormSilu {
-    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, usize);
+impl<B: FusedOps> Backward<B, 3> for GroupNorm {
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, usize, bool);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
-        let (x, weight, bias, groups) = ops.state;
-        let (x, weight, bias) = B::group_norm_silu_backward(x, weight, bias, groups, grad);
+        let (x, weight, bias, groups, silu) = ops.state;
+        let (x, weight, bias) = B::group_norm_backward(x, weight, bias, groups, silu, grad);
         for (parent, grad) in ops.parents.into_iter().zip([x, weight, bias]) {
             if let Some(parent) = parent {
                 grads.register::<B>(parent.id, grad);
@@ -171,21 +176,22 @@ impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         }
     }
 
-    fn group_norm_silu(
+    fn group_norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         groups: usize,
+        silu: bool,
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node(), bias.node()];
         let (x, weight, bias) =
             (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
-        match GroupNormSilu.prepare::<C>(nodes).compute_bound().stateful() {
+        match GroupNorm.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let state = (x.clone(), weight.clone(), bias.clone(), groups);
-                prep.finish(state, B::group_norm_silu(x, weight, bias, groups))
+                let state = (x.clone(), weight.clone(), bias.clone(), groups, silu);
+                prep.finish(state, B::group_norm(x, weight, bias, groups, silu))
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::group_norm_silu(x, weight, bias, groups)),
+            OpsKind::UnTracked(prep) => prep.finish(B::group_norm(x, weight, bias, groups, silu)),
         }
     }
 
@@ -209,18 +215,20 @@ impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         (Self::from_inner(x), Self::from_inner(shift), Self::from_inner(scale))
     }
 
-    fn group_norm_silu_backward(
+    fn group_norm_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         groups: usize,
+        silu: bool,
         grad: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (x, weight, bias) = B::group_norm_silu_backward(
+        let (x, weight, bias) = B::group_norm_backward(
             x.into_primitive(),
             weight.into_primitive(),
             bias.into_primitive(),
             groups,
+            silu,
             grad.into_primitive(),
         );
         (Self::from_inner(x), Self::from_inner(weight), Self::from_inner(bias))

@@ -7,7 +7,7 @@ use super::codes::CodeOps;
 use super::extension::FusedOps;
 
 /// Whether the operations of the networks have kernels of their own on this device.
-fn has_kernels(device: &Device) -> bool {
+pub(super) fn has_kernels(device: &Device) -> bool {
     device.clone().without_autodiff() == Device::flex()
 }
 
@@ -38,11 +38,19 @@ pub fn layer_norm_modulate(x: Tensor<3>, shift: Tensor<3>, scale: Tensor<3>) -> 
     ))
 }
 
-/// `y sigmoid(y)` of `y = GN(x) weight + bias`, the group normalisation with epsilon 1e-6.
+/// `GN(x) weight + bias`, the group normalisation with epsilon 1e-6.
 ///
 /// # Shapes
 /// - `x`, output: `[batch, channels, height, width]`
 /// - `weight`, `bias`: `[channels]`
+pub fn group_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usize) -> Tensor<4> {
+    if !has_kernels(&x.device()) {
+        return plain::group_norm(x, weight, bias, groups);
+    }
+    normalised(x, weight, bias, groups, false)
+}
+
+/// `y sigmoid(y)` of `y = GN(x) weight + bias`; shapes as in [`group_norm`].
 pub fn group_norm_silu(
     x: Tensor<4>,
     weight: Tensor<1>,
@@ -52,11 +60,22 @@ pub fn group_norm_silu(
     if !has_kernels(&x.device()) {
         return plain::group_norm_silu(x, weight, bias, groups);
     }
-    Tensor::from_dispatch(Dispatch::group_norm_silu(
+    normalised(x, weight, bias, groups, true)
+}
+
+fn normalised(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    groups: usize,
+    silu: bool,
+) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::group_norm(
         x.into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
         groups,
+        silu,
     ))
 }
 
@@ -97,7 +116,7 @@ pub mod plain {
         centred * (variance + NORM_EPSILON).sqrt().recip()
     }
 
-    /// `GN(x) weight + bias`; shapes as in [`super::group_norm_silu`].
+    /// As [`super::group_norm`].
     pub fn group_norm(
         x: Tensor<4>,
         weight: Tensor<1>,

@@ -6,6 +6,8 @@ use burn::tensor::{Shape, TensorData};
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::group_norm::{self, Groups};
+
 /// `1 / (1 + exp(-x))` saturates in f32 well before this.
 pub(super) const EXP_LIMIT: f32 = 87.0;
 const NORM_EPSILON: f32 = 1e-6;
@@ -235,85 +237,41 @@ fn normal_backward(x: &[f32], mean: f32, rate: f32, grad: &mut [f32]) {
     }
 }
 
-/// `silu(GN(x) weight + bias)`; `x` [batch, channels, height, width], the others [channels].
-pub fn group_norm_silu(x: &Rows, weight: &Rows, bias: &Rows, groups: usize) -> FloatTensor<Flex> {
-    let [_, channels, height, width] = x.dims()[..] else { return x.like(Vec::new()) };
-    let (plane, of_group) = (height * width, channels / groups);
-    let mut out = vec![0.0; x.values().len()];
-    out.par_chunks_mut(of_group * plane)
-        .zip(x.values().par_chunks(of_group * plane))
-        .enumerate()
-        .for_each(|(i, (out, x))| {
-            vectors(
-                #[inline(always)]
-                || {
-                    let first = i % groups * of_group;
-                    let (mean, rate) = moments(x);
-                    let planes = out.chunks_exact_mut(plane).zip(x.chunks_exact(plane));
-                    for (c, (out, x)) in planes.enumerate() {
-                        let (weight, bias) = (weight.values()[first + c], bias.values()[first + c]);
-                        for (out, x) in out.iter_mut().zip(x) {
-                            let y = (x - mean) * rate * weight + bias;
-                            *out = y * sigmoid(y);
-                        }
-                    }
-                },
-            )
-        });
-    x.like(out)
-}
-
-/// Gradients of `x`, `weight` and `bias` of [`group_norm_silu`].
-pub fn group_norm_silu_backward(
+/// `GN(x) weight + bias`, and `y sigmoid(y)` of that where it is asked for; `x`
+/// [batch, channels, height, width], the others [channels].
+pub fn group_norm(
     x: &Rows,
     weight: &Rows,
     bias: &Rows,
     groups: usize,
+    silu: bool,
+) -> FloatTensor<Flex> {
+    x.like(group_norm::forward(groups_of(x, weight, bias, groups, silu), x.values()))
+}
+
+/// Gradients of `x`, `weight` and `bias` of [`group_norm`].
+pub fn group_norm_backward(
+    x: &Rows,
+    weight: &Rows,
+    bias: &Rows,
+    groups: usize,
+    silu: bool,
     grad: &Rows,
 ) -> (FloatTensor<Flex>, FloatTensor<Flex>, FloatTensor<Flex>) {
-    let [batch, channels, height, width] = x.dims()[..] else {
-        return (x.like(Vec::new()), x.like(Vec::new()), x.like(Vec::new()));
-    };
-    let (plane, of_group) = (height * width, channels / groups);
-    let size = of_group * plane;
-    let mut grad_x = vec![0.0; x.values().len()];
-    // Sums over space for each image and channel: the gradients of weight and bias.
-    let mut sums = vec![[0.0f32; 2]; batch * channels];
-    grad_x
-        .par_chunks_mut(size)
-        .zip(sums.par_chunks_mut(of_group))
-        .zip(x.values().par_chunks(size).zip(grad.values().par_chunks(size)))
-        .enumerate()
-        .for_each(|(i, ((grad_x, sums), (x, grad)))| {
-            vectors(
-                #[inline(always)]
-                || {
-                    let first = i % groups * of_group;
-                    let (mean, rate) = moments(x);
-                    for (c, sums) in sums.iter_mut().enumerate() {
-                        let (weight, bias) = (weight.values()[first + c], bias.values()[first + c]);
-                        let at = c * plane..(c + 1) * plane;
-                        let (x, grad) = (&x[at.clone()], &grad[at.clone()]);
-                        let grad_x = &mut grad_x[at];
-                        for (grad_x, (x, grad)) in grad_x.iter_mut().zip(x.iter().zip(grad)) {
-                            let y = (x - mean) * rate * weight + bias;
-                            let s = sigmoid(y);
-                            *grad_x = grad * (s + y * s * (1.0 - s));
-                        }
-                        let by_weight =
-                            sum(grad_x.iter().zip(x).map(|(g, x)| g * (x - mean) * rate));
-                        *sums = [by_weight, sum(grad_x.iter().copied())];
-                        grad_x.iter_mut().for_each(|g| *g *= weight);
-                    }
-                    normal_backward(x, mean, rate, grad_x);
-                },
-            )
-        });
-    let total = |which: usize| {
-        let of_channel = |c: usize| (0..batch).map(|b| sums[b * channels + c][which]).sum::<f32>();
-        tensor((0..channels).map(of_channel).collect(), vec![channels])
-    };
-    (x.like(grad_x), total(0), total(1))
+    let of = groups_of(x, weight, bias, groups, silu);
+    let (of_x, of_weight, of_bias) = group_norm::backward(of, x.values(), grad.values());
+    (x.like(of_x), weight.like(of_weight), bias.like(of_bias))
+}
+
+fn groups_of<'a>(
+    x: &Rows,
+    weight: &'a Rows,
+    bias: &'a Rows,
+    groups: usize,
+    silu: bool,
+) -> Groups<'a> {
+    let plane = x.dims()[2..].iter().product();
+    Groups { weight: weight.values(), bias: bias.values(), groups, plane, silu }
 }
 
 #[cfg(test)]

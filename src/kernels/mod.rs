@@ -5,22 +5,26 @@
 
 mod adamw;
 mod codes;
+mod convolution;
 mod expectation;
 mod extension;
 mod fused;
 mod gpu;
+mod group_norm;
 mod host;
 mod host_codes;
 mod nearest;
 pub mod present;
+mod vectors;
 
 pub use adamw::{AdamWStep, Optimised, square_sum};
+pub use convolution::{Kind, convolution, double_size, plain as plain_convolution};
 pub use expectation::TEMPERATURE_FLOOR;
 pub use expectation::{
     Expectation, PackedMask, TokenMask, categorical_expectation, categorical_expectation_guided,
     packed_expectation, plain_expectation, plain_guided,
 };
-pub use fused::{code_loss, gelu_tanh, group_norm_silu, layer_norm_modulate, plain};
+pub use fused::{code_loss, gelu_tanh, group_norm, group_norm_silu, layer_norm_modulate, plain};
 #[cfg(test)]
 pub(crate) use gpu::spoil_loss;
 pub use gpu::{Path, Shader, take_path};

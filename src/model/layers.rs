@@ -1,13 +1,12 @@
 //! Layers whose parameters keep the names and layouts of the reference's files.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::module::{conv2d, linear};
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::module::linear;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::half;
 use super::precision::{as_precise_as, wide};
-use crate::kernels::{group_norm_silu, plain};
+use crate::kernels::{self, Kind, group_norm, group_norm_silu};
 use crate::rng::Stream;
 
 /// Makes parameters: with first values (random ones from a stream for each, in order), or blank
@@ -148,28 +147,45 @@ impl Conv2d {
         }
     }
 
-    fn apply(&self, x: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
-        let (weight, bias) = (self.weight.val(), self.bias.val());
-        if weight.dtype() == DType::F16 {
-            return half::conv2d(x, weight, bias, stride, padding);
+    fn apply(&self, x: Tensor<4>, residual: Option<Tensor<4>>, kind: Kind) -> Tensor<4> {
+        kernels::convolution(x, self.weight.val(), self.bias.val(), residual, kind)
+    }
+
+    /// The convolution in half precision, where the weight is in it.
+    fn half(&self, x: &Tensor<4>, stride: usize, padding: usize) -> Option<Tensor<4>> {
+        let weight = self.weight.val();
+        (weight.dtype() == DType::F16)
+            .then(|| half::conv2d(x.clone(), weight, self.bias.val(), stride, padding))
+    }
+
+    fn same_kind(&self) -> (Kind, usize) {
+        match self.weight.dims()[3] {
+            1 => (Kind::Pixel, 0),
+            _ => (Kind::Same, 1),
         }
-        let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
-        conv2d(x, weight, Some(bias), options)
     }
 
-    /// `x` in the precision of the weight, which what only moves numbers should do before it.
-    pub fn prepared(&self, x: Tensor<4>) -> Tensor<4> {
-        as_precise_as(x, &self.weight.val())
-    }
-
-    /// Stride 1 and 'same' padding, in the precision of the weight.
+    /// Stride 1 and 'same' padding, in the precision of the weight, with a kernel of 1x1 or 3x3.
     ///
     /// # Shapes
     /// - `x`: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, height, width]`
     pub fn same(&self, x: Tensor<4>) -> Tensor<4> {
-        let kernel = self.weight.dims()[3];
-        self.apply(x, 1, kernel / 2)
+        let (kind, padding) = self.same_kind();
+        self.half(&x, 1, padding).unwrap_or_else(|| self.apply(x, None, kind))
+    }
+
+    /// `residual + same(x)`, in f32.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, inputs, height, width]`
+    /// - `residual`, output: `[batch, outputs, height, width]`
+    pub fn same_onto(&self, residual: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
+        let (kind, padding) = self.same_kind();
+        match self.half(&x, 1, padding) {
+            Some(made) => wide(residual) + wide(made),
+            None => self.apply(x, Some(wide(residual)), kind),
+        }
     }
 
     /// Stride 2, padded by one row below and one column to the right, as the reference
@@ -179,7 +195,24 @@ impl Conv2d {
     /// - `x`: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, height / 2, width / 2]`
     pub fn halve(&self, x: Tensor<4>) -> Tensor<4> {
-        self.apply(x.pad((0, 1, 0, 1), 0.0), 2, 0)
+        if self.weight.val().dtype() == DType::F16 {
+            let x = x.pad((0, 1, 0, 1), 0.0);
+            return half::conv2d(x, self.weight.val(), self.bias.val(), 2, 0);
+        }
+        self.apply(x, None, Kind::Halve)
+    }
+
+    /// Every pixel to a square of two by two, then [`Conv2d::same`] with a kernel of 3x3.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, inputs, height, width]`
+    /// - output: `[batch, outputs, 2 height, 2 width]`
+    pub fn double(&self, x: Tensor<4>) -> Tensor<4> {
+        if self.weight.val().dtype() == DType::F16 {
+            // What only moves numbers is done to as few bytes as possible.
+            return self.same(kernels::double_size(as_precise_as(x, &self.weight.val())));
+        }
+        self.apply(x, None, Kind::Double)
     }
 
     /// Non-overlapping patches: stride equal to the kernel, written as one matrix product.
@@ -226,7 +259,7 @@ impl GroupNorm {
     /// # Shapes
     /// - `x`, output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        plain::group_norm(wide(x), wide(self.weight.val()), wide(self.bias.val()), self.groups)
+        group_norm(wide(x), wide(self.weight.val()), wide(self.bias.val()), self.groups)
     }
 
     /// Normalises, then applies `x sigmoid(x)`, in f32.

@@ -260,18 +260,10 @@ impl Level {
             x = downsample.conv.halve(x);
         }
         if let Some(upsample) = &self.upsample {
-            x = upsample.conv.same(double_size(upsample.conv.prepared(x)));
+            x = upsample.conv.double(x);
         }
         x
     }
-}
-
-/// Every pixel to a square of two by two.
-fn double_size(x: Tensor<4>) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    x.reshape([batch, channels, height, 1, width, 1])
-        .expand([batch, channels, height, 2, width, 2])
-        .reshape([batch, channels, 2 * height, 2 * width])
 }
 
 #[derive(Module, Debug)]
@@ -323,12 +315,11 @@ impl ResidualBlock {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let inner = self.conv1.same(self.norm1.silu(x.clone()));
-        let inner = self.conv2.same(self.norm2.silu(inner));
         let skipped = match &self.nin_shortcut {
             Some(shortcut) => shortcut.same(x),
             None => x,
         };
-        wide(skipped) + wide(inner)
+        self.conv2.same_onto(skipped, self.norm2.silu(inner))
     }
 }
 
@@ -358,8 +349,7 @@ impl AttentionBlock {
         let scores = flat(&self.q).swap_dims(1, 2).matmul(flat(&self.k));
         let weights = softmax(scores * (channels as f64).powf(-0.5), 2);
         let mixed = flat(&self.v).matmul(weights.swap_dims(1, 2));
-        let mixed = self.proj_out.same(mixed.reshape([batch, channels, height, width]));
-        wide(x) + wide(mixed)
+        self.proj_out.same_onto(x, mixed.reshape([batch, channels, height, width]))
     }
 }
 
