@@ -7,7 +7,7 @@ use super::codes::CodeOps;
 use super::extension::FusedOps;
 
 /// Whether the operations of the networks have kernels of their own on this device.
-fn has_kernels(device: &Device) -> bool {
+pub(super) fn has_kernels(device: &Device) -> bool {
     device.clone().without_autodiff() == Device::flex()
 }
 

@@ -3,6 +3,7 @@
 //! Each fused operation has a twin made of plain tensor operations, in the same file, which runs
 //! where there is no kernel for the device and which tests compare it with, in value and gradient.
 
+mod attention;
 mod codes;
 mod expectation;
 mod extension;
@@ -10,9 +11,11 @@ mod fused;
 mod gpu;
 mod host;
 mod host_codes;
+mod linear;
 mod nearest;
 pub mod present;
 
+pub use attention::{attention, has_attention, plain as plain_attention};
 pub use expectation::TEMPERATURE_FLOOR;
 pub use expectation::{
     Expectation, PackedMask, TokenMask, categorical_expectation, categorical_expectation_guided,
@@ -22,4 +25,5 @@ pub use fused::{code_loss, gelu_tanh, group_norm_silu, layer_norm_modulate, plai
 #[cfg(test)]
 pub(crate) use gpu::spoil_loss;
 pub use gpu::{Path, Shader, take_path};
+pub use linear::{linear, linear_gated, linear_gelu, plain as plain_linear};
 pub use nearest::{nearest_codes, plain_nearest_codes};
