@@ -260,9 +260,9 @@ fn flow_step(
             let x1 = codebook.clone().select(0, chosen.clone());
             let x1 = x1.reshape([batch, side, side, size]).permute([0, 3, 1, 2]);
             let x = path_point(noise.clone(), x1, Tensor::from_floats(t.as_slice(), device));
-            let logits = net.forward(x.autodiff(), t, labels.clone());
+            let logits = net.forward_in_patches(x.autodiff(), t, labels.clone());
             let logits = logits.reshape([batch * side * side, codes]);
-            code_loss(logits, chosen.clone().autodiff(), LAMBDA_Z).total
+            code_loss(logits, net.in_patches(chosen.clone().autodiff()), LAMBDA_Z).total
         })
     })
 }

@@ -11,7 +11,10 @@ use rayon::prelude::*;
 
 use super::codes::{CodeOps, Nearest, PackedBeliefs};
 use super::expectation::PackedMask;
-use super::host::{EXP_LIMIT, ROWS_PER_TASK, Rows, exp, refuse, sum, tensor, vectors};
+use super::host::{
+    EXP_LIMIT, ROWS_PER_TASK, Rows, exp, largest, refuse, sum_of, sum_of_both, tensor, unwritten,
+    vectors,
+};
 
 /// Codes taken at a time.
 const BLOCK: usize = 256;
@@ -162,8 +165,8 @@ impl Belief {
             *below = shifted;
             *weight = if shifted < -EXP_LIMIT { 0.0 } else { exp(shifted) };
         }
-        self.z += sum(weights.iter().copied());
-        self.spread += sum(weights.iter().zip(&below).map(|(weight, below)| weight * below));
+        self.z += sum_of(&weights, |weight| weight);
+        self.spread += sum_of_both(&weights, &below, |weight, below| weight * below);
         for (mean, column) in self.mean.iter_mut().zip(columns.chunks_exact(BLOCK)) {
             let (weights, column) = (weights.as_chunks::<LANES>().0, column.as_chunks::<LANES>().0);
             let mut sums = *mean;
@@ -187,35 +190,27 @@ impl Belief {
 
     #[inline(always)]
     fn rank(&mut self, first: usize, logits: &[f32], top: usize) {
-        for (i, logit) in logits.iter().enumerate() {
-            if *logit > self.least(top) || self.top.len() < top {
-                // Equal logits keep the order of their codes.
-                let at = self.top.partition_point(|(other, _)| other >= logit);
-                self.top.insert(at, (*logit, first + i));
-                self.top.truncate(top);
+        for (chunk, logits) in logits.chunks(16).enumerate() {
+            if self.top.len() == top && largest(logits) <= self.least(top) {
+                continue;
+            }
+            for (i, logit) in logits.iter().enumerate() {
+                if *logit > self.least(top) || self.top.len() < top {
+                    // Equal logits keep the order of their codes.
+                    let at = self.top.partition_point(|(other, _)| other >= logit);
+                    self.top.insert(at, (*logit, first + chunk * 16 + i));
+                    self.top.truncate(top);
+                }
             }
         }
     }
-}
-
-/// The largest of some numbers, in lanes; minus infinity of none.
-#[inline(always)]
-fn largest(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let (chunks, rest) = values.as_chunks::<16>();
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = if *value > *lane { *value } else { *lane };
-        }
-    }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// Largest logit and sum of the exponentials of the differences to it.
 #[inline(always)]
 fn partition(row: &[f32]) -> (f32, f32) {
     let largest = largest(row);
-    (largest, sum(row.iter().map(|l| exp(l - largest))))
+    (largest, sum_of(row, |l| exp(l - largest)))
 }
 
 /// The codebook `[codes, size]` in blocks of codes; within a block, one number of every code after
@@ -319,7 +314,7 @@ impl CodeOps for Flex {
         let (logits, codes) = (Rows::new(logits), indices(codes));
         let (terms, grad) = (Rows::new(terms), Rows::new(grad));
         let [_, width] = logits.dims()[..] else { return logits.like(Vec::new()) };
-        let mut out = vec![0.0; logits.values().len()];
+        let mut out = unwritten(logits.values().len());
         let given = terms.values().par_chunks(2).zip(grad.values().par_chunks(2));
         let rows = logits.values().par_chunks(width).zip(&codes).zip(given);
         out.par_chunks_mut(width).zip(rows).with_min_len(ROWS_PER_TASK).for_each(

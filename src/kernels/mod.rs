@@ -4,6 +4,7 @@
 //! where there is no kernel for the device and which tests compare it with, in value and gradient.
 
 mod adamw;
+mod attention;
 mod codes;
 mod convolution;
 mod expectation;
@@ -13,12 +14,14 @@ mod gpu;
 mod group_norm;
 mod host;
 mod host_codes;
+mod linear;
 mod nearest;
 pub mod present;
 mod vectors;
 
 pub use adamw::{AdamWStep, Optimised, square_sum};
 pub use convolution::{Kind, convolution, double_size, plain as plain_convolution};
+pub use attention::{attention, has_attention, plain as plain_attention};
 pub use expectation::TEMPERATURE_FLOOR;
 pub use expectation::{
     Expectation, PackedMask, TokenMask, categorical_expectation, categorical_expectation_guided,
@@ -28,4 +31,5 @@ pub use fused::{code_loss, gelu_tanh, group_norm, group_norm_silu, layer_norm_mo
 #[cfg(test)]
 pub(crate) use gpu::spoil_loss;
 pub use gpu::{Path, Shader, take_path};
+pub use linear::{linear, linear_gated, linear_gelu, plain as plain_linear};
 pub use nearest::{nearest_codes, plain_nearest_codes};

@@ -13,7 +13,7 @@ use super::attend::attend;
 use super::card::DitConfig;
 use super::layers::{Conv2d, Embedding, Initialiser, Linear};
 use super::precision::wide;
-use crate::kernels::{gelu_tanh, layer_norm_modulate};
+use crate::kernels::{attention, has_attention, layer_norm_modulate};
 
 /// Deviation of the first values of the time MLP and the label table.
 const EMBEDDING_DEVIATION: f32 = 0.02;
@@ -106,11 +106,37 @@ impl Dit {
     /// # Panics
     /// The head was taken off.
     pub fn forward(&self, x: Tensor<4>, t: &[f32], labels: Tensor<1, Int>) -> Tensor<3> {
+        self.unpatchify(self.forward_in_patches(x, t, labels))
+    }
+
+    /// As [`Dit::forward`], of the tokens of one patch after another, as [`Dit::in_patches`] has them: what
+    /// a loss needs, without the copy that another order takes.
+    ///
+    /// # Shapes
+    /// - output: `[batch, patches, p * p * out_channels]`
+    ///
+    /// # Panics
+    /// The head was taken off.
+    pub fn forward_in_patches(&self, x: Tensor<4>, t: &[f32], labels: Tensor<1, Int>) -> Tensor<3> {
         let features = self.features(x, t, labels);
         match &self.final_layer.linear {
-            Some(linear) => self.unpatchify(wide(linear.forward(features))),
+            Some(linear) => wide(linear.forward(features)),
             None => unreachable!("a network whose head was taken off is asked for features only"),
         }
+    }
+
+    /// Codes of tokens in row-major order, in the order of [`Dit::forward_in_patches`]: a patch after
+    /// another, in a patch by row and column.
+    ///
+    /// # Shapes
+    /// - `codes`, output: `[batch * tokens]`
+    pub fn in_patches(&self, codes: Tensor<1, Int>) -> Tensor<1, Int> {
+        let DitConfig { input_size, patch_size: p, .. } = self.config;
+        let (count, side) = (codes.dims()[0], input_size / p);
+        codes
+            .reshape([count / (input_size * input_size), side, p, side, p])
+            .permute([0, 1, 3, 2, 4])
+            .reshape([count])
     }
 
     /// Takes the last linear layer off, which makes `[batch, patches, p * p * out_channels]` of
@@ -232,10 +258,10 @@ impl Block {
     fn forward(&self, x: Tensor<3>, condition: &Tensor<2>) -> Tensor<3> {
         let [shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp] =
             split_modulation(self.modulation.forward(condition.clone()));
-        let attended = self.attn.forward(layer_norm_modulate(x.clone(), shift_attn, scale_attn));
-        let x = x + gate_attn * wide(attended);
-        let mixed = self.mlp.forward(layer_norm_modulate(x.clone(), shift_mlp, scale_mlp));
-        x + gate_mlp * wide(mixed)
+        let attended = self.attn.mix(layer_norm_modulate(x.clone(), shift_attn, scale_attn));
+        let x = self.attn.proj.gated(attended, gate_attn, x);
+        let mixed = self.mlp.fc1.gelu(layer_norm_modulate(x.clone(), shift_mlp, scale_mlp));
+        self.mlp.fc2.gated(mixed, gate_mlp, x)
     }
 }
 
@@ -260,18 +286,18 @@ struct Attention {
 }
 
 impl Attention {
-    /// `[batch, patches, hidden]` to the same
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    /// What the heads give, before their projection: `[batch, patches, hidden]` to the same
+    fn mix(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, patches, hidden] = x.dims();
         let head = hidden / self.heads;
-        let qkv = self
-            .qkv
-            .forward(x)
-            .reshape([batch, patches, 3, self.heads, head])
-            .permute([2, 0, 3, 1, 4]);
+        let qkv = self.qkv.forward(x);
+        if has_attention(&qkv) {
+            return attention(qkv, self.heads);
+        }
+        let qkv = qkv.reshape([batch, patches, 3, self.heads, head]).permute([2, 0, 3, 1, 4]);
         let part = |i: usize| qkv.clone().slice_dim(0, i..i + 1).squeeze_dim::<4>(0);
         let mixed = attend(part(0), part(1), part(2));
-        self.proj.forward(mixed.swap_dims(1, 2).reshape([batch, patches, hidden]))
+        mixed.swap_dims(1, 2).reshape([batch, patches, hidden])
     }
 }
 
@@ -279,12 +305,6 @@ impl Attention {
 struct Mlp {
     fc1: Linear,
     fc2: Linear,
-}
-
-impl Mlp {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(gelu_tanh(wide(self.fc1.forward(x))))
-    }
 }
 
 #[derive(Module, Debug)]
@@ -335,5 +355,29 @@ mod tests {
             let placed = positions.placed.get().map(Tensor::device);
             assert_eq!(placed, Some(device), "the next evaluation finds it there");
         }
+    }
+
+    #[test]
+    fn codes_in_patches_are_in_the_order_of_the_network() {
+        let device = Device::flex();
+        let config = DitConfig {
+            input_size: 4,
+            patch_size: 2,
+            in_channels: 3,
+            out_channels: 1,
+            hidden_size: 8,
+            depth: 1,
+            num_heads: 2,
+            mlp_ratio: 2.0,
+            num_classes: 1,
+            embeds_codes: false,
+        };
+        let net = Dit::new(&config, &mut Initialiser::new(1, &device));
+        let numbers: Vec<i64> = (0..32).collect();
+        let codes = Tensor::<1, Int>::from_data(numbers.as_slice(), &device);
+        let placed = net.in_patches(codes.clone());
+        assert_eq!(placed.to_data().iter::<i64>().collect::<Vec<_>>()[..6], [0, 1, 4, 5, 2, 3]);
+        let back = net.unpatchify(placed.float().reshape([2, 4, 4]));
+        assert_eq!(back.reshape([32]).to_data(), codes.float().to_data());
     }
 }

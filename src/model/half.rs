@@ -6,6 +6,7 @@ use burn::tensor::module::linear;
 use burn::tensor::{DType, FloatDType, Slice, Tensor};
 
 use super::precision::wide;
+use crate::kernels;
 
 /// `x W^T + b` in the precision of the weight. In half precision the bias is added in f32, and so is its
 /// gradient.
@@ -17,7 +18,7 @@ use super::precision::wide;
 /// - output: `[..., outputs]`
 pub fn affine<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
     if weight.dtype() != DType::F16 {
-        return linear(x, weight.transpose(), Some(bias));
+        return kernels::linear(x, weight, bias);
     }
     let product = linear(x.cast(FloatDType::F16), weight.transpose(), None);
     (wide(product) + wide(bias).unsqueeze()).cast(FloatDType::F16)

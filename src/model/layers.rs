@@ -1,12 +1,11 @@
 //! Layers whose parameters keep the names and layouts of the reference's files.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::module::linear;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::half;
 use super::precision::{as_precise_as, wide};
-use crate::kernels::{self, Kind, group_norm, group_norm_silu};
+use crate::kernels::{self, Kind, group_norm, group_norm_silu, linear};
 use crate::rng::Stream;
 
 /// Makes parameters: with first values (random ones from a stream for each, in order), or blank
@@ -111,11 +110,37 @@ impl Linear {
         half::affine(x, self.weight.val(), self.bias.val())
     }
 
+    /// The GELU of the output, by the tanh approximation, in f32.
+    ///
+    /// # Shapes
+    /// As for [`Linear::forward`].
+    pub fn gelu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        match weight.dtype() {
+            DType::F16 => kernels::gelu_tanh(wide(half::affine(x, weight, bias))),
+            _ => kernels::linear_gelu(x, weight, bias),
+        }
+    }
+
+    /// `residual + gate y` of the output `y`, in f32.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, tokens, inputs]`
+    /// - `gate`: `[batch, 1, outputs]`
+    /// - `residual`, output: `[batch, tokens, outputs]`
+    pub fn gated(&self, x: Tensor<3>, gate: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        match weight.dtype() {
+            DType::F16 => residual + gate * wide(half::affine(x, weight, bias)),
+            _ => kernels::linear_gated(x, weight, bias, gate, residual),
+        }
+    }
+
     /// As [`Linear::forward`], in f32 whatever the precision of the weight: for small layers on whose
     /// last digits much depends.
     pub fn forward_wide<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let (weight, bias) = (wide(self.weight.val()), wide(self.bias.val()));
-        linear(wide(x), weight.transpose(), Some(bias))
+        linear(wide(x), weight, bias)
     }
 }
 

@@ -205,10 +205,10 @@ impl Training {
             let codes = if device.is_autodiff() { codes.autodiff() } else { codes };
             let state = masked_codes(codes.clone(), chances, t, masked);
             let x = net.embed_codes(state.reshape([batch, side, side]));
-            let logits = x.map(|x| net.forward(x, t, classes));
+            let logits = x.map(|x| net.forward_in_patches(x, t, classes));
             // The configuration that was made for this objective embeds codes.
             let logits = logits.unwrap_or_else(|| unreachable!("a dfm network embeds codes"));
-            return self.code_loss(logits, codes);
+            return self.code_loss(logits, net.in_patches(codes));
         }
         let each = size * side * side;
         let noise = stream.normals(whole * each)[of_part(each)].to_vec();
@@ -223,12 +223,14 @@ impl Training {
         let x = path_point(x0.clone(), x1.clone(), Tensor::from_floats(t, inner));
         let autodiff = device.is_autodiff();
         let moved = |tensor: Tensor<4>| if autodiff { tensor.autodiff() } else { tensor };
-        let output = net.forward(moved(x), t, classes);
+        let output = |x: Tensor<4>| net.forward(moved(x), t, classes.clone());
         match objective {
-            Objective::Cfm => endpoint_loss(output, moved(x1 - x0)).into(),
-            Objective::CfmEndpoint => endpoint_loss(output, moved(x1)).into(),
+            Objective::Cfm => endpoint_loss(output(x), moved(x1 - x0)).into(),
+            Objective::CfmEndpoint => endpoint_loss(output(x), moved(x1)).into(),
             Objective::Purrception | Objective::Dfm => {
-                self.code_loss(output, if autodiff { codes.autodiff() } else { codes })
+                let logits = net.forward_in_patches(moved(x), t, classes);
+                let codes = if autodiff { codes.autodiff() } else { codes };
+                self.code_loss(logits, net.in_patches(codes))
             }
         }
     }
@@ -255,10 +257,11 @@ impl Training {
         Ok(sum)
     }
 
-    /// The loss of logits `[batch, tokens, out_channels]` for the codes of all tokens.
+    /// The loss of logits as [`Dit::forward_in_patches`] gives them for the codes of all tokens in the same
+    /// order.
     fn code_loss(&self, logits: Tensor<3>, codes: Tensor<1, Int>) -> Loss {
-        let [batch, tokens, channels] = logits.dims();
-        code_loss(logits.reshape([batch * tokens, channels]), codes, self.task.lambda_z).into()
+        let (tokens, channels) = (codes.dims()[0], self.card.backbone.out_channels);
+        code_loss(logits.reshape([tokens, channels]), codes, self.task.lambda_z).into()
     }
 
     /// The network with its averaged weights, for sampling.

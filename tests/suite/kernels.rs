@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use purrscope::kernels::present::Pixels;
-use purrscope::kernels::{self, Expectation, TokenMask, plain};
+use purrscope::kernels::{self, Expectation, TokenMask, plain, plain_attention, plain_linear};
 use purrscope::model::params::host;
 use purrscope::rng::Stream;
 
@@ -479,4 +479,150 @@ fn pixels_are_the_same_on_every_device() {
     for (pixel, (before, after)) in marks {
         assert_eq!(pixel, if before == after { [0; 4] } else { mark });
     }
+}
+
+/// Rows, inputs and outputs with remainders of every block and tile, one that is worth handing out to
+/// several threads, and sums of more terms than are taken at a time.
+const LAYERS: [[usize; 4]; 6] = [
+    [1, 1, 1, 1],
+    [2, 3, 5, 7],
+    [1, 9, 37, 71],
+    [2, 67, 96, 130],
+    [3, 5, 600, 40],
+    [2, 150, 64, 49],
+];
+
+/// Input `[batch, tokens, inputs]`, weight, bias, gate and residual of a layer.
+fn layer(
+    i: u64,
+    [batch, tokens, inputs, outputs]: [usize; 4],
+) -> (Tensor<3>, Tensor<2>, Tensor<1>, Tensor<3>, Tensor<3>) {
+    (
+        random(i, 1.0, [batch, tokens, inputs]),
+        random(10 + i, (inputs as f32).sqrt().recip(), [outputs, inputs]),
+        random(20 + i, 1.0, [outputs]),
+        random(30 + i, 1.0, [batch, 1, outputs]),
+        random(40 + i, 1.0, [batch, tokens, outputs]),
+    )
+}
+
+#[test]
+fn linear_layers() {
+    for (i, sizes) in LAYERS.into_iter().enumerate() {
+        let (x, weight, bias, gate, residual) = layer(i as u64, sizes);
+        let given = || (x.clone(), weight.clone(), bias.clone());
+        let ((a, b, c), (d, e, f)) = (given(), given());
+        same!("linear", kernels::linear(a, b, c), plain_linear::linear(d, e, f), x, weight, bias);
+        let ((a, b, c), (d, e, f)) = (given(), given());
+        same!(
+            "linear_gelu",
+            kernels::linear_gelu(a, b, c),
+            plain_linear::linear_gelu(d, e, f),
+            x,
+            weight,
+            bias
+        );
+        let ((a, b, c), (d, e, f)) = (given(), given());
+        same!(
+            "linear_gated",
+            kernels::linear_gated(a, b, c, gate.clone(), residual.clone()),
+            plain_linear::linear_gated(d, e, f, gate.clone(), residual.clone()),
+            x,
+            weight,
+            bias,
+            gate,
+            residual
+        );
+    }
+}
+
+/// Tokens below, at and beyond a block of queries and a block of keys.
+#[test]
+fn attention() {
+    let cases = [[1, 1, 1, 1], [2, 3, 2, 5], [2, 64, 3, 32], [1, 67, 2, 24], [1, 300, 2, 64]];
+    for (i, [batch, tokens, heads, width]) in cases.into_iter().enumerate() {
+        let qkv = random(i as u64, 1.5, [batch, tokens, 3 * heads * width]);
+        same!(
+            "attention",
+            kernels::attention(qkv.clone(), heads),
+            plain_attention::attention(qkv.clone(), heads),
+            qkv
+        );
+    }
+}
+
+/// What a network's layers give and their gradients, as bits.
+fn layers_and_gradients() -> Vec<Vec<u32>> {
+    let (x, weight, bias, gate, residual) = layer(7, [3, 70, 96, 288]);
+    let qkv = kernels::linear(x.clone(), weight.clone(), bias.clone());
+    let mixed = kernels::attention(qkv, 3);
+    let (back, shift) = (random(50, 0.2, [288, 96]), random(51, 1.0, [288]));
+    let wide = kernels::linear_gelu(mixed, back.clone(), shift.clone());
+    let (other, zero) = (random(52, 0.1, [288, 288]), random(53, 1.0, [288]));
+    let out = kernels::linear_gated(wide, other.clone(), zero, gate.clone(), residual);
+    let normal = kernels::layer_norm_modulate(out, gate.clone(), gate.clone());
+    let gradients = normal.clone().square().sum().backward();
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let of = |gradient: Option<Vec<f32>>| bits(gradient.unwrap());
+    vec![
+        bits(host(normal.inner())),
+        of(x.grad(&gradients).map(host)),
+        of(weight.grad(&gradients).map(host)),
+        of(bias.grad(&gradients).map(host)),
+        of(gate.grad(&gradients).map(host)),
+        of(back.grad(&gradients).map(host)),
+        of(shift.grad(&gradients).map(host)),
+        of(other.grad(&gradients).map(host)),
+    ]
+}
+
+#[test]
+fn layers_do_not_depend_on_the_number_of_threads() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(layers_and_gradients)
+    };
+    let one = run(1);
+    assert!(one.iter().all(|bits| !bits.is_empty()));
+    for threads in [1, 2, 3] {
+        assert_eq!(run(threads), one, "{threads} threads");
+    }
+}
+
+/// A gated layer of attention by central differences, along a direction in all numbers of each input.
+#[test]
+fn layers_by_differences() {
+    let sizes = [2, 5, 8, 24];
+    let (x, weight, bias, ..) = layer(3, sizes);
+    let (back, shift) = (random(60, 0.4, [8, 8]), random(61, 1.0, [8]));
+    let (gate, residual) = (random(62, 1.0, [2, 1, 8]), random(63, 1.0, [2, 5, 8]));
+    let loss = |x: Tensor<3>, weight: Tensor<2>, gate: Tensor<3>| {
+        let mixed = kernels::attention(kernels::linear(x, weight, bias.clone()), 2);
+        let wide = kernels::linear_gelu(mixed, back.clone(), shift.clone());
+        let (back, shift) = (back.clone(), shift.clone());
+        kernels::linear_gated(wide, back, shift, gate, residual.clone()).square().mean()
+    };
+    let gradients = loss(x.clone(), weight.clone(), gate.clone()).backward();
+    let along = |stream: u64, gradient: Vec<f32>, at: &dyn Fn(f32, &[f32]) -> f32| {
+        let direction = Stream::new(12, stream).normals(gradient.len());
+        let found: f32 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let expected = (at(1e-2, &direction) - at(-1e-2, &direction)) / 2e-2;
+        assert!((found - expected).abs() < 2e-3 * (1.0 + expected.abs()), "{found} for {expected}");
+        assert!(found.abs() > 1e-3, "a direction that changes nothing proves nothing: {found}");
+    };
+    fn moved<const D: usize>(start: &Tensor<D>, step: f32, direction: &[f32]) -> Tensor<D> {
+        let direction = TensorData::new(direction.to_vec(), start.dims());
+        let start = start.clone().detach();
+        start + Tensor::from_data(direction, &cpu().autodiff()) * step
+    }
+    let value = |loss: Tensor<1>| loss.inner().into_scalar::<f32>();
+    along(1, host(x.grad(&gradients).unwrap()), &|step, direction| {
+        value(loss(moved(&x, step, direction), weight.clone(), gate.clone()))
+    });
+    along(2, host(weight.grad(&gradients).unwrap()), &|step, direction| {
+        value(loss(x.clone(), moved(&weight, step, direction), gate.clone()))
+    });
+    along(3, host(gate.grad(&gradients).unwrap()), &|step, direction| {
+        value(loss(x.clone(), weight.clone(), moved(&gate, step, direction)))
+    });
 }
