@@ -61,13 +61,13 @@ impl Layer {
 }
 
 /// Gives every row of a block with the gate of its image.
-fn with_gates<'a>(
+fn with_gates(
     first: usize,
     rows: usize,
-    gate: &'a Rows,
+    gate: &Rows,
     tokens: usize,
     width: usize,
-) -> impl Iterator<Item = &'a [f32]> {
+) -> impl Iterator<Item = &[f32]> {
     let gates = gate.values();
     (first..first + rows).map(move |row| &gates[row / tokens * width..][..width])
 }
