@@ -1,11 +1,12 @@
 //! The CPU backend beside PyTorch: what a person without a GPU waits for.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::row::Measured;
 use super::size::Size;
 use super::{Bench, sampling, training};
+use crate::kernels::{self, multiply_add};
 
 /// Multiply-adds of a task, for each number of a register.
 const ROUNDS: usize = 1 << 20;
@@ -27,14 +28,14 @@ pub fn measure(bench: &mut Bench<'_>) {
 /// Multiply-adds out of registers, on all threads: no product is faster. Gives operations a second.
 fn peak(bench: &mut Bench<'_>) -> Option<f64> {
     let tasks = 4 * rayon::current_num_threads();
-    let flops = (tasks * ROUNDS * REGISTERS * 2 * Arch::new().dispatch(Lanes)) as f64;
+    let flops = (tasks * ROUNDS * REGISTERS * 2 * kernels::dispatch(Lanes)) as f64;
     let name = "peak of multiply-adds out of registers, all threads";
     let timing = bench.row(name, |clock| {
         let timing = clock.time(
             |seed| seed as f32,
             |seed| {
                 let added =
-                    (0..tasks).into_par_iter().map(|_| Arch::new().dispatch(Added(*seed))).sum();
+                    (0..tasks).into_par_iter().map(|_| kernels::dispatch(Added(*seed))).sum();
                 // Far from what the next seed gives, whatever the rounding.
                 std::hint::black_box::<f32>(added) + *seed
             },
@@ -68,7 +69,7 @@ impl WithSimd for Added {
         let (shrink, more) = (simd.splat_f32s(0.999), simd.splat_f32s(1e-3));
         for _ in 0..ROUNDS {
             for sum in &mut sums {
-                *sum = simd.mul_add_f32s(*sum, shrink, more);
+                *sum = multiply_add(simd, *sum, shrink, more);
             }
         }
         sums.into_iter().map(|sum| simd.reduce_sum_f32s(sum)).sum()

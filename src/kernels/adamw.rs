@@ -5,7 +5,8 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::host::{self, Rows, vectors};
+use super::host::{self, Rows};
+use super::vectors::vectors;
 
 /// Numbers that a task moves at a time.
 const CHUNK: usize = 1 << 14;

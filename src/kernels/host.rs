@@ -3,14 +3,10 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
-#[cfg(target_arch = "x86_64")]
-use pulp::Simd;
-#[cfg(target_arch = "x86_64")]
-use pulp::x86::{V3, V4};
-use pulp::{Arch, WithSimd};
 use rayon::prelude::*;
 
 use super::group_norm::{self, Groups};
+use super::vectors::vectors;
 
 /// `1 / (1 + exp(-x))` saturates in f32 well before this.
 pub(super) const EXP_LIMIT: f32 = 87.0;
@@ -79,28 +75,6 @@ impl Rows {
 #[cold]
 pub(super) fn refuse(tensor: &FloatTensor<Flex>) -> ! {
     panic!("the fused operations of the CPU were given numbers of type {:?}", tensor.dtype())
-}
-
-/// Runs a loop compiled for the widest vectors that the processor has.
-#[inline(always)]
-pub(super) fn vectors<R>(task: impl FnOnce() -> R) -> R {
-    dispatch(task)
-}
-
-/// Runs work on the widest vectors that the processor has. pulp's own choice, [`Arch`], knows AVX2 only
-/// with a feature that burn does not turn on: without this, processors without AVX-512 got SSE2.
-#[inline(always)]
-pub(super) fn dispatch<T: WithSimd>(task: T) -> T::Output {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if let Some(simd) = V4::try_new() {
-            return Simd::vectorize(simd, task);
-        }
-        if let Some(simd) = V3::try_new() {
-            return Simd::vectorize(simd, task);
-        }
-    }
-    Arch::new().dispatch(task)
 }
 
 /// Memory for so many numbers, all of which the caller writes before it reads any. Setting them to 0 first

@@ -13,8 +13,8 @@ use super::codes::{CodeOps, Nearest, PackedBeliefs};
 use super::expectation::PackedMask;
 use super::host::{
     EXP_LIMIT, ROWS_PER_TASK, Rows, exp, largest, refuse, sum_of, sum_of_both, tensor, unwritten,
-    vectors,
 };
+use super::vectors::vectors;
 
 /// Codes taken at a time.
 const BLOCK: usize = 256;

@@ -33,3 +33,4 @@ pub(crate) use gpu::spoil_loss;
 pub use gpu::{Path, Shader, take_path};
 pub use linear::{linear, linear_gated, linear_gelu, plain as plain_linear};
 pub use nearest::{nearest_codes, plain_nearest_codes};
+pub(crate) use vectors::{dispatch, multiply_add};

@@ -6,8 +6,9 @@ use burn::backend::tensor::FloatTensor;
 use rayon::prelude::*;
 
 use super::extension::AttentionOps;
-use crate::kernels::host::{Rows, exp, largest, sum_of, sum_of_both, tensor, unwritten, vectors};
+use crate::kernels::host::{Rows, exp, largest, sum_of, sum_of_both, tensor, unwritten};
 use crate::kernels::linear::product::{Base, Block, Matrix, Panels};
+use crate::kernels::vectors::vectors;
 
 /// Queries taken at a time.
 const QUERIES: usize = 64;

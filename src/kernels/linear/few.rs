@@ -4,7 +4,8 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::kernels::host::{dispatch, unwritten};
+use crate::kernels::host::unwritten;
+use crate::kernels::vectors::{dispatch, multiply_add};
 
 /// Most rows of a product that is taken this way.
 pub const FEW: usize = 16;
@@ -91,14 +92,14 @@ fn pair_of_rows<S: Simd>(simd: S, x: [&[f32]; 2], weight: [&[f32]; 4]) -> [[f32;
     let (mut b0, mut b1, mut b2, mut b3) = (zero, zero, zero, zero);
     let weights = w0.iter().zip(w1).zip(w2.iter().zip(w3));
     for ((x0, x1), ((w0, w1), (w2, w3))) in x0.iter().zip(x1).zip(weights) {
-        a0 = simd.mul_add_e_f32s(*x0, *w0, a0);
-        a1 = simd.mul_add_e_f32s(*x0, *w1, a1);
-        a2 = simd.mul_add_e_f32s(*x0, *w2, a2);
-        a3 = simd.mul_add_e_f32s(*x0, *w3, a3);
-        b0 = simd.mul_add_e_f32s(*x1, *w0, b0);
-        b1 = simd.mul_add_e_f32s(*x1, *w1, b1);
-        b2 = simd.mul_add_e_f32s(*x1, *w2, b2);
-        b3 = simd.mul_add_e_f32s(*x1, *w3, b3);
+        a0 = multiply_add(simd, *x0, *w0, a0);
+        a1 = multiply_add(simd, *x0, *w1, a1);
+        a2 = multiply_add(simd, *x0, *w2, a2);
+        a3 = multiply_add(simd, *x0, *w3, a3);
+        b0 = multiply_add(simd, *x1, *w0, b0);
+        b1 = multiply_add(simd, *x1, *w1, b1);
+        b2 = multiply_add(simd, *x1, *w2, b2);
+        b3 = multiply_add(simd, *x1, *w3, b3);
     }
     // No closures: what uses vectors is to be compiled into this function.
     [

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use super::extension::LinearOps;
 use super::few::{self, FEW};
 use super::product::{Matrix, Panels, Product};
-use crate::kernels::host::{Rows, gelu_tanh, gelu_tanh_backward, tensor, unwritten, vectors};
+use crate::kernels::host::{Rows, gelu_tanh, gelu_tanh_backward, tensor, unwritten};
+use crate::kernels::vectors::vectors;
 
 /// Inputs, weights and biases as they lie in memory.
 struct Layer {

@@ -8,7 +8,8 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::tiles;
-use crate::kernels::host::{dispatch, unwritten};
+use crate::kernels::host::unwritten;
+use crate::kernels::vectors::dispatch;
 
 /// Vectors side by side that a panel has at most: what leaves registers for a tile of [`tiles::TALL`] or
 /// [`tiles::LOW`] rows.

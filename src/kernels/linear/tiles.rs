@@ -3,6 +3,7 @@
 use pulp::Simd;
 
 use super::product::Base;
+use crate::kernels::vectors::multiply_add;
 
 /// Registers of a processor from which on it has room for the larger tile.
 pub const MANY_REGISTERS: usize = 32;
@@ -85,12 +86,12 @@ macro_rules! tile {
                 let third = if N > 2 { right[2] } else { zero };
                 $(
                     let factor = simd.splat_f32s(left(k, $i));
-                    $x = simd.mul_add_e_f32s(factor, first, $x);
+                    $x = multiply_add(simd, factor, first, $x);
                     if N > 1 {
-                        $y = simd.mul_add_e_f32s(factor, second, $y);
+                        $y = multiply_add(simd, factor, second, $y);
                     }
                     if N > 2 {
-                        $z = simd.mul_add_e_f32s(factor, third, $z);
+                        $z = multiply_add(simd, factor, third, $z);
                     }
                 )*
             }
