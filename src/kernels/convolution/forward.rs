@@ -10,6 +10,8 @@ use crate::kernels::vectors::dispatch;
 
 /// Floats of a copy of a part of a picture: they stay in the second cache.
 const COPY: usize = 1 << 16;
+/// Places of the grid that a task makes, at least: copies of the rows around them are extra work.
+const LEAST: usize = 256;
 /// Multiplications that are worth handing out to another thread.
 const WORTH: usize = 1 << 18;
 
@@ -187,10 +189,16 @@ fn out_work(plan: &Plan, sizes: Sizes) -> usize {
     sizes.images * sizes.inputs * sizes.outputs * plan.grid[0] * plan.grid[1] * taps
 }
 
+/// Rows of the grid that a task makes: their copy stays in the cache, and there are tasks for all threads.
 fn rows_at_once(plan: &Plan, sizes: Sizes) -> usize {
-    let row = (plan.grid[1] + plan.edge)
-        * (sizes.inputs * plan.split * plan.split).max(plan.join * plan.join * 8);
-    (COPY / row).clamp(2, plan.grid[0].max(2)).min(plan.grid[0])
+    let [rows, columns] = plan.grid;
+    let stride = columns + plan.edge;
+    let of_row =
+        stride * (sizes.inputs * plan.split * plan.split).max(plan.join * plan.join * MOST);
+    let threads = rayon::current_num_threads();
+    let parts = if threads == 1 { 1 } else { (2 * threads).div_ceil(sizes.images) };
+    let shared = rows.div_ceil(parts).max(LEAST.div_ceil(stride));
+    (COPY / of_row).max(2).min(shared).clamp(1, rows)
 }
 
 /// Blocks that a task takes: all of them, or fewer where there are fewer pictures than threads.
@@ -257,7 +265,7 @@ fn run<S: Simd>(
         let last = (task.row + rows + layout.edge) as isize;
         let copies = copy.chunks_exact_mut(planes * layout.plane);
         for (x, out) in source.chunks_exact(picture).zip(copies) {
-            planes::copy_rows(x, plan.source, plan.split, first..last, layout, out, |x| x);
+            planes::copy_rows(x, plan.source, plan.split, first..last, layout, out);
             planes::clear_ends(layout, out);
         }
         copy
