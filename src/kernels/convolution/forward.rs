@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::plan::Plan;
 use super::planes::{self, Layout, SLACK};
-use super::product;
+use super::product::{self, Weighted};
 use crate::kernels::vectors::dispatch;
 
 /// Floats of a copy of a part of a picture: they stay in the second cache.
@@ -282,7 +282,8 @@ fn run<S: Simd>(
         for (offsets, results) in job.offsets.iter().zip(results.chunks_exact_mut(size * row)) {
             let (of_plane, rest) = weights.split_at(offsets.len() * size);
             weights = rest;
-            product::convolve(simd, size, source, offsets, of_plane, places, results, row);
+            let of = Weighted { channels: size, source, offsets, weights: of_plane, places };
+            product::convolve(simd, of, results, row);
         }
         let out = &mut task.out[done..done + size];
         for (i, out) in out.iter_mut().enumerate() {

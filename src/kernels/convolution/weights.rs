@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::forward::{self, Sizes};
 use super::plan::Plan;
 use super::planes::{self, Layout, SLACK};
-use super::product;
+use super::product::{self, Correlated};
 use crate::kernels::vectors::dispatch;
 
 /// Places of the grid that are taken at a time: those of a block of channels stay in the nearest cache.
@@ -171,10 +171,15 @@ fn run<S: Simd>(
         }
         for (plane, (offsets, out)) in job.offsets.iter().zip(&mut sums.weights).enumerate() {
             for (first, size) in &blocks {
-                let grads = &grads[(first * join + plane) * row_of_grad..];
-                let out = &mut out[first * offsets.len()..];
-                let stride = join * row_of_grad;
-                product::correlate(simd, *size, grads, stride, copy, offsets, places, out);
+                let of = Correlated {
+                    channels: *size,
+                    grad: &grads[(first * join + plane) * row_of_grad..],
+                    stride: join * row_of_grad,
+                    source: copy,
+                    offsets,
+                    places,
+                };
+                product::correlate(simd, of, &mut out[first * offsets.len()..]);
             }
         }
     }
