@@ -3,6 +3,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::host::unwritten;
 use super::vectors::{dispatch, multiply_add};
 
 const NORM_EPSILON: f32 = 1e-6;
@@ -38,7 +39,7 @@ impl Groups<'_> {
 
 /// The result, of the shape of `x`: `[images, channels, plane]`.
 pub(super) fn forward(of: Groups<'_>, x: &[f32]) -> Vec<f32> {
-    let mut out = vec![0.0; x.len()];
+    let mut out = unwritten(x.len());
     let size = of.size().max(1);
     out.par_chunks_mut(size)
         .zip(x.par_chunks(size))
@@ -50,7 +51,7 @@ pub(super) fn forward(of: Groups<'_>, x: &[f32]) -> Vec<f32> {
 
 /// The gradients of `x`, weight and bias.
 pub(super) fn backward(of: Groups<'_>, x: &[f32], grad: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    let mut out = vec![0.0; x.len()];
+    let mut out = unwritten(x.len());
     let (size, channels) = (of.size().max(1), of.weight.len());
     // Sums over the places of each picture and channel: the gradients of weight and bias.
     let mut sums = vec![[0.0f32; 2]; x.len() / of.plane.max(1)];

@@ -79,6 +79,14 @@ fn group_norm() {
             weight,
             bias
         );
+        same!(
+            "group_norm",
+            kernels::group_norm(x.clone(), weight.clone(), bias.clone(), groups),
+            plain::group_norm(x.clone(), weight.clone(), bias.clone(), groups),
+            x,
+            weight,
+            bias
+        );
     }
 }
 

@@ -5,11 +5,14 @@ use rayon::prelude::*;
 
 use super::plan::Plan;
 use super::planes::{self, Layout, SLACK};
-use super::product;
+use super::product::{self, Weighted};
+use crate::kernels::host::unwritten;
 use crate::kernels::vectors::dispatch;
 
 /// Floats of a copy of a part of a picture: they stay in the second cache.
 const COPY: usize = 1 << 16;
+/// Places of the grid that a task makes, at least: copies of the rows around them are extra work.
+const LEAST: usize = 256;
 /// Multiplications that are worth handing out to another thread.
 const WORTH: usize = 1 << 18;
 
@@ -127,7 +130,7 @@ pub fn convolve(
 ) -> Vec<f32> {
     let packed = Packed::new(plan, sizes, weights);
     let [height, width] = plan.target;
-    let mut out = vec![0.0; sizes.images * sizes.outputs * height * width];
+    let mut out = unwritten(sizes.images * sizes.outputs * height * width);
     if out.is_empty() {
         return out;
     }
@@ -187,10 +190,16 @@ fn out_work(plan: &Plan, sizes: Sizes) -> usize {
     sizes.images * sizes.inputs * sizes.outputs * plan.grid[0] * plan.grid[1] * taps
 }
 
+/// Rows of the grid that a task makes: their copy stays in the cache, and there are tasks for all threads.
 fn rows_at_once(plan: &Plan, sizes: Sizes) -> usize {
-    let row = (plan.grid[1] + plan.edge)
-        * (sizes.inputs * plan.split * plan.split).max(plan.join * plan.join * 8);
-    (COPY / row).clamp(2, plan.grid[0].max(2)).min(plan.grid[0])
+    let [rows, columns] = plan.grid;
+    let stride = columns + plan.edge;
+    let of_row =
+        stride * (sizes.inputs * plan.split * plan.split).max(plan.join * plan.join * MOST);
+    let threads = rayon::current_num_threads();
+    let parts = if threads == 1 { 1 } else { (2 * threads).div_ceil(sizes.images) };
+    let shared = rows.div_ceil(parts).max(LEAST.div_ceil(stride));
+    (COPY / of_row).max(2).min(shared).clamp(1, rows)
 }
 
 /// Blocks that a task takes: all of them, or fewer where there are fewer pictures than threads.
@@ -257,7 +266,7 @@ fn run<S: Simd>(
         let last = (task.row + rows + layout.edge) as isize;
         let copies = copy.chunks_exact_mut(planes * layout.plane);
         for (x, out) in source.chunks_exact(picture).zip(copies) {
-            planes::copy_rows(x, plan.source, plan.split, first..last, layout, out, |x| x);
+            planes::copy_rows(x, plan.source, plan.split, first..last, layout, out);
             planes::clear_ends(layout, out);
         }
         copy
@@ -274,7 +283,8 @@ fn run<S: Simd>(
         for (offsets, results) in job.offsets.iter().zip(results.chunks_exact_mut(size * row)) {
             let (of_plane, rest) = weights.split_at(offsets.len() * size);
             weights = rest;
-            product::convolve(simd, size, source, offsets, of_plane, places, results, row);
+            let of = Weighted { channels: size, source, offsets, weights: of_plane, places };
+            product::convolve(simd, of, results, row);
         }
         let out = &mut task.out[done..done + size];
         for (i, out) in out.iter_mut().enumerate() {

@@ -83,7 +83,6 @@ pub fn copy_rows(
     rows: Range<isize>,
     layout: &Layout,
     out: &mut [f32],
-    map: impl Fn(f32) -> f32 + Copy,
 ) {
     let [height, width] = size;
     for plane in 0..split * split {
@@ -99,14 +98,14 @@ pub fn copy_rows(
             let count = width.saturating_sub(right).div_ceil(split).min(layout.stride);
             let (inside, beyond) = out.split_at_mut(count);
             if split == 1 {
-                inside.iter_mut().zip(from).for_each(|(out, x)| *out = map(*x));
+                inside.copy_from_slice(&from[..count]);
             } else {
                 let from = &from[right..];
                 let pairs = from.chunks_exact(2);
                 let last = pairs.remainder();
-                inside.iter_mut().zip(pairs).for_each(|(out, x)| *out = map(x[0]));
+                inside.iter_mut().zip(pairs).for_each(|(out, x)| *out = x[0]);
                 if let [x] = last {
-                    inside[count - 1] = map(*x);
+                    inside[count - 1] = *x;
                 }
             }
             beyond.fill(0.0);

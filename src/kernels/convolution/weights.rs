@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::forward::{self, Sizes};
 use super::plan::Plan;
 use super::planes::{self, Layout, SLACK};
-use super::product;
+use super::product::{self, Correlated};
 use crate::kernels::vectors::dispatch;
 
 /// Places of the grid that are taken at a time: those of a block of channels stay in the nearest cache.
@@ -171,10 +171,15 @@ fn run<S: Simd>(
         }
         for (plane, (offsets, out)) in job.offsets.iter().zip(&mut sums.weights).enumerate() {
             for (first, size) in &blocks {
-                let grads = &grads[(first * join + plane) * row_of_grad..];
-                let out = &mut out[first * offsets.len()..];
-                let stride = join * row_of_grad;
-                product::correlate(simd, *size, grads, stride, copy, offsets, places, out);
+                let of = Correlated {
+                    channels: *size,
+                    grad: &grads[(first * join + plane) * row_of_grad..],
+                    stride: join * row_of_grad,
+                    source: copy,
+                    offsets,
+                    places,
+                };
+                product::correlate(simd, of, &mut out[first * offsets.len()..]);
             }
         }
     }
@@ -211,7 +216,7 @@ fn fill(job: &Job<'_>, image: usize, rows: Range<usize>, filled: usize, copy: &m
             planes::clear_ends(layout, out);
         }
         let out = &mut out[filled * layout.stride..];
-        planes::copy_rows(x, plan.source, plan.split, range.clone(), layout, out, |x| x);
+        planes::copy_rows(x, plan.source, plan.split, range.clone(), layout, out);
         // The vectors of the last places read on.
         for plane in 0..planes {
             let end = layout.edge + range.len() * layout.stride;
@@ -240,7 +245,7 @@ fn fill_grad(
     let copies = grads.chunks_exact_mut(planes * layout.plane);
     for (x, out) in pictures.zip(copies).take(channels.len()) {
         let out = &mut out[filled * layout.stride..];
-        planes::copy_rows(x, plan.target, plan.join, range.clone(), layout, out, |x| x);
+        planes::copy_rows(x, plan.target, plan.join, range.clone(), layout, out);
         // The row between this picture and the next.
         if job.layout.edge == 1 {
             for plane in 0..planes {
