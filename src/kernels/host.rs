@@ -3,10 +3,10 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::group_norm::{self, Groups};
+use super::vectors::dispatch;
 
 /// `1 / (1 + exp(-x))` saturates in f32 well before this.
 pub(super) const EXP_LIMIT: f32 = 87.0;
@@ -78,7 +78,7 @@ pub(super) fn refuse(tensor: &FloatTensor<Flex>) -> ! {
 /// Runs a loop compiled for the widest vectors that the processor has.
 #[inline(always)]
 pub(super) fn vectors<R>(task: impl FnOnce() -> R) -> R {
-    Arch::new().dispatch(task)
+    dispatch(task)
 }
 
 pub(super) fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FloatTensor<Flex> {

@@ -5,10 +5,16 @@ use pulp::{Arch, Simd, WithSimd};
 /// Runs a task with the widest vectors that the processor has.
 #[inline(always)]
 pub(super) fn dispatch<T: WithSimd>(task: T) -> T::Output {
-    // pulp itself would take single numbers on a processor of before 2013.
+    // pulp's choice leaves these out: vectors of eight where its feature for them is off, which burn's
+    // build of it has, and vectors of four always.
     #[cfg(target_arch = "x86_64")]
-    if let (Arch::Scalar, Some(four)) = (Arch::new(), pulp::x86::V2::try_new()) {
-        return Simd::vectorize(four, task);
+    if matches!(Arch::new(), Arch::Scalar) {
+        if let Some(eight) = pulp::x86::V3::try_new() {
+            return Simd::vectorize(eight, task);
+        }
+        if let Some(four) = pulp::x86::V2::try_new() {
+            return Simd::vectorize(four, task);
+        }
     }
     Arch::new().dispatch(task)
 }
