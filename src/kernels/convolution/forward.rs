@@ -239,9 +239,8 @@ impl WithSimd for Run<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let mut buffers = planes::take();
         let [copy, results] = &mut buffers;
-        let done = run(simd, self.job, self.task, copy, results);
+        run(simd, self.job, self.task, copy, results);
         planes::give(buffers);
-        done
     }
 }
 
