@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{DeviceArg, print};
 use crate::bench::{Trial, trials};
-use crate::data::{DataError, ImageFolder, list};
+use crate::data::{DataError, ImageFolder};
 use crate::io::atomic;
 use crate::say::{self, count};
 use crate::train::RunConfig;
@@ -97,6 +97,15 @@ fn duration(seconds: f64) -> String {
     }
 }
 
+/// A text with the comments behind its entries, each after a tab, in one column.
+fn aligned(text: &str) -> String {
+    let line = |line: &str| match line.split_once('\t') {
+        Some((entry, comment)) => format!("{entry:<27} {comment}\n"),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
 /// What there is to train on.
 struct Pictures {
     /// The folder, from the root of the file system.
@@ -135,6 +144,16 @@ impl Pictures {
         let size = size.or(fitting).unwrap_or(SIZES[0]);
         let classes = images.class_names().to_vec();
         Ok(Self { folder, number, classes, sorted, size, typical })
+    }
+
+    /// The folder's name or, where that says no more than that it is a part of a data set, its parent's.
+    fn name(&self) -> String {
+        let says_something = |folder: &&Path| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+            !["train", "training", "images", "pictures", "data"].contains(&name.as_str())
+        };
+        let named = self.folder.ancestors().find(says_something).unwrap_or(&self.folder);
+        named.file_name().map_or("mine".into(), |name| name.to_string_lossy()).into_owned()
     }
 
     fn words(&self) -> String {
@@ -202,16 +221,15 @@ impl Plan {
         let Self { tokenizer_batch, tokenizer_steps, flow_batch, flow_steps, rates, .. } = self;
         let folder = data.folder.to_str().context("the folder's name is not text")?;
         let folder = toml::Value::String(folder.to_owned());
-        let name = data.folder.file_name().map_or("pictures".into(), |name| name.to_string_lossy());
-        let name = toml::Value::String(name.into_owned());
+        let name = toml::Value::String(data.name());
         let classes = match data.sorted {
-            true => format!("\"folders\"       # {}", list(&data.classes)),
-            false => "\"none\"          # \"folders\" where each sub-folder is a class".to_owned(),
+            true => format!("\"folders\"\t# each sub-folder is one: {}", data.classes.len()),
+            false => "\"none\"\t# \"folders\" where each sub-folder is one".to_owned(),
         };
         let size = data.size;
         let factor = size / TOKENS;
         let every = |steps: &usize| (steps / 20).clamp(20, 500);
-        Ok(format!(
+        Ok(aligned(&format!(
             r#"# A model of {pictures}: first a tokenizer, which turns pictures into {TOKENS}x{TOKENS} codes and
 # back, then a flow, which learns to make such codes.
 #
@@ -222,35 +240,35 @@ impl Plan {
 # What stands here holds for both stages.
 data = {folder}
 classes = {classes}
-holdout_share = 0.05        # pictures that are kept aside, to judge by
-image_size = {size}             # side in pixels; a multiple of {factor}
-seed = 1                    # of everything random: the same seed gives the same model on the CPU
+holdout_share = 0.05	# pictures that are kept aside, to judge by
+image_size = {size}	# side in pixels; a multiple of {factor}
+seed = 1	# of everything random: the same seed gives the same model on the CPU
 
 [[stage]]
-batch = {tokenizer_batch}                  # pictures a step: fewer take less memory
-steps = {tokenizer_steps}                # each picture is seen {tokenizer_times:.0} times; more make pictures sharper
-checkpoint_every = {tokenizer_checkpoint}       # what is lost at most when the machine is switched off
-sample_every = {tokenizer_sample}           # sheets of pictures beside their copies, in tokenizer/
+batch = {tokenizer_batch}	# pictures a step: fewer take less memory
+steps = {tokenizer_steps}	# each picture is seen {tokenizer_times:.0} times; more make pictures sharper
+checkpoint_every = {tokenizer_checkpoint}	# what is lost at most when the machine is switched off
+sample_every = {tokenizer_sample}	# sheets of pictures beside their copies, in tokenizer/
 
 [stage.optimiser]
-learning_rate = {tokenizer_rate:e}      # lower it where the loss jumps
+learning_rate = {tokenizer_rate:e}	# lower it where the loss jumps
 weight_decay = 0.0
 warmup_steps = 50
-decay_share = 0.4           # of the steps, at their end, over which the rate falls to 0
+decay_share = 0.4	# of the steps, at their end, over which the rate falls to 0
 
 [stage.task]
 kind = "tokenizer"
-revive_every = 40           # steps after which codes that nothing uses are moved to where they are needed
+revive_every = 40	# steps after which codes that nothing uses are moved to where they are needed
 
 [stage.task.model]
-channels = {channels}               # width at full size: the first thing to raise where copies are soft
-multipliers = {multipliers:?}     # of that width, at each halving of the size
+channels = {channels}	# width at full size: the first thing to raise where copies are soft
+multipliers = {multipliers:?}	# of that width, at each halving of the size
 residual_blocks = 1
 attention = false
 groups = {groups}
 latent_channels = 64
-code_size = 8               # numbers of a code
-codes = {codes}                # words of the picture language
+code_size = 8	# numbers of a code
+codes = {codes}	# words of the picture language
 l2_normalised = true
 
 [[stage]]
@@ -265,21 +283,21 @@ betas = [0.9, 0.99]
 weight_decay = 0.01
 warmup_steps = 100
 decay_share = 0.4
-ema = 0.998                 # the model is a moving average of the weights, over about 1 / (1 - ema) steps
+ema = 0.998	# the model is a moving average of the weights, over about 1 / (1 - ema) steps
 
 [stage.task]
 kind = "flow"
 name = {name}
-credits = ""                # who made the pictures: kept in the model file
-precision = "f16"           # how the model file stores its numbers
+credits = ""	# who made the pictures: kept in the model file
+precision = "f16"	# how the model file stores its numbers
 
 [stage.task.backbone]
-patch_size = 2              # codes a side that are predicted together; 1 is finer, and four times the work
-hidden_size = {hidden_size}           # a multiple of num_heads
+patch_size = 2	# codes a side that are predicted together; 1 is finer, and four times the work
+hidden_size = {hidden_size}	# a multiple of num_heads
 depth = {depth}
 num_heads = {heads}
 
-[stage.task.samples]        # of the sheets
+[stage.task.samples]	# of the sheets
 steps = 24
 temperature = 0.9
 guidance = 2.0
@@ -292,7 +310,7 @@ guidance = 2.0
             flow_checkpoint = every(flow_steps),
             flow_sample = every(flow_steps) * 4,
             flow_rate = rates[1],
-        ))
+        )))
     }
 }
 
@@ -325,6 +343,19 @@ mod tests {
                     assert_eq!(stages[1].out, folder.path());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_model_is_named_after_the_folder_that_says_most() {
+        for (folder, name) in [
+            ("/a/cats/train", "cats"),
+            ("/a/my cats", "my cats"),
+            ("/a/pictures", "a"),
+            ("/", "mine"),
+        ] {
+            let data = Pictures { folder: folder.into(), ..pictures(1, 64, true) };
+            assert_eq!(data.name(), name, "{folder}");
         }
     }
 

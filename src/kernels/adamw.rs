@@ -194,7 +194,6 @@ impl AdamWStep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::params::host;
     use crate::rng::Stream;
     use burn::tensor::TensorData;
 
@@ -207,6 +206,10 @@ mod tests {
         decay: 1.0 - 1e-5,
         keep: 0.99,
     };
+
+    fn host(tensor: Tensor<1>) -> Vec<f32> {
+        tensor.into_data().try_to_vec::<f32>().unwrap()
+    }
 
     fn drawn(stream: u64, length: usize) -> Tensor<1> {
         let values = Stream::new(3, stream).normals(length);

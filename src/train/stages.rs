@@ -136,6 +136,7 @@ groups = 4
 latent_channels = 8
 code_size = 4
 codes = 16
+l2_normalised = true
 
 [[stage]]
 batch = 16
@@ -191,7 +192,7 @@ num_heads = 2
     #[test]
     fn what_does_not_fit_is_refused_before_the_first_stage() {
         for (from, to, expected) in [
-            ("steps = 4", "setps = 4", "line 25: unknown entry 'setps'"),
+            ("steps = 4", "setps = 4", "line 24: unknown entry 'setps'"),
             ("hidden_size = 16", "hidden_size = 15", "stage 2: "),
             ("[[stage]]\nbatch = 16", "[[stage]]\nstage = 1\nbatch = 16", "no stages of its own"),
             ("image_size = 32", "image_size = 33", "stage 1: image_size 33 is not a multiple"),

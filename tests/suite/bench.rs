@@ -240,7 +240,7 @@ fn help_names_every_option_of_the_script() {
     }
     let help = purrscope(Path::new("."), &["bench", "--help"]);
     let said = String::from_utf8_lossy(&help.stdout);
-    for word in ["kernels, sampling, training, studio", "--seconds", "--size", "--json"] {
+    for word in ["kernels, sampling, training; cpu", "--torch", "--seconds", "--size", "--json"] {
         assert!(said.contains(word), "{word} in {said}");
     }
 }

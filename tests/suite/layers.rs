@@ -12,7 +12,7 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("fault", &["say"]),
     ("readback", &[]),
     ("room", &["fault"]),
-    ("kernels", &["readback"]),
+    ("kernels", &["readback", "rng"]),
     ("device", &["fault", "kernels", "room"]),
     ("io", &["rng", "say"]),
     ("data", &["io", "rng"]),

@@ -3,7 +3,6 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::*;
-use crate::model::params::host;
 use crate::rng::Stream;
 
 const KINDS: [Kind; 4] = [Kind::Pixel, Kind::Same, Kind::Halve, Kind::Double];
@@ -22,6 +21,10 @@ const SHAPES: [[usize; 5]; 9] = [
     // Copies of several parts of a picture.
     [1, 70, 3, 40, 41],
 ];
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec::<f32>().unwrap()
+}
 
 struct Case {
     x: Tensor<4>,

@@ -372,7 +372,7 @@ fn of_many_files_one_is_opened_and_the_rest_is_told() {
     let told = banner(&window).unwrap();
     assert!(told.text.contains("a.txt and 2 other files were not opened"), "{}", told.text);
     drop_files(&mut window, &[folder.path().to_owned()]);
-    assert!(banner(&window).unwrap().text.contains("rather than a folder"));
+    assert!(banner(&window).unwrap().text.contains("a folder holds no model"));
 }
 
 #[test]
