@@ -190,7 +190,7 @@ impl Plan {
         let multipliers = (0..=levels).map(|level| 1 << level.min(2)).collect();
         let codes = match data.number {
             ..1_000 => 256,
-            ..10_000 => 512,
+            1_000..10_000 => 512,
             _ => 1024,
         };
         let (channels, hidden_size, depth, heads) =
