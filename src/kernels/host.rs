@@ -1,8 +1,10 @@
 //! The fused operations of the networks in parallel Rust, over rows of contiguous f32.
 
+use std::sync::Arc;
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::{Bytes, Shape, TensorData};
 use rayon::prelude::*;
 
 use super::group_norm::{self, Groups};
@@ -28,6 +30,11 @@ impl Rows {
     /// Makes the tensor contiguous where it is a view.
     pub fn new(tensor: FloatTensor<Flex>) -> Self {
         Self(tensor.to_contiguous())
+    }
+
+    /// The buffer that it is all of.
+    pub(super) fn buffer(&self) -> Arc<Bytes> {
+        self.0.data_arc()
     }
 
     pub(super) fn dims(&self) -> Vec<usize> {

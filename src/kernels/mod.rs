@@ -31,6 +31,7 @@ pub use fused::{code_loss, gelu_tanh, group_norm, group_norm_silu, layer_norm_mo
 #[cfg(test)]
 pub(crate) use gpu::spoil_loss;
 pub use gpu::{Path, Shader, take_path};
+pub use linear::forget_unused;
 pub use linear::{linear, linear_gated, linear_gelu, plain as plain_linear};
 pub use nearest::{nearest_codes, plain_nearest_codes};
 pub(crate) use vectors::{dispatch, multiply_add};

@@ -24,6 +24,7 @@ use thiserror::Error;
 
 use crate::io::tensors::{Contents, METADATA_KEY, TensorFile, TensorFileError, TensorWriter};
 use crate::io::{digest, json};
+use crate::kernels;
 use crate::latents::{LatentShape, Latents};
 use crate::readback::Together;
 use crate::room::{self, Room};
@@ -138,6 +139,18 @@ pub struct Model {
     /// The same on the host, once it has been asked for.
     host_codebook: OnceLock<Vec<f32>>,
     hash: OnceLock<String>,
+    /// Behind the weights: it is dropped after them.
+    _after: AfterWeights,
+}
+
+/// Has what kernels keep of weights given back once these are gone.
+#[derive(Debug)]
+struct AfterWeights;
+
+impl Drop for AfterWeights {
+    fn drop(&mut self) {
+        kernels::forget_unused();
+    }
 }
 
 impl Model {
@@ -230,6 +243,7 @@ impl Model {
             codebook,
             host_codebook: OnceLock::new(),
             hash: OnceLock::new(),
+            _after: AfterWeights,
         }
     }
 

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::extension::LinearOps;
 use super::few::{self, FEW};
+use super::kept;
 use super::product::{Matrix, Panels, Product};
 use crate::kernels::host::{Rows, gelu_tanh, gelu_tanh_backward, tensor, unwritten};
 use crate::kernels::vectors::vectors;
@@ -53,7 +54,7 @@ impl Layer {
         let mut out = unwritten(self.rows * self.outputs);
         let product = Product {
             left: Matrix::new(self.x.values(), self.rows, self.inputs),
-            right: &Panels::new(weight.transposed()),
+            right: &kept::panels(&self.weight.buffer(), weight.transposed()),
             bias: Some(self.bias.values()),
         };
         product.write_and(&mut out, side, finish);

@@ -3,6 +3,7 @@
 mod extension;
 mod few;
 mod host;
+mod kept;
 pub(super) mod product;
 mod tiles;
 
@@ -11,6 +12,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::fused::has_kernels;
 use extension::LinearOps;
+pub use kept::forget_unused;
 
 /// Whether a layer with such a weight and input has kernels.
 fn is_ours<const D: usize>(x: &Tensor<D>, weight: &Tensor<2>) -> bool {

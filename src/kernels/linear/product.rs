@@ -96,6 +96,11 @@ pub struct Panels {
 }
 
 impl Panels {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.values.as_slice())
+    }
+
     /// Lays out a matrix.
     pub fn new(right: Matrix<'_>) -> Self {
         let Width { lanes, widest } = dispatch(Widths);
