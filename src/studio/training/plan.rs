@@ -187,7 +187,7 @@ mod tests {
     fn paths_are_those_of_the_run_file_where_the_data_are_there() {
         let folder = tempfile::tempdir().unwrap();
         let text = super::super::tests::tokenizer_run("out", 3);
-        fs::create_dir_all(folder.path().join("data")).unwrap();
+        fs::create_dir_all(folder.path().join("toy-pictures")).unwrap();
         fs::create_dir_all(folder.path().join("runs/today")).unwrap();
         let file = folder.path().join("runs/today/run.toml");
         fs::write(&file, text).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     fn stages_are_put_into_words_together() {
         let folder = tempfile::tempdir().unwrap();
         let run = super::super::tests::tokenizer_run("x", 3);
-        let common = "data = \"data\"\nimage_size = 16\n";
+        let common = "data = \"toy-pictures\"\nimage_size = 16\n";
         let stage: String = run
             .lines()
             .map(str::trim)
@@ -212,7 +212,7 @@ mod tests {
             .collect();
         let flow = "[[stage]]\nbatch = 2\nsteps = 5\n[stage.task]\nkind = \"flow\"\nname = \"f\"\n\
             [stage.task.backbone]\npatch_size = 1\nhidden_size = 8\ndepth = 1\nnum_heads = 2\n";
-        fs::create_dir_all(folder.path().join("data")).unwrap();
+        fs::create_dir_all(folder.path().join("toy-pictures")).unwrap();
         let file = folder.path().join("run.toml");
         fs::write(&file, format!("{common}[[stage]]\n{stage}{flow}")).unwrap();
         let plan = Plan::read(&file).unwrap();

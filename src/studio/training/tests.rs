@@ -13,7 +13,7 @@ use crate::studio::testing::fake::PATIENCE;
 /// A little folder of two classes of 8x8 pictures.
 pub fn write_pictures(root: &Path) {
     for (class, colour) in [("blue", [40, 60, 220]), ("red", [220, 50, 40])] {
-        let folder = root.join("data").join(class);
+        let folder = root.join("toy-pictures").join(class);
         fs::create_dir_all(&folder).unwrap();
         for i in 0..6 {
             let picture =
@@ -35,7 +35,7 @@ pub fn tokenizer_run(out: &str, steps: usize) -> String {
     format!(
         r#"
         out = "{out}"
-        data = "data"
+        data = "toy-pictures"
         image_size = 8
         batch = 4
         steps = {steps}
@@ -63,7 +63,7 @@ pub fn flow_run(out: &str, steps: usize) -> String {
     format!(
         r#"
         out = "{out}"
-        data = "data"
+        data = "toy-pictures"
         image_size = 8
         batch = 4
         steps = {steps}

@@ -140,7 +140,7 @@ fn a_bad_run_file_is_told_where_it_was_typed() {
     assert!(stage.state().training.job.is_none());
     // Without its data the file names no folder to start from, so its paths are given whole.
     let out = folder.path().join("tok").display().to_string();
-    fs::write(&file, tokenizer_run(&out, 3).replace("\"data\"", "\"nowhere\"")).unwrap();
+    fs::write(&file, tokenizer_run(&out, 3).replace("\"toy-pictures\"", "\"nowhere\"")).unwrap();
     open(&mut stage, &file);
     assert!(stage.query_by_label_contains("nowhere is missing").is_some());
     click(&mut stage, "Start training");
