@@ -53,6 +53,9 @@ pub enum DataError {
     },
 }
 
+/// Pictures that cannot be read are named, so many of them at the most.
+const MOST_NAMED: usize = 50;
+
 /// Names of folders that most likely hold parts of a data set and not classes.
 const PARTS: [&str; 8] =
     ["train", "training", "test", "testing", "val", "valid", "validation", "holdout"];
@@ -225,9 +228,18 @@ impl ImageFolder {
         match read_square(path, self.size) {
             Ok(picture) => Some(picture),
             Err(error) => {
-                let first = self.unreadable.lock().is_ok_and(|mut known| known.insert(index));
-                if first {
-                    tracing::warn!("skipped {error}");
+                let number = self
+                    .unreadable
+                    .lock()
+                    .ok()
+                    .and_then(|mut known| known.insert(index).then_some(known.len()));
+                match number {
+                    Some(..=MOST_NAMED) => tracing::warn!("skipped {error}"),
+                    Some(number) if number == MOST_NAMED + 1 => tracing::warn!(
+                        "{}: further pictures that cannot be read are skipped without a word",
+                        self.root.display()
+                    ),
+                    _ => {}
                 }
                 None
             }

@@ -219,7 +219,12 @@ impl Case {
             norms.push(report.gradient_norm as f32);
         }
         self.note("ten losses", &losses, &self.expect("train.losses"), tolerance);
-        self.note("ten gradient norms", &norms, &self.expect("train.grad_norms"), tolerance);
+        self.note(
+            "ten gradient norms",
+            &norms,
+            &self.expect("train.grad_norms"),
+            gradient_tolerance,
+        );
         for average in optimiser.averages() {
             if let Ok((_, expected)) = self.file.floats(&format!("train.ema.{}", average.name)) {
                 self.note("moving average", &average.values, &expected, tolerance);
