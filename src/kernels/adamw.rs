@@ -144,7 +144,7 @@ impl OptimiserOps for Flex {
         let squares = |x: &[f32]| {
             vectors(
                 #[inline(always)]
-                || host::sum(x.iter().map(|x| x * x)),
+                || host::sum_of(x, |x| x * x),
             )
         };
         // Sums of chunks, added in their order: the same however many threads there are.

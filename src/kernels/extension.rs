@@ -1,5 +1,6 @@
 //! The fused operations of the networks as an extension of burn's CPU backend, and their gradients.
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -8,6 +9,19 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, backend_extension};
 
 use super::host::{self, Rows};
+
+/// Registers the gradients of those parents of an operation that have one.
+pub(super) fn register<B: Backend, const N: usize>(
+    parents: [Option<NodeId>; N],
+    found: [FloatTensor<B>; N],
+    grads: &mut Gradients,
+) {
+    for (parent, grad) in parents.into_iter().zip(found) {
+        if let Some(parent) = parent {
+            grads.register::<B>(parent, grad);
+        }
+    }
+}
 
 /// Fused operations with a gradient. Shapes as in [`super::fused`].
 #[backend_extension(Flex, Autodiff)]
@@ -124,11 +138,8 @@ impl<B: FusedOps> Backward<B, 3> for LayerNormModulate {
         let grad = grads.consume::<B>(&ops.node);
         let (x, scale) = ops.state;
         let (x, shift, scale) = B::layer_norm_modulate_backward(x, scale, grad);
-        for (parent, grad) in ops.parents.into_iter().zip([x, shift, scale]) {
-            if let Some(parent) = parent {
-                grads.register::<B>(parent.id, grad);
-            }
-        }
+        let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
+        register::<B, 3>(parents, [x, shift, scale], grads);
     }
 }
 
@@ -142,11 +153,8 @@ impl<B: FusedOps> Backward<B, 3> for GroupNorm {
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight, bias, groups, silu) = ops.state;
         let (x, weight, bias) = B::group_norm_backward(x, weight, bias, groups, silu, grad);
-        for (parent, grad) in ops.parents.into_iter().zip([x, weight, bias]) {
-            if let Some(parent) = parent {
-                grads.register::<B>(parent.id, grad);
-            }
-        }
+        let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
+        register::<B, 3>(parents, [x, weight, bias], grads);
     }
 }
 

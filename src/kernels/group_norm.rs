@@ -3,12 +3,9 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::host::unwritten;
+use super::host::{EXP_LIMIT, LN2_HIGH, LN2_LOW, NORM_EPSILON, ROUND, unwritten};
 use super::vectors::{dispatch, multiply_add};
 
-const NORM_EPSILON: f32 = 1e-6;
-/// `exp` of more is not needed: its sigmoid is 0 or 1.
-const EXP_LIMIT: f32 = 87.0;
 /// Numbers that are worth handing out to another thread.
 const WORTH: usize = 1 << 13;
 
@@ -277,14 +274,9 @@ fn total<S: Simd>(
     simd.reduce_sum_f32s(all) + rest.iter().map(|x| one(*x)).sum::<f32>()
 }
 
-/// `1 / (1 + exp(-x))`, with the exponential to about 2 units in the last place: `2^n p(r)` with
-/// `n = round(-x / ln 2)` and a polynomial for the rest.
+/// `1 / (1 + exp(-x))`, with the exponential as [`exp`](super::host::exp) takes it.
 #[inline(always)]
 fn sigmoid<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    /// Adding and subtracting it rounds to the nearest integer.
-    const ROUND: f32 = 12_582_912.0;
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
     let splat = |x: f32| simd.splat_f32s(x);
     let x = simd.min_f32s(simd.max_f32s(x, splat(-EXP_LIMIT)), splat(EXP_LIMIT));
     let round = splat(ROUND);

@@ -12,7 +12,13 @@ use super::vectors::vectors;
 
 /// `1 / (1 + exp(-x))` saturates in f32 well before this.
 pub(super) const EXP_LIMIT: f32 = 87.0;
-const NORM_EPSILON: f32 = 1e-6;
+pub(super) const NORM_EPSILON: f32 = 1e-6;
+/// Adding and subtracting it rounds to the nearest integer.
+pub(super) const ROUND: f32 = 12_582_912.0;
+/// The logarithm of 2 in two parts, of which the first has so few digits that its multiples are exact.
+pub(super) const LN2_HIGH: f32 = 0.693_359_4;
+/// See [`LN2_HIGH`].
+pub(super) const LN2_LOW: f32 = -2.121_944_4e-4;
 /// `2 sqrt(2/pi)`
 const GELU_SLOPE: f32 = 1.595_769_2;
 const GELU_CUBIC: f32 = 0.044_715;
@@ -108,10 +114,6 @@ pub(super) fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FloatTensor<Flex> {
 /// `2^n p(r)` with `n = round(x / ln 2)` and a polynomial for the rest.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    /// Adding and subtracting it rounds to the nearest integer.
-    const ROUND: f32 = 12_582_912.0;
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-EXP_LIMIT, EXP_LIMIT);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
@@ -153,21 +155,6 @@ pub fn gelu_tanh_backward(x: f32, grad: f32) -> f32 {
     grad * (s + x * s * (1.0 - s) * slope)
 }
 
-/// Sum in eight lanes, so that it runs in vectors and rounds less than one running sum.
-#[inline(always)]
-pub(super) fn sum(values: impl ExactSizeIterator<Item = f32> + Clone) -> f32 {
-    let mut lanes = [0.0f32; 8];
-    let mut values = values;
-    let mut left = values.len();
-    while left >= 8 {
-        for lane in &mut lanes {
-            *lane += values.next().unwrap_or_default();
-        }
-        left -= 8;
-    }
-    lanes.iter().sum::<f32>() + values.sum::<f32>()
-}
-
 /// The largest of some numbers, in lanes; minus infinity of none.
 #[inline(always)]
 pub(super) fn largest(values: &[f32]) -> f32 {
@@ -181,13 +168,14 @@ pub(super) fn largest(values: &[f32]) -> f32 {
     lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// Sum of what `f` makes of the numbers of a row, in lanes as [`sum`].
+/// Sum of what `f` makes of the numbers of a row, in lanes, so that it runs in vectors and rounds less than one
+/// running sum.
 #[inline(always)]
 pub(super) fn sum_of(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum_of_both(row, row, |x, _| f(x))
 }
 
-/// Sum of what `f` makes of the numbers of two rows of one length, in lanes as [`sum`].
+/// As [`sum_of`], of two rows of one length.
 #[inline(always)]
 pub(super) fn sum_of_both(row: &[f32], other: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; 16];

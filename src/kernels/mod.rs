@@ -21,7 +21,7 @@ mod vectors;
 
 pub use adamw::{AdamWStep, Optimised, square_sum};
 pub use attention::{attention, has_attention, plain as plain_attention};
-pub use convolution::{Kind, convolution, double_size, plain as plain_convolution};
+pub use convolution::{Kind, arranged, convolution, plain as plain_convolution};
 pub use expectation::TEMPERATURE_FLOOR;
 pub use expectation::{
     Expectation, PackedMask, TokenMask, categorical_expectation, categorical_expectation_guided,

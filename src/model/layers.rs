@@ -173,20 +173,23 @@ impl Conv2d {
     }
 
     fn apply(&self, x: Tensor<4>, residual: Option<Tensor<4>>, kind: Kind) -> Tensor<4> {
-        kernels::convolution(x, self.weight.val(), self.bias.val(), residual, kind)
+        let (weight, bias, residual) = (self.weight.val(), self.bias.val(), residual.map(wide));
+        if weight.dtype() != DType::F16 {
+            return kernels::convolution(x, weight, bias, residual, kind);
+        }
+        // What only moves numbers is done to as few bytes as possible.
+        let (x, stride, padding) = kernels::arranged(as_precise_as(x, &weight), kind);
+        let made = half::conv2d(x, weight, bias, stride, padding);
+        match residual {
+            Some(residual) => residual + wide(made),
+            None => made,
+        }
     }
 
-    /// The convolution in half precision, where the weight is in it.
-    fn half(&self, x: &Tensor<4>, stride: usize, padding: usize) -> Option<Tensor<4>> {
-        let weight = self.weight.val();
-        (weight.dtype() == DType::F16)
-            .then(|| half::conv2d(x.clone(), weight, self.bias.val(), stride, padding))
-    }
-
-    fn same_kind(&self) -> (Kind, usize) {
+    fn same_kind(&self) -> Kind {
         match self.weight.dims()[3] {
-            1 => (Kind::Pixel, 0),
-            _ => (Kind::Same, 1),
+            1 => Kind::Pixel,
+            _ => Kind::Same,
         }
     }
 
@@ -196,8 +199,7 @@ impl Conv2d {
     /// - `x`: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, height, width]`
     pub fn same(&self, x: Tensor<4>) -> Tensor<4> {
-        let (kind, padding) = self.same_kind();
-        self.half(&x, 1, padding).unwrap_or_else(|| self.apply(x, None, kind))
+        self.apply(x, None, self.same_kind())
     }
 
     /// `residual + same(x)`, in f32.
@@ -206,11 +208,7 @@ impl Conv2d {
     /// - `x`: `[batch, inputs, height, width]`
     /// - `residual`, output: `[batch, outputs, height, width]`
     pub fn same_onto(&self, residual: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
-        let (kind, padding) = self.same_kind();
-        match self.half(&x, 1, padding) {
-            Some(made) => wide(residual) + wide(made),
-            None => self.apply(x, Some(wide(residual)), kind),
-        }
+        self.apply(x, Some(residual), self.same_kind())
     }
 
     /// Stride 2, padded by one row below and one column to the right, as the reference
@@ -220,10 +218,6 @@ impl Conv2d {
     /// - `x`: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, height / 2, width / 2]`
     pub fn halve(&self, x: Tensor<4>) -> Tensor<4> {
-        if self.weight.val().dtype() == DType::F16 {
-            let x = x.pad((0, 1, 0, 1), 0.0);
-            return half::conv2d(x, self.weight.val(), self.bias.val(), 2, 0);
-        }
         self.apply(x, None, Kind::Halve)
     }
 
@@ -233,10 +227,6 @@ impl Conv2d {
     /// - `x`: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, 2 height, 2 width]`
     pub fn double(&self, x: Tensor<4>) -> Tensor<4> {
-        if self.weight.val().dtype() == DType::F16 {
-            // What only moves numbers is done to as few bytes as possible.
-            return self.same(kernels::double_size(as_precise_as(x, &self.weight.val())));
-        }
         self.apply(x, None, Kind::Double)
     }
 

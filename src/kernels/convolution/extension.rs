@@ -11,6 +11,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, TensorMetadata, ba
 use super::forward::{self, Added, Sizes};
 use super::plan::{Kind, Plan};
 use super::weights;
+use crate::kernels::extension::register;
 use crate::kernels::host::{Rows, tensor};
 
 /// Convolutions with a gradient. Shapes as in [`super::convolution`].
@@ -146,11 +147,7 @@ impl Convolution {
             return;
         }
         let (weight, bias) = B::convolution_backward_weight(x, grad, kind);
-        for (id, grad) in [(of_weight, weight), (of_bias, bias)] {
-            if let Some(id) = id {
-                grads.register::<B>(id, grad);
-            }
-        }
+        register::<B, 2>([of_weight, of_bias], [weight, bias], grads);
     }
 }
 

@@ -57,12 +57,7 @@ pub fn plain(
     residual: Option<Tensor<4>>,
     kind: Kind,
 ) -> Tensor<4> {
-    let (x, stride, padding) = match kind {
-        Kind::Pixel => (x, 1, 0),
-        Kind::Same => (x, 1, 1),
-        Kind::Halve => (x.pad((0, 1, 0, 1), 0.0), 2, 0),
-        Kind::Double => (double_size(x), 1, 1),
-    };
+    let (x, stride, padding) = arranged(x, kind);
     let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
     let made = conv2d(x, weight, Some(bias), options);
     match residual {
@@ -71,12 +66,21 @@ pub fn plain(
     }
 }
 
-/// Every pixel to a square of two by two.
+/// What a common convolution is to be taken of to be one of the kind, with its stride and its padding.
 ///
 /// # Shapes
 /// - `x`: `[batch, channels, height, width]`
-/// - output: `[batch, channels, 2 height, 2 width]`
-pub fn double_size(x: Tensor<4>) -> Tensor<4> {
+pub fn arranged(x: Tensor<4>, kind: Kind) -> (Tensor<4>, usize, usize) {
+    match kind {
+        Kind::Pixel => (x, 1, 0),
+        Kind::Same => (x, 1, 1),
+        Kind::Halve => (x.pad((0, 1, 0, 1), 0.0), 2, 0),
+        Kind::Double => (double_size(x), 1, 1),
+    }
+}
+
+/// Every pixel to a square of two by two.
+fn double_size(x: Tensor<4>) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();
     x.reshape([batch, channels, height, 1, width, 1])
         .expand([batch, channels, height, 2, width, 2])

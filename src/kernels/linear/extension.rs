@@ -8,6 +8,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, backend_extension};
 
+use crate::kernels::extension::register;
+
 /// Linear layers with a gradient. Shapes as in [`super`].
 #[backend_extension(Flex, Autodiff)]
 pub trait LinearOps: Backend {
@@ -71,7 +73,7 @@ pub trait LinearOps: Backend {
 }
 
 /// Registers the gradients of input, weight and bias of a layer whose output has the gradient `grad`.
-fn register<B: LinearOps>(
+fn register_layer<B: LinearOps>(
     [x_node, weight_node, bias_node]: [Option<NodeId>; 3],
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
@@ -80,12 +82,7 @@ fn register<B: LinearOps>(
 ) {
     if weight_node.is_some() || bias_node.is_some() {
         let (of_weight, of_bias) = B::linear_weight_gradient(x, grad.clone());
-        if let Some(node) = weight_node {
-            grads.register::<B>(node, of_weight);
-        }
-        if let Some(node) = bias_node {
-            grads.register::<B>(node, of_bias);
-        }
+        register::<B, 2>([weight_node, bias_node], [of_weight, of_bias], grads);
     }
     if let Some(node) = x_node {
         grads.register::<B>(node, B::linear_input_gradient(weight, grad));
@@ -102,7 +99,7 @@ impl<B: LinearOps> Backward<B, 3> for Linear {
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight) = ops.state;
         let nodes = ops.parents.map(|parent| parent.map(|parent| parent.id));
-        register::<B>(nodes, x, weight, grad, grads);
+        register_layer::<B>(nodes, x, weight, grad, grads);
     }
 }
 
@@ -116,7 +113,7 @@ impl<B: LinearOps> Backward<B, 3> for LinearGelu {
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight, slope) = ops.state;
         let nodes = ops.parents.map(|parent| parent.map(|parent| parent.id));
-        register::<B>(nodes, x, weight, B::slope_gradient(slope, grad), grads);
+        register_layer::<B>(nodes, x, weight, B::slope_gradient(slope, grad), grads);
     }
 }
 
@@ -132,13 +129,8 @@ impl<B: LinearOps> Backward<B, 5> for LinearGated {
         let [of_x, of_weight, of_bias, of_gate, of_residual] =
             ops.parents.map(|parent| parent.map(|parent| parent.id));
         let (by_product, by_gate) = B::gated_gradient(product, gate, grad.clone());
-        if let Some(node) = of_residual {
-            grads.register::<B>(node, grad);
-        }
-        if let Some(node) = of_gate {
-            grads.register::<B>(node, by_gate);
-        }
-        register::<B>([of_x, of_weight, of_bias], x, weight, by_product, grads);
+        register::<B, 2>([of_residual, of_gate], [grad, by_gate], grads);
+        register_layer::<B>([of_x, of_weight, of_bias], x, weight, by_product, grads);
     }
 }
 
