@@ -68,6 +68,8 @@ pub struct ImageFolder {
     class_names: Vec<String>,
     /// Path and label, in order of class and name.
     files: Vec<(PathBuf, usize)>,
+    /// The hash of what each file holds, where that was asked of all of them.
+    fingerprints: Vec<[u8; 32]>,
     /// Files that turned out unreadable and have been named in a warning.
     unreadable: Mutex<BTreeSet<usize>>,
 }
@@ -146,24 +148,27 @@ impl ImageFolder {
     fn of(root: &Path, size: usize, found: Found) -> Self {
         let Found { classes: class_names, files, .. } = found;
         let (root, size) = (root.to_owned(), size as u32);
-        Self { root, size, class_names, files, unreadable: Mutex::default() }
+        let (fingerprints, unreadable) = (Vec::new(), Mutex::default());
+        Self { root, size, class_names, files, fingerprints, unreadable }
     }
 
     /// These pictures without about so large a share of them, and that share; nothing where one of the two would
     /// be empty. Which pictures it has is decided by what each of them holds: the same ones wherever they lie and
     /// whatever else lies there, and copies of a picture all on one side.
     pub fn split(&self, share: f64) -> Option<(Self, Self)> {
-        let indices: Vec<usize> = (0..self.len()).collect();
         let most = (share.clamp(0.0, 1.0) * 2f64.powi(32)) as u64;
+        let hashes: Vec<[u8; 32]> =
+            (0..self.len()).into_par_iter().map(|index| self.fingerprint(index)).collect();
         let number =
             |hash: [u8; 32]| u64::from(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]));
-        let is_held = |index: &usize| number(self.fingerprint(*index)) < most;
-        let (held, kept): (Vec<usize>, Vec<usize>) = indices.into_par_iter().partition(is_held);
+        let (held, kept): (Vec<usize>, Vec<usize>) =
+            (0..self.len()).partition(|index| number(hashes[*index]) < most);
         let side = |indices: Vec<usize>| Self {
             root: self.root.clone(),
             size: self.size,
             class_names: self.class_names.clone(),
-            files: indices.into_iter().map(|index| self.files[index].clone()).collect(),
+            files: indices.iter().map(|index| self.files[*index].clone()).collect(),
+            fingerprints: indices.iter().map(|index| hashes[*index]).collect(),
             unreadable: Mutex::default(),
         };
         (!held.is_empty() && !kept.is_empty()).then(|| (side(kept), side(held)))
@@ -179,6 +184,7 @@ impl ImageFolder {
         let pairs = self.class_names.into_iter().zip(labels);
         let unknown = pairs.filter(|(_, label)| label.is_none()).map(|(name, _)| name).collect();
         self.class_names = names.to_vec();
+        self.fingerprints = Vec::new();
         self.unreadable = Mutex::default();
         (self, unknown)
     }
@@ -248,6 +254,9 @@ impl ImageFolder {
 
     /// The SHA-256 of what the file at `index` holds; of a file that cannot be read, of nothing.
     pub fn fingerprint(&self, index: usize) -> [u8; 32] {
+        if let Some(known) = self.fingerprints.get(index) {
+            return *known;
+        }
         let mut hash = Sha256::new();
         if let Some((path, _)) = self.files.get(index)
             && let Ok(mut file) = File::open(path)
@@ -385,6 +394,49 @@ mod tests {
         let folder = folder_with(&[("a/1.png", b"broken"), ("a/2.png", &good)]);
         let images = ImageFolder::open(folder.path(), 4).unwrap();
         assert_eq!(images.pictures(&[0]).unwrap()[0].0.get_pixel(0, 0).0, [9; 3]);
+    }
+
+    #[test]
+    fn a_share_is_chosen_by_what_pictures_hold() {
+        let shades: Vec<Vec<u8>> = (0..60).map(png).collect();
+        let named: Vec<(String, &[u8])> = shades
+            .iter()
+            .enumerate()
+            .flat_map(|(i, shade)| {
+                [(format!("a/{i}.png"), &shade[..]), (format!("b/copy{i}.png"), shade)]
+            })
+            .collect();
+        let files: Vec<(&str, &[u8])> =
+            named.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+        let folder = folder_with(&files);
+        let all = ImageFolder::open(folder.path(), 4).unwrap();
+        let (kept, held) = all.split(0.25).unwrap();
+        assert_eq!(kept.len() + held.len(), all.len());
+        assert!((10..50).contains(&held.len()), "{} of {} are held out", held.len(), all.len());
+        let hashes = |images: &ImageFolder| {
+            (0..images.len()).map(|index| images.fingerprint(index)).collect::<BTreeSet<_>>()
+        };
+        assert!(hashes(&kept).is_disjoint(&hashes(&held)), "copies are on one side");
+        // Hashes that were kept are those of the files, and others beside them change nothing.
+        let (_, again) = ImageFolder::open(folder.path(), 4).unwrap().split(0.25).unwrap();
+        let (afresh, _) = again.relabelled(&["a".to_owned(), "b".to_owned()]);
+        assert_eq!(hashes(&afresh), hashes(&held));
+        let few = folder_with(&files[..60]);
+        let (_, of_few) = ImageFolder::open(few.path(), 4).unwrap().split(0.25).unwrap();
+        assert!(hashes(&of_few).is_subset(&hashes(&held)));
+        assert!(all.split(0.0).is_none() && all.split(1.0).is_none());
+    }
+
+    #[test]
+    fn without_classes_all_pictures_are_of_one_named_after_the_folder() {
+        let png = png(1);
+        let folder = folder_with(&[("holiday/1.png", &png), ("holiday/sub/deep/2.png", &png)]);
+        let images = ImageFolder::open_unsorted(&folder.path().join("holiday"), 4).unwrap();
+        assert_eq!(names(&images), ["0 1.png", "0 sub/deep/2.png"]);
+        assert_eq!(images.class_names(), ["holiday"]);
+        let empty = folder_with(&[("a/notes.txt", b"x")]);
+        let error = ImageFolder::open_unsorted(empty.path(), 4).unwrap_err();
+        assert!(matches!(error, DataError::Empty { .. }), "{error}");
     }
 
     #[test]

@@ -108,19 +108,14 @@ impl Examples {
 
     /// The batches of a run's steps, those of shards read ahead.
     pub fn batches(&self, config: &RunConfig, buffer: usize) -> Batches {
-        let order = Mutex::new(self.order(config.seed, buffer));
         let shards = match self {
             Self::Kept { .. } => None,
             Self::Streamed { shards } => Some(Arc::clone(shards)),
         };
-        let batch = config.batch;
-        // One more than there are steps: the last state is proved on the pictures of the step after it.
-        let steps = Ahead::new(config.steps + 1, move |step| {
-            let indices = order.lock().unwrap_or_else(PoisonError::into_inner).batch(step, batch);
+        Batches(ahead(config, self.order(config.seed, buffer), move |indices| {
             let latents = shards.as_ref().map(|shards| latents_of(shards, &indices));
             Ok((indices, latents.transpose()?.unwrap_or_default()))
-        });
-        Batches(steps)
+        }))
     }
 
     /// Codes of all pictures or, of shards, of many spread over them.
@@ -202,6 +197,19 @@ impl Encoded {
     }
 }
 
+/// The batches of a run's steps, each made of the items that its step sees.
+pub(super) fn ahead<T: Send + 'static, E: Send + 'static>(
+    config: &RunConfig,
+    order: EpochOrder,
+    make: impl Fn(Vec<usize>) -> Result<T, E> + Send + Sync + 'static,
+) -> Ahead<T, E> {
+    let (order, batch) = (Mutex::new(order), config.batch);
+    // One more than there are steps: the last state is proved on the pictures of the step after it.
+    Ahead::new(config.steps + 1, move |step| {
+        make(order.lock().unwrap_or_else(PoisonError::into_inner).batch(step, batch))
+    })
+}
+
 /// A folder of pictures as a run has it.
 fn folder(config: &RunConfig, path: &Path) -> Result<ImageFolder, DataError> {
     match config.classes {
@@ -246,6 +254,16 @@ impl Source<'_> {
         if !names_shards(data) && holdout.as_ref().is_none_or(|path| !names_shards(path)) {
             let (images, held) = folders(self.config)?;
             return Ok((Found::Folder(images), held.map(Found::Folder)));
+        }
+        let of_folders = [
+            ("holdout_share", self.config.holdout_share > 0.0),
+            ("classes", self.config.classes != Classes::Folders),
+        ];
+        if let Some((entry, _)) = of_folders.into_iter().find(|(_, given)| *given) {
+            return Err(TrainError::Sizes(format!(
+                "{}: {entry} is for folders of pictures, not for shards",
+                data.display()
+            )));
         }
         let held = holdout.as_ref().map(|path| self.find_one(path)).transpose()?;
         Ok((self.find_one(data)?, held))

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -11,7 +11,7 @@ use image::RgbImage;
 
 use super::checkpoint::Identity;
 use super::config::{RunConfig, TokenizerTask};
-use super::examples::{folders, host_codes};
+use super::examples::{ahead, folders, host_codes};
 use super::memory::Need;
 use super::optimiser::AdamW;
 use super::{Evaluation, Loss, TrainError, Trainee, is_cpu, program};
@@ -78,11 +78,8 @@ impl Training {
         Need::of_tokenizer(task, config.image_size, config.batch).check(is_cpu(device))?;
         let (images, holdout) = folders(config)?;
         let images = Arc::new(images);
-        let order = Mutex::new(EpochOrder::new(config.seed, images.len()));
-        let (folder, batch) = (Arc::clone(&images), config.batch);
-        // One more than there are steps: the last state is proved on the pictures of the step after it.
-        let batches = Ahead::new(config.steps + 1, move |step| {
-            let indices = order.lock().unwrap_or_else(PoisonError::into_inner).batch(step, batch);
+        let (order, folder) = (EpochOrder::new(config.seed, images.len()), Arc::clone(&images));
+        let batches = ahead(config, order, move |indices| {
             let pictures = folder.pictures(&indices)?.into_iter().map(|(picture, _)| picture);
             Ok(Planes(planes(&pictures.collect::<Vec<_>>())))
         });

@@ -95,6 +95,12 @@ fn a_run_on_shards_goes_on_as_if_it_had_never_stopped() {
     let wrong = run("c", 2).replace("image_size = 8", "image_size = 16");
     fs::write(at.join("c.toml"), wrong).unwrap();
     fail(at, &["--train", "c.toml", "--device", "cpu"], 1, "its latents are [4, 4, 4]");
+    for (entry, value) in [("holdout_share", "0.1"), ("classes", "\"none\"")] {
+        let text = format!("image_size = 8\n{entry} = {value}");
+        fs::write(at.join("c.toml"), run("c", 2).replace("image_size = 8", &text)).unwrap();
+        let expected = format!("{entry} is for folders of pictures, not for shards");
+        fail(at, &["--train", "c.toml", "--device", "cpu"], 1, &expected);
+    }
     let few = run("d", 2).replace("shuffle_buffer = 5", "class_names = [\"a\", \"b\"]");
     fs::write(at.join("d.toml"), few).unwrap();
     fail(
