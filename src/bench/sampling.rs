@@ -3,6 +3,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
+use image::RgbImage;
 
 use super::Bench;
 use super::flops;
@@ -79,14 +80,16 @@ pub(super) fn embedded(bench: &mut Bench<'_>) {
         let (tokenizer, side) = (&model.card.tokenizer, model.card.backbone.input_size);
         clock.beside(|| peer::decoding(tokenizer, side, BATCH))?;
         let make = |seed| seeded_noise(seed, model.latent_shape(BATCH));
-        let timing = clock.time(make, |latents| {
-            let pictures = model.decode(latents);
-            pictures.iter().flat_map(|picture| picture.as_raw()).map(|byte| f32::from(*byte)).sum()
-        })?;
+        let timing = clock.time(make, |latents| total(&model.decode(latents)))?;
         let flops = flops::decoder(&model.card.tokenizer, model.card.backbone.input_size);
         let measured = Measured::from(timing).rate("pictures_per_second", BATCH as f64);
         Ok(measured.rate("gflops", BATCH as f64 * flops / 1e9))
     });
+}
+
+/// The sum of all bytes of pictures.
+fn total(pictures: &[RgbImage]) -> f32 {
+    pictures.iter().flat_map(|picture| picture.as_raw()).map(|byte| f32::from(*byte)).sum()
 }
 
 /// A batch from noise to pictures, at the default settings but guided.
@@ -103,12 +106,7 @@ pub(super) fn picture(bench: &mut Bench<'_>) {
                     return f32::NAN;
                 };
                 run.by_ref().for_each(drop);
-                let pictures = model.decode_codes(&run.codes(), BATCH);
-                pictures
-                    .iter()
-                    .flat_map(|picture| picture.as_raw())
-                    .map(|byte| f32::from(*byte))
-                    .sum()
+                total(&model.decode_codes(&run.codes(), BATCH))
             },
         )?;
         Ok(Measured::from(timing).rate("pictures_per_second", BATCH as f64))

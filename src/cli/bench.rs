@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -82,6 +82,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         outputs::prepare(path)?;
     }
     let mut document = Document::new(args);
+    ensure!(
+        args.torch.is_none() || document.parts.contains(&Part::Cpu),
+        "--torch goes with `bench cpu`"
+    );
     let on_device = document.parts.iter().any(|part| !matches!(part, Part::Cpu | Part::Studio));
     if on_device {
         let selected = args.device.open()?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 
 use super::{DeviceArg, print};
@@ -62,7 +62,9 @@ pub fn run(args: &NewRunArgs) -> Result<()> {
     say::note("trying both stages out for some seconds");
     let mut told = format!("{}: {}\n", path.display(), data.words());
     let mut seconds = 0.0;
-    let tried = trials(&stages, data.classes.len(), &selected).map_err(anyhow::Error::msg)?;
+    let tried = trials(&stages, data.classes.len(), &selected).map_err(|reason| {
+        anyhow!("{reason} ({} is written: make its batches or networks smaller)", path.display())
+    })?;
     for (stage, Trial { name, step_seconds, memory }) in stages.iter().zip(tried) {
         let takes = step_seconds * stage.steps as f64;
         seconds += takes;
@@ -223,7 +225,7 @@ impl Plan {
         let folder = toml::Value::String(folder.to_owned());
         let name = toml::Value::String(data.name());
         let classes = match data.sorted {
-            true => format!("\"folders\"\t# each sub-folder is one: {}", data.classes.len()),
+            true => format!("\"folders\"\t# each sub-folder is one, {} in all", data.classes.len()),
             false => "\"none\"\t# \"folders\" where each sub-folder is one".to_owned(),
         };
         let size = data.size;

@@ -140,6 +140,7 @@ fn what_cannot_be_measured_or_written_is_refused_before_any_work() {
             "no/python: No such file",
         );
     }
+    refused(&["kernels", "--torch", "python3"], "--torch goes with `bench cpu`");
     refused(&["--seconds", "0"], "expected a number from 0.001 to 3600");
     refused(&["--json", "."], "folder");
     refused(&["--json", "b.png"], "let the name end in .json");

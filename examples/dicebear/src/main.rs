@@ -15,6 +15,7 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree};
 use serde_json::{Value, json};
 
+const USAGE: &str = "usage: dicebear FOLDER [--size PIXELS] [--train COUNT] [--holdout COUNT]";
 /// Pixels a side that a pixel is the mean of.
 const SAMPLES: u32 = 4;
 
@@ -148,11 +149,10 @@ fn main() -> Result<()> {
             "--train" => train = number()?,
             "--holdout" => holdout = number()?,
             _ if !word.starts_with('-') && folder.is_none() => folder = Some(word.into()),
-            _ => bail!("usage: dicebear FOLDER [--size PIXELS] [--train COUNT] [--holdout COUNT]"),
+            _ => bail!(USAGE),
         }
     }
-    let folder = folder
-        .context("usage: dicebear FOLDER [--size PIXELS] [--train COUNT] [--holdout COUNT]")?;
+    let folder = folder.context(USAGE)?;
     ensure!((16..=1024).contains(&size), "--size is from 16 to 1024 pixels");
     let styles = ANIMALS.iter().map(|animal| Style::from_str(animal.style));
     let styles = styles.collect::<Result<Vec<_>, _>>()?;
