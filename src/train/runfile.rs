@@ -54,7 +54,8 @@ impl RunConfig {
         file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(io_error)?;
         let text = text_of(&bytes)
             .map_err(|found| ConfigError::NotText { path: path.to_owned(), found })?;
-        let beside = path.parent().unwrap_or_else(|| Path::new(""));
+        let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let beside = beside.unwrap_or_else(|| Path::new("."));
         let stages = Self::parse(text, beside).map_err(|(at, reason)| {
             let before = &text.as_bytes()[..at.min(text.len())];
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();

@@ -71,6 +71,10 @@ fn three_commands_lead_from_a_folder_of_pictures_to_a_model() {
     let said = succeed(at, &[&train[..], &["--resume"]].concat());
     assert!(said.contains("finished: runs/mine/model.safetensors"), "{said}");
     assert_eq!(fs::read(at.join("runs/mine/model.safetensors")).unwrap(), model);
+    // A run file may be named from the folder that it is in.
+    let run = at.join("runs/mine");
+    let said = succeed(&run, &[&["--train", "run.toml", "--resume"], &CPU[..]].concat());
+    assert!(said.contains("finished: ./model.safetensors"), "{said}");
     fail(at, &train, 1, "a run is already there");
     let sample = ["sample", "runs/mine", "--class", "cats", "--steps", "2", "--out", "out"];
     succeed(at, &[&sample[..], &CPU].concat());
