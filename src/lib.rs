@@ -1,11 +1,12 @@
 //! Purrscope: watch, question and steer a generative flow over vector-quantised latents.
 //!
 //! Dependencies point one way, and a test holds them to it. From the top: [`cli`] and [`studio`]; under
-//! them [`mod@bench`], then [`train`], [`sweep`] and [`doctor`]; then [`flow`], the method, over [`model`],
+//! them [`mod@bench`], then [`train`], [`sweep`], [`mod@calibrate`] and [`doctor`]; then [`flow`], the method, over [`model`],
 //! the networks; then [`data`]; and on the ground [`io`], [`kernels`], [`device`] and the small parts
 //! [`latents`], [`rng`], [`say`] and [`fault`].
 
 pub mod bench;
+pub mod calibrate;
 pub mod cli;
 pub mod data;
 pub mod device;

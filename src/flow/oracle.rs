@@ -46,6 +46,21 @@ impl Oracle {
         self.log_prior.len()
     }
 
+    /// The codes, `[codes, size]`.
+    pub fn codebook(&self) -> &[f32] {
+        &self.codebook
+    }
+
+    /// The logits of every token at a state and time, `[batch * height * width, codes]`; of masked states those
+    /// of the prior.
+    pub fn all_logits(&self, x: &Latents, t: f32) -> Vec<f32> {
+        let rows = Self::tokens(x).into_par_iter().map(|token| match self.masked {
+            true => self.log_prior.clone(),
+            false => self.logits(&token, f64::from(t), |_| true),
+        });
+        rows.collect::<Vec<_>>().concat().into_iter().map(|logit| logit as f32).collect()
+    }
+
     fn code(&self, k: usize) -> &[f32] {
         &self.codebook[k * self.size..(k + 1) * self.size]
     }

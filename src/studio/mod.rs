@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod base;
+pub mod calibration;
 pub mod canvas;
 pub mod codebook;
 pub mod controls;
@@ -33,6 +34,7 @@ use egui::{IconData, ViewportBuilder};
 use thiserror::Error;
 
 use self::engine::{Engine, ModelSource};
+use crate::calibrate::KeptReports;
 use crate::device::{self, DeviceChoice};
 use crate::doctor::Records;
 use crate::model::PrecisionChoice;
@@ -163,6 +165,7 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
         if let Some(folder) = gallery::default_folder().filter(|_| measure.is_none()) {
             app.open_gallery(folder);
         }
+        app.shell.studio.calibration.kept = Some(KeptReports::of_user());
         app.shell.studio.training.device = device;
         app.measure = measure.map(Measurement::new);
         Ok(Box::new(app) as Box<dyn eframe::App>)

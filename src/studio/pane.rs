@@ -19,6 +19,8 @@ pub enum Pane {
     Gallery,
     /// Two settings against each other.
     Sweep,
+    /// Whether posteriors mean what they say.
+    Calibration,
     /// A flow in the plane.
     Playground,
     /// What the model is.
@@ -31,7 +33,7 @@ pub enum Pane {
 
 impl Pane {
     /// Every pane.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Controls,
         Self::Canvas,
         Self::Timeline,
@@ -39,6 +41,7 @@ impl Pane {
         Self::Codebook,
         Self::Gallery,
         Self::Sweep,
+        Self::Calibration,
         Self::Playground,
         Self::Model,
         Self::Training,
@@ -55,6 +58,7 @@ impl Pane {
             Self::Codebook => "Codebook",
             Self::Gallery => "Gallery",
             Self::Sweep => "Sweep",
+            Self::Calibration => "Calibration",
             Self::Playground => "Playground",
             Self::Model => "Model",
             Self::Training => "Training",

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every part of the program, and the parts that it may know.
-const MAY_KNOW: [(&str, &[&str]); 19] = [
+const MAY_KNOW: [(&str, &[&str]); 20] = [
     ("rng", &[]),
     ("say", &[]),
     ("latents", &[]),
@@ -19,6 +19,7 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("model", &["io", "kernels", "latents", "readback", "rng", "room", "device", "say"]),
     ("flow", &["io", "kernels", "latents", "model", "readback", "rng"]),
     ("sweep", &["flow", "io", "model"]),
+    ("calibrate", &["data", "flow", "io", "latents", "model", "readback", "rng", "room"]),
     (
         "train",
         &[
@@ -34,15 +35,45 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     (
         "studio",
         &[
-            "bench", "data", "device", "doctor", "fault", "flow", "io", "kernels", "latents",
-            "model", "readback", "rng", "say", "sweep", "train",
+            "bench",
+            "calibrate",
+            "data",
+            "device",
+            "doctor",
+            "fault",
+            "flow",
+            "io",
+            "kernels",
+            "latents",
+            "model",
+            "readback",
+            "rng",
+            "say",
+            "sweep",
+            "train",
         ],
     ),
     (
         "cli",
         &[
-            "bench", "data", "device", "doctor", "fault", "flow", "io", "kernels", "latents",
-            "model", "readback", "rng", "room", "say", "studio", "sweep", "train",
+            "bench",
+            "calibrate",
+            "data",
+            "device",
+            "doctor",
+            "fault",
+            "flow",
+            "io",
+            "kernels",
+            "latents",
+            "model",
+            "readback",
+            "rng",
+            "room",
+            "say",
+            "studio",
+            "sweep",
+            "train",
         ],
     ),
     // Names the parts, and uses none.
@@ -111,13 +142,14 @@ fn the_layers_have_an_order() {
 
 /// The rooms of the studio, from the ground up, and the rooms that each may know. A feature knows no
 /// other feature: they talk through actions.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("engine", &[]),
     ("pane", &[]),
     ("base", &["engine"]),
     ("session", &["base", "engine"]),
     ("action", &["pane", "session"]),
     ("export", &["action", "base", "engine", "session"]),
+    ("calibration", FEATURE),
     ("canvas", FEATURE),
     ("codebook", FEATURE),
     ("controls", FEATURE),
@@ -138,6 +170,7 @@ const FEATURE: &[&str] = &["action", "base", "engine", "export", "pane", "sessio
 const EVERYTHING: &[&str] = &[
     "action",
     "base",
+    "calibration",
     "canvas",
     "codebook",
     "controls",

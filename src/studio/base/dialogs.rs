@@ -134,8 +134,8 @@ impl Dialogs {
     /// Asks for a model file.
     pub fn open_model(&mut self, ctx: &Context) {
         let dialog = AsyncFileDialog::new()
-            .set_title("Open a model, a picture, settings or a trajectory")
-            .add_filter("Models, pictures and settings", &["safetensors", "png", "toml"]);
+            .set_title("Open a model, a picture, settings, a trajectory or a calibration")
+            .add_filter("Whatever can be opened", &["safetensors", "png", "toml", "json"]);
         let chosen = |path: Option<PathBuf>| match path {
             Some(path) => Ok(Reply::Open(path)),
             None => Err(format!("{NO_DIALOG}. Files can also be dropped on this window.")),

@@ -6,6 +6,7 @@ pub mod pane;
 use std::path::{Path, PathBuf};
 
 use self::importer::Importer;
+use crate::calibrate;
 use crate::model::file_of;
 use crate::studio::action::{Actions, ControlsAction, FilesAction, WindowAction};
 use crate::studio::base::notices::About;
@@ -54,6 +55,15 @@ impl Files {
             // What is wrong with a model is said where it is loaded.
             if kind == Kind::Tensors && !is_trajectory(&path) {
                 return Outcome::Found(Found::Model(path));
+            }
+            if kind == Kind::Json {
+                return match calibrate::read(&path) {
+                    Ok(report) => Outcome::Found(Found::Calibration {
+                        report: Box::new(report),
+                        chosen: true,
+                    }),
+                    Err(error) => Outcome::Failed(format!("{}: {error}.", path.display())),
+                };
             }
             match Restored::read(&path) {
                 Ok(restored) => Outcome::Found(Found::Restored(Box::new(restored))),
@@ -132,7 +142,7 @@ fn refuse(path: &Path, others: usize, session: &mut Session) {
         ),
         false => format!(
             "{who} {were} not opened: a model or a trajectory is a .safetensors file, a picture \
-             made here a .png, and its settings a .toml.",
+             made here a .png, its settings a .toml, and a calibration a .json.",
         ),
     };
     session.notices.error_about(About::Opening, text);

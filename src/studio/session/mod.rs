@@ -45,6 +45,7 @@ use self::run::{Run, class_name};
 use self::swatches::Swatches;
 use self::token::Token;
 use self::what_if::WhatIf;
+use crate::calibrate::Calibration;
 use crate::flow::{SampleSettings, StepRecord};
 use crate::studio::base::jobs;
 use crate::studio::base::notices::{About, Notices};
@@ -61,6 +62,13 @@ pub enum Found {
     Model(PathBuf),
     /// A model file was made of a checkpoint.
     Imported(PathBuf),
+    /// How calibrated a model is, of the one in use or, where a person chose it, of any.
+    Calibration {
+        /// The report.
+        report: Box<Calibration>,
+        /// Whether a person chose it.
+        chosen: bool,
+    },
 }
 
 /// Work in the background.
@@ -126,6 +134,8 @@ pub struct Session {
     pub highlight: Option<u32>,
     /// Swatches of codes.
     pub swatches: Swatches,
+    /// How calibrated the model in use is, once that was measured.
+    pub calibration: Option<Arc<Calibration>>,
     /// Work in the background.
     pub jobs: Jobs,
     /// What happened.
@@ -158,6 +168,7 @@ impl Default for Session {
             selected: None,
             highlight: None,
             swatches: Swatches::default(),
+            calibration: None,
             jobs: Jobs::default(),
             notices: Notices::default(),
             outbox: Outbox::default(),
@@ -310,6 +321,7 @@ impl Session {
     fn model_loaded(&mut self, model: Arc<ModelInfo>) {
         self.loading = None;
         self.swatches = Swatches::default();
+        self.calibration = None;
         self.highlight = None;
         self.answers.clear();
         self.notices.settled(About::Opening);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::draft::Draft;
 use super::kinds::{GridKind, TemperatureKind};
-use crate::flow::{SampleSettings, Solver};
+use crate::flow::{SampleSettings, Solver, Temperature};
 
 /// Everything on the controls that decides how pictures are made; not which class, seed, count, pins
 /// and bans, which are as by default.
@@ -85,6 +85,19 @@ pub fn built_in() -> [BuiltIn; 4] {
     ]
 }
 
+/// Name of the preset that a model's calibration gives.
+pub const CALIBRATED: &str = "Calibrated";
+
+/// The preset of a model whose calibration implies a schedule of the temperature.
+pub fn calibrated(schedule: &Temperature) -> BuiltIn {
+    let mut draft = Draft::default();
+    draft.set_temperature(schedule);
+    BuiltIn {
+        preset: Preset { name: CALIBRATED.to_owned(), sampling: Sampling::of(&draft) },
+        hint: "At every step the temperature at which this model's posteriors fit held-out pictures best.",
+    }
+}
+
 /// The presets that someone saved, in the order of their names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -115,7 +128,7 @@ impl Presets {
         match name.chars().count() {
             0 => Err("Give it a name."),
             length if length > Self::LONGEST => Err("The name is longer than 40 letters."),
-            _ if built_in().iter().any(|known| known.preset.name == name) => {
+            _ if name == CALIBRATED || built_in().iter().any(|known| known.preset.name == name) => {
                 Err("A built-in preset has that name.")
             }
             _ if !known && self.saved.len() >= Self::MOST => {
@@ -142,11 +155,12 @@ impl Presets {
         self.saved.retain(|preset| preset.name != name);
     }
 
-    /// The name of what is on the controls, if it has one.
-    pub fn name_of(&self, draft: &Draft) -> Option<String> {
+    /// The name of what is on the controls, if it has one; `more` is built in for the model in use.
+    pub fn name_of(&self, draft: &Draft, more: Option<&BuiltIn>) -> Option<String> {
         let now = Sampling::of(draft);
-        let mut known =
-            built_in().into_iter().map(|known| known.preset).chain(self.saved.iter().cloned());
+        let built_in = built_in().into_iter().map(|known| known.preset);
+        let more = more.map(|known| known.preset.clone());
+        let mut known = built_in.chain(more).chain(self.saved.iter().cloned());
         known.find(|preset| preset.sampling == now).map(|preset| preset.name)
     }
 
@@ -188,11 +202,11 @@ mod tests {
         presets.saved()[1].sampling.apply(&mut other);
         assert_eq!((other.sampling.guidance, other.sampling.steps), (3.5, draft.sampling.steps));
         assert_eq!((other.sampling.seed, other.count), (42, 4));
-        assert_eq!(presets.name_of(&other).as_deref(), Some("also mine"));
+        assert_eq!(presets.name_of(&other, None).as_deref(), Some("also mine"));
         other.sampling.eta = 0.25;
-        assert_eq!(presets.name_of(&other), None);
+        assert_eq!(presets.name_of(&other, None), None);
         presets.save("mine", &other);
-        assert_eq!(presets.name_of(&other).as_deref(), Some("mine"));
+        assert_eq!(presets.name_of(&other, None).as_deref(), Some("mine"));
         presets.delete("mine");
         assert_eq!(presets.saved().len(), 1);
     }
@@ -215,7 +229,7 @@ mod tests {
             let mut draft = Draft::default();
             known.preset.sampling.apply(&mut draft);
             draft.settings(&card()).validate(&Domain::of(&card())).unwrap();
-            assert_eq!(Presets::default().name_of(&draft), Some(known.preset.name));
+            assert_eq!(Presets::default().name_of(&draft, None), Some(known.preset.name));
         }
         assert_eq!(names.len(), 4);
     }

@@ -37,6 +37,8 @@ pub enum Kind {
     Toml,
     /// A model or a trajectory.
     Tensors,
+    /// A report of a calibration.
+    Json,
 }
 
 impl Kind {
@@ -47,6 +49,7 @@ impl Kind {
             "png" | "apng" => Some(Self::Png),
             "toml" => Some(Self::Toml),
             "safetensors" => Some(Self::Tensors),
+            "json" => Some(Self::Json),
             _ => None,
         }
     }

@@ -12,6 +12,7 @@ use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
 
 use super::fake::{FakeWorker, PATIENCE};
 use crate::studio::action::WindowAction;
+use crate::studio::calibration::tests::report;
 use crate::studio::engine::{Engine, ModelSource};
 use crate::studio::pane::Pane;
 use crate::studio::session::look::Overlay;
@@ -90,6 +91,11 @@ fn every_pane_looks_as_it_did() {
         if pane == Pane::Codebook {
             window.step();
             settle(&mut window);
+        }
+        if pane == Pane::Calibration {
+            let studio = &mut window.state_mut().shell.studio;
+            let hash = studio.session.model.as_ref().unwrap().hash.clone();
+            studio.calibration.take(report(&hash), false, &mut studio.session);
         }
         if pane == Pane::Playground {
             window.run_steps(2);

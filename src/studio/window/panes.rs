@@ -6,8 +6,8 @@ use super::studio::Studio;
 use crate::studio::base::theme::PANE_MARGIN;
 use crate::studio::pane::Pane;
 use crate::studio::{
-    canvas, codebook, controls, gallery, log, model, playground, posterior, sweep, timeline,
-    training,
+    calibration, canvas, codebook, controls, gallery, log, model, playground, posterior, sweep,
+    timeline, training,
 };
 
 /// Shows a pane in the whole of `ui`.
@@ -35,6 +35,9 @@ pub fn show(pane: Pane, ui: &mut Ui, studio: &mut Studio) {
         }),
         Pane::Sweep => padded(ui, scrolling, |ui| {
             sweep::pane::show(ui, &mut studio.sweep_pane, &mut studio.sweep, session, actions);
+        }),
+        Pane::Calibration => padded(ui, scrolling, |ui| {
+            calibration::pane::show(ui, &mut studio.calibration, session, actions);
         }),
         Pane::Playground => padded(ui, margin, |ui| {
             playground::pane::show(ui, &mut studio.playground, session);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::studio::action::{Action, Actions, ControlsAction, FilesAction, WindowAction};
 use crate::studio::base::notices::About;
 use crate::studio::base::worker::Wake;
+use crate::studio::calibration::Calibrations;
 use crate::studio::canvas::Canvas;
 use crate::studio::codebook::Codebook;
 use crate::studio::controls::Controls;
@@ -14,6 +15,7 @@ use crate::studio::export::{Destination, Export, Exports};
 use crate::studio::gallery::Gallery;
 use crate::studio::gallery::pane::GalleryPane;
 use crate::studio::model::Files;
+use crate::studio::pane::Pane;
 use crate::studio::playground::Playground;
 use crate::studio::posterior::Posterior;
 use crate::studio::session::{Found, Happened, Outcome, Session};
@@ -42,6 +44,8 @@ pub struct Studio {
     pub sweep: Sweep,
     /// What is shown of them.
     pub sweep_pane: SweepPane,
+    /// Whether posteriors mean what they say.
+    pub calibration: Calibrations,
     /// A flow in the plane.
     pub playground: Playground,
     /// Training in the background.
@@ -93,6 +97,7 @@ impl Studio {
                 self.codebook = Codebook::default();
                 self.files.remember_model(&self.session);
                 self.controls.reveal_class();
+                self.calibration.look_up(&mut self.session);
             }
             Some(Happened::RunReplaced(old)) => {
                 self.exports.hold(old);
@@ -141,6 +146,11 @@ impl Studio {
                 let text = format!("{} was made of the checkpoint.", path.display());
                 self.session.notices.tell(text);
                 self.actions.push(FilesAction::Open(path));
+            }
+            Outcome::Found(Found::Calibration { report, chosen }) => {
+                if self.calibration.take(*report, chosen, &mut self.session) {
+                    self.actions.push(WindowAction::Reveal(Pane::Calibration));
+                }
             }
             Outcome::Quiet | Outcome::Cancelled => {}
             Outcome::Failed(text) => self.session.notices.error_about(about, text),

@@ -61,6 +61,10 @@ pub struct Plot {
     pub lines: Vec<PlotLine>,
     /// Whether y is logarithmic; values of 0 and below are then left out.
     pub log: bool,
+    /// A place on the x axis that is marked by a line.
+    pub mark: Option<f32>,
+    /// Whether the points of solid lines are drawn as well.
+    pub dots: bool,
 }
 
 /// Room for the numbers of the axes, in points.
@@ -184,6 +188,9 @@ impl Plot {
             )
         };
         let inside = painter.with_clip_rect(field.expand(1.0));
+        if let Some(x) = self.mark.map(|mark| place(mark, y_axis.low).x) {
+            inside.vline(x, field.y_range(), Stroke::new(1.0, colours.strong));
+        }
         let fits = |y: f32| !self.log || y > 0.0;
         for line in &self.lines {
             let band: Vec<_> =
@@ -210,7 +217,14 @@ impl Plot {
                 [point] => {
                     inside.circle_filled(*point, 2.5, line.colour);
                 }
-                _ => line.stroked.paint(&inside, points, Stroke::new(1.75, line.colour)),
+                points => {
+                    if self.dots && line.stroked == Stroked::Solid {
+                        points.iter().for_each(|at| {
+                            inside.circle_filled(*at, 2.5, line.colour);
+                        });
+                    }
+                    line.stroked.paint(&inside, points.to_vec(), Stroke::new(1.75, line.colour));
+                }
             }
         }
         self.readout(ui, response, &inside, field, x_axis, &place, x_name)
@@ -235,7 +249,11 @@ impl Plot {
         let x = x_axis.low + part * (x_axis.high - x_axis.low);
         let line = Stroke::new(1.0, palette(ui.visuals()).weak);
         painter.vline(pointer.x, field.y_range(), line);
-        let mut text = format!("{x_name} {x:.0}");
+        // Of whole numbers, such as steps, no fractions.
+        let mut text = match x_axis.high - x_axis.low {
+            ..20.0 => format!("{x_name} {x:.2}"),
+            _ => format!("{x_name} {x:.0}"),
+        };
         for line in &self.lines {
             let near =
                 line.points.iter().min_by(|a, b| (a[0] - x).abs().total_cmp(&(b[0] - x).abs()));

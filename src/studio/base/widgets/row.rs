@@ -1,7 +1,8 @@
 //! Rows of a form, choices among a few, empty states and legends.
 
 use egui::{
-    Align, Button, Layout, Mesh, Rect, Response, RichText, Sense, Shape, TextStyle, Ui, pos2, vec2,
+    Align, Button, Color32, Layout, Mesh, Rect, Response, RichText, Sense, Shape, TextStyle, Ui,
+    pos2, vec2,
 };
 
 use crate::studio::base::theme::{self, GRID};
@@ -95,17 +96,31 @@ pub fn legend_ramp(ui: &mut Ui, low: &str, high: &str, hint: &str) {
     let size = vec2(24.0 * GRID, 2.0 * GRID);
     ui.label(RichText::new(high).text_style(TextStyle::Monospace));
     let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
-    ui.painter().add(ramp(rect));
+    ui.painter().add(ramp(rect, viridis, [0.0, 1.0]));
     response.on_hover_text(hint);
     ui.label(RichText::new(low).text_style(TextStyle::Monospace));
 }
 
-fn ramp(rect: Rect) -> Shape {
+/// The colours of a range of values between the words for its ends, for a row that fills from the left.
+pub fn legend_between(
+    ui: &mut Ui,
+    colour: fn(f32) -> Color32,
+    range: [f32; 2],
+    [low, high]: [String; 2],
+) {
+    let words = |text: String| RichText::new(text).text_style(TextStyle::Small).monospace();
+    ui.label(words(low));
+    let (rect, _) = ui.allocate_exact_size(vec2(20.0 * GRID, 2.0 * GRID), Sense::hover());
+    ui.painter().add(ramp(rect, colour, range));
+    ui.label(words(high));
+}
+
+fn ramp(rect: Rect, colour: fn(f32) -> Color32, [low, high]: [f32; 2]) -> Shape {
     const PARTS: u32 = 24;
     let mut mesh = Mesh::default();
     for part in 0..=PARTS {
         let along = part as f32 / PARTS as f32;
-        let (x, colour) = (rect.left() + along * rect.width(), viridis(along));
+        let (x, colour) = (rect.left() + along * rect.width(), colour(low + along * (high - low)));
         mesh.colored_vertex(pos2(x, rect.top()), colour);
         mesh.colored_vertex(pos2(x, rect.bottom()), colour);
         if part > 0 {

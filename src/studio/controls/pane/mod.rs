@@ -37,7 +37,7 @@ pub fn show(ui: &mut Ui, controls: &mut Controls, session: &mut Session) {
         ui.add_enabled_ui(session.model.is_some(), |ui| {
             let objective =
                 session.model.as_ref().map_or(Objective::default(), |info| info.card.objective);
-            presets::show(ui, &mut controls.presets, &mut session.draft);
+            presets::show(ui, &mut controls.presets, session);
             branch(ui, session);
             class::show(ui, controls, session, list, seen.is_some());
             ui.add_space(GRID);

@@ -4,12 +4,15 @@ use egui::{Button, ComboBox, Key, Label, RichText, TextEdit, TextStyle, Ui};
 
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::Row;
+use crate::studio::session::Session;
 use crate::studio::session::draft::Draft;
-use crate::studio::session::presets::{Preset, Presets, built_in};
+use crate::studio::session::presets::{BuiltIn, Preset, Presets, built_in, calibrated};
 
 /// Shows the row.
-pub(super) fn show(ui: &mut Ui, presets: &mut Presets, draft: &mut Draft) {
-    let now = presets.name_of(draft);
+pub(super) fn show(ui: &mut Ui, presets: &mut Presets, session: &mut Session) {
+    let schedule = session.calibration.as_ref().and_then(|report| report.schedule.as_ref());
+    let (more, draft) = (schedule.map(calibrated), &mut session.draft);
+    let now = presets.name_of(draft, more.as_ref());
     let hint = "A named set of settings: everything below except class, seed, count and pins.";
     Row::new("Preset", hint).show(ui, |ui| {
         let save = 14.0 * GRID;
@@ -18,7 +21,7 @@ pub(super) fn show(ui: &mut Ui, presets: &mut Presets, draft: &mut Draft) {
             .selected_text(now.as_deref().unwrap_or("own settings"))
             .width(width)
             .truncate()
-            .show_ui(ui, |ui| list(ui, presets, draft, now.as_deref()));
+            .show_ui(ui, |ui| list(ui, presets, more, draft, now.as_deref()));
         let menu = ui.menu_button("Save", |ui| keep(ui, presets, draft));
         menu.response
             .on_hover_text("Keep these settings under a name.")
@@ -27,14 +30,20 @@ pub(super) fn show(ui: &mut Ui, presets: &mut Presets, draft: &mut Draft) {
     });
 }
 
-fn list(ui: &mut Ui, presets: &mut Presets, draft: &mut Draft, now: Option<&str>) {
+fn list(
+    ui: &mut Ui,
+    presets: &mut Presets,
+    more: Option<BuiltIn>,
+    draft: &mut Draft,
+    now: Option<&str>,
+) {
     let entry = |ui: &mut Ui, preset: &Preset, hint: &str| {
         let chosen = now == Some(preset.name.as_str());
         let button = ui.add(Button::selectable(chosen, preset.name.as_str()));
         let button = if hint.is_empty() { button } else { button.on_hover_text(hint) };
         button.clicked()
     };
-    for known in built_in() {
+    for known in built_in().into_iter().chain(more) {
         if entry(ui, &known.preset, known.hint) {
             known.preset.sampling.apply(draft);
         }

@@ -148,7 +148,7 @@ fn plot(
             stroked,
         })
     };
-    Plot { lines: runs.iter().filter_map(line).collect(), log }
+    Plot { lines: runs.iter().filter_map(line).collect(), log, ..Plot::default() }
 }
 
 /// The band of a curve whose bins hold one value each: between neighbours, so that it can be seen.

@@ -41,9 +41,12 @@ impl Room {
 /// The least that a pane can be worked with in, in points.
 fn least_of(pane: Pane) -> Vec2 {
     match pane {
-        Pane::Canvas | Pane::Gallery | Pane::Codebook | Pane::Sweep | Pane::Playground => {
-            vec2(90.0 * GRID, 52.0 * GRID)
-        }
+        Pane::Canvas
+        | Pane::Gallery
+        | Pane::Codebook
+        | Pane::Sweep
+        | Pane::Calibration
+        | Pane::Playground => vec2(90.0 * GRID, 52.0 * GRID),
         Pane::Timeline => vec2(SIDE_WIDTH, 36.0 * GRID),
         Pane::Controls | Pane::Posterior | Pane::Model | Pane::Training | Pane::Log => {
             vec2(SIDE_WIDTH, 36.0 * GRID)
@@ -57,8 +60,8 @@ fn tabs(tiles: &mut Tiles<Pane>, panes: &[Pane]) -> TileId {
     tiles.insert_tab_tile(panes)
 }
 
-const PICTURES: [Pane; 5] =
-    [Pane::Canvas, Pane::Gallery, Pane::Codebook, Pane::Sweep, Pane::Playground];
+const PICTURES: [Pane; 6] =
+    [Pane::Canvas, Pane::Gallery, Pane::Codebook, Pane::Sweep, Pane::Calibration, Pane::Playground];
 const FACTS: [Pane; 4] = [Pane::Posterior, Pane::Model, Pane::Training, Pane::Log];
 
 /// The dock as it is at first in a window `width` points wide: controls; the wide panes over the
