@@ -1,6 +1,8 @@
 //! The command line: arguments to commands, errors to one line.
 
+mod average;
 mod bench;
+mod calibrate;
 mod codes;
 mod devices;
 mod doctor;
@@ -154,8 +156,12 @@ enum Command {
     Decode(codes::DecodeArgs),
     /// Writes the run file that trains a model on a folder of pictures
     NewRun(new_run::NewRunArgs),
+    /// Makes a model of a run's weights, averaged over a length chosen afterwards
+    Average(average::AverageArgs),
     /// Runs solvers on the exact posterior of a codebook, where the truth is known
     Oracle(Box<oracle::OracleArgs>),
+    /// Measures whether a model's posteriors mean what they say, and finds the temperatures that fit
+    Calibrate(calibrate::CalibrateArgs),
     /// Describes a model, trajectory, codes file or exported PNG
     Inspect(inspect::InspectArgs),
     /// Lists the adapters of this machine and what each can run
@@ -283,7 +289,9 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Encode(args)) => codes::encode(&args),
         Some(Command::Decode(args)) => codes::decode(&args),
         Some(Command::NewRun(args)) => new_run::run(&args),
+        Some(Command::Average(args)) => average::run(&args),
         Some(Command::Oracle(args)) => oracle::run(&args),
+        Some(Command::Calibrate(args)) => calibrate::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Devices(args)) => devices::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),

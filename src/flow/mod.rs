@@ -18,7 +18,10 @@ mod solver;
 pub mod trajectory;
 
 pub use crate::latents::{LatentShape, Latents};
-pub use objective::{FlowLoss, code_loss, endpoint_loss, masked_codes, path_point};
+pub use objective::{
+    FlowLoss, code_loss, endpoint_loss, masked_codes, path_point, weighted_code_loss,
+    weighted_endpoint_loss,
+};
 pub use oracle::Oracle;
 pub use predictor::{CodePrediction, Constraints, Draw, Prediction, Predictor};
 pub use record::{CodeStep, Posterior, StepRecord};

@@ -62,6 +62,33 @@ pub fn code_loss(logits: Tensor<2>, codes: Tensor<1, Int>, lambda_z: f64) -> Flo
     FlowLoss { total, data_term, mean_log_z_squared: Some(mean_log_z_squared) }
 }
 
+/// As [`code_loss`], of pictures that count for `weights` each, and the data term of every picture, without its
+/// gradient.
+///
+/// # Shapes
+/// - `logits`: `[batch * tokens, codes]`, picture after picture
+/// - `codes`: `[batch * tokens]`
+/// - `weights`, second output: `[batch]`
+pub fn weighted_code_loss(
+    logits: Tensor<2>,
+    codes: Tensor<1, Int>,
+    lambda_z: f64,
+    weights: Tensor<1>,
+) -> (FlowLoss, Tensor<1>) {
+    let [batch] = weights.dims();
+    let terms = kernels::code_loss(logits, codes);
+    let tokens = terms.dims()[0] / batch.max(1);
+    let of_pictures =
+        |terms: Tensor<2>| terms.reshape([batch, tokens]).mean_dim(1).reshape([batch]);
+    let each = of_pictures(terms.clone().narrow(1, 0, 1));
+    let log_z_squared = of_pictures(terms.narrow(1, 1, 1).square());
+    let data_term = (each.clone() * weights.clone()).mean();
+    let mean_log_z_squared = (log_z_squared * weights).mean();
+    let total = data_term.clone() + mean_log_z_squared.clone() * lambda_z;
+    let loss = FlowLoss { total, data_term, mean_log_z_squared: Some(mean_log_z_squared) };
+    (loss, each.detach())
+}
+
 /// `MSE(out, target)`, the loss of `cfm` (target `x1 - x0`) and of `cfm-endpoint` (target `x1`).
 ///
 /// # Shapes
@@ -74,11 +101,58 @@ pub fn endpoint_loss(output: Tensor<3>, target: Tensor<4>) -> FlowLoss {
     FlowLoss { data_term: total.clone(), total, mean_log_z_squared: None }
 }
 
+/// As [`endpoint_loss`], of pictures that count for `weights` each, and the data term of every picture, without its
+/// gradient.
+///
+/// # Shapes
+/// - `weights`, second output: `[batch]`; the others as for [`endpoint_loss`]
+pub fn weighted_endpoint_loss(
+    output: Tensor<3>,
+    target: Tensor<4>,
+    weights: Tensor<1>,
+) -> (FlowLoss, Tensor<1>) {
+    let [batch, channels, height, width] = target.dims();
+    let target = target.reshape([batch, channels, height * width]).swap_dims(1, 2);
+    let each = (output - target).square().reshape([batch, channels * height * width]);
+    let each = each.mean_dim(1).reshape([batch]);
+    let total = (each.clone() * weights).mean();
+    let loss = FlowLoss { data_term: total.clone(), total, mean_log_z_squared: None };
+    (loss, each.detach())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::readback;
     use burn::tensor::Device;
+
+    fn values<const D: usize>(count: usize, shape: [usize; D], scale: f32) -> Tensor<D> {
+        let values: Vec<f32> = (0..count).map(|i| ((i * 7 % 11) as f32 - 5.0) * scale).collect();
+        Tensor::from_data(burn::tensor::TensorData::new(values, shape), &Device::flex())
+    }
+
+    #[test]
+    fn pictures_that_all_count_for_one_have_the_plain_loss() {
+        let logits = values(6 * 5, [6, 5], 0.3);
+        let codes = Tensor::<1, Int>::from_data([0, 4, 2, 1, 1, 3], &Device::flex());
+        let plain = code_loss(logits.clone(), codes.clone(), 0.1);
+        let ones = Tensor::<1>::ones([3], &Device::flex());
+        let (found, each) = weighted_code_loss(logits.clone(), codes.clone(), 0.1, ones.clone());
+        let first = |tensor: Tensor<1>| readback::floats(tensor)[0];
+        assert!((first(found.total) - first(plain.total)).abs() < 1e-6);
+        assert!((first(each.mean()) - first(plain.data_term)).abs() < 1e-6);
+        let (output, target) = (values(3 * 4 * 2, [3, 4, 2], 0.2), values(24, [3, 2, 2, 2], 0.1));
+        let plain = endpoint_loss(output.clone(), target.clone());
+        let (found, each) = weighted_endpoint_loss(output, target, ones);
+        assert!((first(found.total) - first(plain.total)).abs() < 1e-6);
+        assert_eq!(each.dims(), [3]);
+
+        // A picture that alone counts is the only one of the loss.
+        let last = Tensor::<1>::from_data([0.0, 0.0, 3.0], &Device::flex());
+        let (found, _) = weighted_code_loss(logits.clone(), codes.clone(), 0.1, last);
+        let alone = code_loss(logits.narrow(0, 4, 2), codes.narrow(0, 4, 2), 0.1);
+        assert!((first(found.total) - first(alone.total)).abs() < 1e-6);
+    }
 
     #[test]
     fn codes_are_masked_where_their_chance_is_not_below_the_time() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::times::{TimeSampling, TimeWeights};
 use crate::flow::{SampleSettings, Temperature};
 use crate::io::tensors::Precision;
 use crate::model::card::{DitConfig, TokenizerConfig};
@@ -76,6 +77,10 @@ pub struct RunConfig {
     pub seed: u64,
     /// Pictures a step.
     pub batch: usize,
+    /// Pictures of a step that are computed at once; gradients are added up over them, so that a step needs less
+    /// memory and comes to the same. All of them, if it is not given.
+    #[serde(default)]
+    pub at_once: Option<usize>,
     /// Steps of the whole run.
     pub steps: usize,
     /// Steps between checkpoints.
@@ -112,6 +117,24 @@ mod defaults {
     }
 }
 
+impl RunConfig {
+    /// Pictures of a step that are computed at once.
+    pub fn at_once(&self) -> usize {
+        self.at_once.unwrap_or(self.batch)
+    }
+}
+
+/// How the learning rate falls at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Half a cosine wave.
+    #[default]
+    Cosine,
+    /// A straight line.
+    Linear,
+}
+
 /// AdamW with a warm-up, a constant stretch and a decay; [the reference's values] by default.
 ///
 /// [the reference's values]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/main.py#L102-L115
@@ -130,10 +153,17 @@ pub struct OptimiserConfig {
     pub clip: f64,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: usize,
-    /// Share of the run, at its end, over which the learning rate falls to 0 on a cosine.
+    /// Share of the run, at its end, over which the learning rate falls to 0: 0 for a constant rate, 1 for a fall from
+    /// the beginning.
     pub decay_share: f64,
+    /// How it falls.
+    pub decay: Decay,
     /// Largest decay of the moving average of the weights.
     pub ema: f64,
+    /// Lengths of averages over a power of the time that are kept besides, of which `purrscope average` makes one of any
+    /// length afterwards: the standard deviation over the steps, relative to their number. Snapshots of them go into
+    /// `averages` in the run's folder with every checkpoint.
+    pub lengths: Vec<f64>,
 }
 
 impl Default for OptimiserConfig {
@@ -146,7 +176,9 @@ impl Default for OptimiserConfig {
             clip: 1.0,
             warmup_steps: 0,
             decay_share: 0.0,
+            decay: Decay::default(),
             ema: 0.9999,
+            lengths: Vec::new(),
         }
     }
 }
@@ -157,8 +189,12 @@ impl OptimiserConfig {
         let warm = ((step + 1) as f64 / self.warmup_steps.max(1) as f64).min(1.0);
         let decay_from = steps as f64 * (1.0 - self.decay_share);
         let into_decay = (step as f64 - decay_from) / (steps as f64 - decay_from).max(1.0);
-        let decay = (1.0 + (std::f64::consts::PI * into_decay.clamp(0.0, 1.0)).cos()) / 2.0;
-        self.learning_rate * warm * decay
+        let into_decay = into_decay.clamp(0.0, 1.0);
+        let left = match self.decay {
+            Decay::Cosine => (1.0 + (std::f64::consts::PI * into_decay).cos()) / 2.0,
+            Decay::Linear => 1.0 - into_decay,
+        };
+        self.learning_rate * warm * left
     }
 
     /// Decay of the moving average at update `update`, from 1: `min(ema, (1 + n)/(10 + n))`.
@@ -201,6 +237,23 @@ pub struct TokenizerTask {
     /// Steps after which codes that nothing chose are moved onto latents.
     #[serde(default = "revive_every")]
     pub revive_every: usize,
+    /// How the decoder's gradient gets past the choice of a code.
+    #[serde(default)]
+    pub gradient: CodeGradient,
+    /// Whether the finished tokenizer has the moving average of the weights, and not the last ones.
+    #[serde(default)]
+    pub averaged: bool,
+}
+
+/// What a latent's gradient is, where the decoder sees its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodeGradient {
+    /// That of the code.
+    #[default]
+    StraightThrough,
+    /// That of the code, turned and stretched as the latent lies to it (Fifty et al. 2024).
+    Rotation,
 }
 
 fn one() -> f64 {
@@ -242,9 +295,15 @@ pub struct FlowTask {
     /// Weight of the z-loss.
     #[serde(default = "lambda_z")]
     pub lambda_z: f64,
-    /// Smallest time; times are uniform from here to 1.
+    /// Smallest time; times lie from here to 1.
     #[serde(default = "smallest_time")]
     pub smallest_time: f64,
+    /// How times are drawn.
+    #[serde(default)]
+    pub times: TimeSampling,
+    /// What pictures count for, where times are not drawn evenly.
+    #[serde(default)]
+    pub time_weights: TimeWeights,
     /// How the model file stores its numbers.
     #[serde(default)]
     pub precision: Precision,
@@ -371,6 +430,10 @@ mod tests {
         assert_eq!((at(10), at(49)), (1.0, 1.0));
         assert!((at(75) - 0.5).abs() < 1e-12);
         assert!(at(99) < 0.01);
+        let linear = OptimiserConfig { decay: Decay::Linear, ..config };
+        let at = |step| linear.learning_rate_at(step, 100);
+        assert_eq!((at(49), at(75)), (1.0, 0.5));
+        assert!((at(60) - 0.8).abs() < 1e-12);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Training of the flow on the codes of a finished tokenizer.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +14,12 @@ use super::examples::{Batch, Batches, Examples, Source};
 use super::memory::Need;
 use super::optimiser::AdamW;
 use super::scale::LossScale;
+use super::times::{DrawnTimes, Times};
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, is_cpu, program};
-use crate::flow::{Domain, FlowLoss, Sampler, code_loss, endpoint_loss, masked_codes, path_point};
+use crate::flow::{
+    Domain, FlowLoss, Sampler, code_loss, endpoint_loss, masked_codes, path_point,
+    weighted_code_loss, weighted_endpoint_loss,
+};
 use crate::io::digest;
 use crate::io::sheet::Sheet;
 use crate::io::tensors::{Precision, TensorFile};
@@ -55,6 +58,9 @@ pub struct Training {
     data: Examples,
     holdout: Option<Examples>,
     batches: Batches,
+    times: Times,
+    /// Times of the step in hand, part by part.
+    latest: Vec<f32>,
     /// Where steps compute in half precision.
     loss_scale: Option<LossScale>,
     /// Held-out pictures that the device has room for at once.
@@ -65,9 +71,12 @@ pub struct Training {
 struct Drawn {
     /// Those of the part.
     batch: Batch,
-    /// What is drawn for all pictures, and their number.
+    /// What is drawn for all pictures besides their times, and their number.
     stream: Stream,
     whole: usize,
+    times: DrawnTimes,
+    /// Whether every picture's loss is wanted.
+    each: bool,
     label_dropout: f64,
     /// Those of all that it is taken on.
     part: Range<usize>,
@@ -118,7 +127,7 @@ impl Beginning<'_> {
             .backbone
             .complete(task.objective, &vq.tokenizer, config.image_size, classes.len())
             .map_err(TrainError::Sizes)?;
-        Need::of_backbone(&backbone, config.batch).check(is_cpu(device))?;
+        Need::of_backbone(&backbone, config.at_once()).check(is_cpu(device))?;
         let data = source.examples(found, &config.data, "latents.safetensors", watch)?;
         let holdout = match held_out {
             Some(found) => Some(source.examples(found, held_path, "holdout.safetensors", watch)?),
@@ -148,6 +157,8 @@ impl Beginning<'_> {
         let net = Dit::new(&card.backbone, &mut Initialiser::new(config.seed, &autodiff));
         let training = Training {
             batches: data.batches(config, task.shuffle_buffer),
+            times: Times::new(task.times, task.time_weights, task.smallest_time),
+            latest: Vec::new(),
             config: config.clone(),
             task: task.clone(),
             device: device.clone(),
@@ -179,16 +190,27 @@ impl Training {
     fn loss_on(
         &self,
         net: &Dit,
-        Drawn { batch: Batch { codes, labels }, mut stream, whole, label_dropout, part }: Drawn,
+        Drawn {
+            batch: Batch { codes, labels },
+            mut stream,
+            whole,
+            times,
+            each,
+            label_dropout,
+            part,
+        }: Drawn,
         device: &Device,
     ) -> Loss {
         let batch = part.len();
         let (side, size) = (self.card.backbone.input_size, self.card.tokenizer.code_size);
         let of_part = |each: usize| part.start * each..part.end * each;
-        let smallest = self.task.smallest_time;
-        let t: Vec<f32> =
-            (0..whole).map(|_| (smallest + (1.0 - smallest) * stream.uniform()) as f32).collect();
-        let t = &t[part.clone()];
+        let DrawnTimes { times, weights } = times;
+        let t = &times[part.clone()];
+        let weights = match weights {
+            Some(weights) => Some(weights[part.clone()].to_vec()),
+            None => each.then(|| vec![1.0; batch]),
+        };
+        let weights = weights.map(|weights| Tensor::<1>::from_floats(weights.as_slice(), device));
         let no_label = self.card.backbone.num_classes;
         let dropped: Vec<bool> = (0..whole).map(|_| stream.uniform() < label_dropout).collect();
         let labels: Vec<i64> = labels
@@ -208,10 +230,10 @@ impl Training {
             let logits = x.map(|x| net.forward_in_patches(x, t, classes));
             // The configuration that was made for this objective embeds codes.
             let logits = logits.unwrap_or_else(|| unreachable!("a dfm network embeds codes"));
-            return self.code_loss(logits, net.in_patches(codes));
+            return self.code_loss(logits, net.in_patches(codes), weights);
         }
-        let each = size * side * side;
-        let noise = stream.normals(whole * each)[of_part(each)].to_vec();
+        let numbers = size * side * side;
+        let noise = stream.normals(whole * numbers)[of_part(numbers)].to_vec();
         let inner = &self.device;
         let x1 = self
             .codebook
@@ -225,55 +247,59 @@ impl Training {
         let moved = |tensor: Tensor<4>| if autodiff { tensor.autodiff() } else { tensor };
         let output = |x: Tensor<4>| net.forward(moved(x), t, classes.clone());
         match objective {
-            Objective::Cfm => endpoint_loss(output(x), moved(x1 - x0)).into(),
-            Objective::CfmEndpoint => endpoint_loss(output(x), moved(x1)).into(),
+            Objective::Cfm => squared_loss(output(x), moved(x1 - x0), weights),
+            Objective::CfmEndpoint => squared_loss(output(x), moved(x1), weights),
             Objective::Purrception | Objective::Dfm => {
                 let logits = net.forward_in_patches(moved(x), t, classes);
                 let codes = if autodiff { codes.autodiff() } else { codes };
-                self.code_loss(logits, net.in_patches(codes))
+                self.code_loss(logits, net.in_patches(codes), weights)
             }
         }
     }
 
-    /// The first term of the loss of held-out pictures, times their number.
-    fn holdout_term(
+    /// The time and the first term of the loss of each held-out picture.
+    fn holdout_terms(
         &self,
         net: &Dit,
         holdout: &Examples,
         indices: &[usize],
         stream: u64,
-    ) -> Result<f64, TrainError> {
-        let mut sum = 0.0;
-        for part in room::parts(indices.len(), self.room.share(indices.len())) {
-            let (stream, pictures) = (Stream::new(self.config.seed, stream), part.len());
+    ) -> Result<Vec<(f32, f32)>, TrainError> {
+        let whole = indices.len();
+        let mut found = Vec::new();
+        for part in room::parts(whole, self.room.share(whole)) {
+            let mut stream = Stream::new(self.config.seed, stream);
+            let times = self.times.even().draw(whole, &mut stream);
+            let t = times.times[part.clone()].to_vec();
             let batch = holdout.read(&indices[part.clone()], &self.tokenizer, &self.device)?;
-            let whole = indices.len();
-            let drawn = Drawn { batch, stream, whole, label_dropout: 0.0, part };
-            let loss = self.loss_on(net, drawn, &self.device);
-            let mut terms = loss.terms.into_iter();
-            let term = terms.next().map_or_else(Vec::new, |(_, term)| params::host(term));
-            sum += term.into_iter().map(f64::from).sum::<f64>() * pictures as f64;
+            let drawn = Drawn { batch, stream, whole, times, each: true, label_dropout: 0.0, part };
+            let each =
+                self.loss_on(net, drawn, &self.device).each.map_or_else(Vec::new, params::host);
+            found.extend(t.into_iter().zip(each));
         }
-        Ok(sum)
+        Ok(found)
     }
 
     /// The loss of logits as [`Dit::forward_in_patches`] gives them for the codes of all tokens in the same
-    /// order.
-    fn code_loss(&self, logits: Tensor<3>, codes: Tensor<1, Int>) -> Loss {
+    /// order, each picture's counting for its weight, if they have any.
+    fn code_loss(
+        &self,
+        logits: Tensor<3>,
+        codes: Tensor<1, Int>,
+        weights: Option<Tensor<1>>,
+    ) -> Loss {
         let (tokens, channels) = (codes.dims()[0], self.card.backbone.out_channels);
-        code_loss(logits.reshape([tokens, channels]), codes, self.task.lambda_z).into()
+        let (logits, lambda_z) = (logits.reshape([tokens, channels]), self.task.lambda_z);
+        match weights {
+            Some(weights) => weighted_code_loss(logits, codes, lambda_z, weights).into(),
+            None => code_loss(logits, codes, lambda_z).into(),
+        }
     }
 
     /// The network with its averaged weights, for sampling.
     fn averaged(&self, optimiser: &AdamW) -> Result<Dit, TrainError> {
         let blank = Dit::new(&self.card.backbone, &mut Initialiser::blank(&self.device));
-        let mut averages: BTreeMap<_, _> =
-            optimiser.averages().into_iter().map(|named| (named.name, named.values)).collect();
-        params::load(blank, backbone_name, &self.device, |name, _| {
-            averages
-                .remove(name)
-                .ok_or_else(|| TrainError::Sizes(format!("no average of '{name}'")))
-        })
+        optimiser.load_averages(blank, backbone_name, &self.device)
     }
 }
 
@@ -288,10 +314,18 @@ impl Trainee for Training {
 
     fn loss(&mut self, net: &Dit, step: usize, part: Range<usize>) -> Result<Loss, TrainError> {
         let (tokenizer, device) = (&self.tokenizer, &self.device);
+        let mut stream = Stream::new(self.config.seed, step as u64);
+        let times = self.times.draw(self.config.batch, &mut stream);
+        if part.start == 0 {
+            self.latest.clear();
+        }
+        self.latest.extend_from_slice(&times.times[part.clone()]);
         let drawn = Drawn {
             batch: self.batches.part(step, part.clone(), &self.data, tokenizer, device)?,
-            stream: Stream::new(self.config.seed, step as u64),
+            stream,
             whole: self.config.batch,
+            times,
+            each: self.times.learns(),
             label_dropout: self.task.label_dropout,
             part,
         };
@@ -304,15 +338,20 @@ impl Trainee for Training {
         self.loss_scale.as_mut()
     }
 
+    fn note(&mut self, losses: &[f32]) {
+        self.times.note(&self.latest, losses);
+    }
+
     fn extra(&self) -> Vec<NamedTensor> {
-        self.loss_scale.iter().map(|scale| scale.to_tensor()).collect()
+        let scale = self.loss_scale.as_ref().map(|scale| scale.to_tensor());
+        scale.into_iter().chain(self.times.to_tensor()).collect()
     }
 
     fn restore_extra(&mut self, file: &TensorFile) -> Result<(), TrainError> {
         if let Some(scale) = &mut self.loss_scale {
             *scale = LossScale::read(file)?;
         }
-        Ok(())
+        self.times.restore(file)
     }
 
     fn evaluate(
@@ -327,20 +366,20 @@ impl Trainee for Training {
             let count = HOLDOUT.min(holdout.len());
             let spread = holdout.len() as f64 / count as f64;
             let indices: Vec<usize> = (0..count).map(|i| (i as f64 * spread) as usize).collect();
-            let mut sum = 0.0;
+            let mut terms = Vec::new();
             for (i, indices) in indices.chunks(HOLDOUT_BATCH).enumerate() {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(None);
                 }
-                sum += self.room.within(&self.device, indices.len(), || {
-                    self.holdout_term(&net, holdout, indices, HOLDOUT_STREAMS + i as u64)
-                })?;
+                terms.extend(self.room.within(&self.device, indices.len(), || {
+                    self.holdout_terms(&net, holdout, indices, HOLDOUT_STREAMS + i as u64)
+                })?);
             }
             let name = match self.card.objective.has_posterior() {
                 true => "holdout_cross_entropy",
                 false => "holdout_squared_error",
             };
-            figures.push((name, sum / count as f64));
+            figures = by_time(name, &terms);
         }
         let model = Model::assemble(self.card.clone(), net, self.tokenizer.clone(), &self.device);
         let labels = (0..self.card.backbone.num_classes.min(SHEET_LIMIT)).collect();
@@ -377,6 +416,36 @@ fn is_large(path: &str) -> bool {
     path.ends_with("weight") && !kept.iter().any(|part| path.starts_with(part))
 }
 
+/// The mean of held-out pictures' terms, and the mean in each fifth of the path, under the time in its middle.
+fn by_time(name: &str, terms: &[(f32, f32)]) -> Vec<(String, f64)> {
+    const PARTS: usize = 5;
+    let mean = |part: &dyn Fn(f32) -> bool| {
+        let inside = || terms.iter().filter(|(t, _)| part(*t)).map(|(_, term)| f64::from(*term));
+        (inside().count() > 0).then(|| inside().sum::<f64>() / inside().count() as f64)
+    };
+    let part_of = |t: f32| ((t * PARTS as f32) as usize).min(PARTS - 1);
+    let parts = (0..PARTS).map(|part| {
+        let middle = (2 * part + 1) as f64 / (2 * PARTS) as f64;
+        Some((format!("{name}_t{middle:.1}"), mean(&|t| part_of(t) == part)?))
+    });
+    let whole = mean(&|_| true).map(|mean| (name.to_owned(), mean));
+    std::iter::once(whole).chain(parts).flatten().collect()
+}
+
+/// The loss of an endpoint or a velocity, each picture's counting for its weight, if they have any.
+fn squared_loss(output: Tensor<3>, target: Tensor<4>, weights: Option<Tensor<1>>) -> Loss {
+    match weights {
+        Some(weights) => weighted_endpoint_loss(output, target, weights).into(),
+        None => endpoint_loss(output, target).into(),
+    }
+}
+
+impl From<(FlowLoss, Tensor<1>)> for Loss {
+    fn from((loss, each): (FlowLoss, Tensor<1>)) -> Self {
+        Self { each: Some(each.inner()), ..loss.into() }
+    }
+}
+
 impl From<FlowLoss> for Loss {
     fn from(loss: FlowLoss) -> Self {
         let terms = match loss.mean_log_z_squared {
@@ -385,7 +454,7 @@ impl From<FlowLoss> for Loss {
             }
             None => vec![("squared_error", loss.data_term)],
         };
-        Self { total: loss.total, terms, codes: None }
+        Self { total: loss.total, terms, codes: None, each: None }
     }
 }
 

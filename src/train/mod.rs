@@ -8,10 +8,12 @@ mod flow;
 mod memory;
 mod metrics;
 mod optimiser;
+mod powers;
 mod runfile;
 mod scale;
 mod session;
 mod stages;
+mod times;
 mod tokenizer;
 
 use std::fs::{File, TryLockError};
@@ -36,7 +38,9 @@ use crate::model::params::{NamedTensor, Naming};
 use crate::room::Room;
 pub use config::{Classes, ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
 pub use optimiser::{AdamW, StepReport};
+pub use powers::{AverageError, Averaged, averaged};
 pub use stages::run_stages;
+pub use times::{TimeSampling, TimeWeights};
 pub(crate) use tokenizer::tokenizer_loss;
 
 /// A run that cannot begin or go on.
@@ -204,6 +208,8 @@ pub(crate) struct Loss {
     terms: Vec<(&'static str, Tensor<1>)>,
     /// Codes that the step chose, `[n]`, if the task [counts](Trainee::count) them.
     codes: Option<Tensor<1, Int>>,
+    /// What every picture's loss is, `[pictures]`, if the task [notes](Trainee::note) it.
+    each: Option<Tensor<1>>,
 }
 
 impl Loss {
@@ -214,17 +220,19 @@ impl Loss {
             tensor => tensor * weight,
         };
         let terms = self.terms.into_iter().map(|(name, term)| (name, weigh(term))).collect();
-        Self { total: weigh(self.total), terms, codes: self.codes }
+        Self { total: weigh(self.total), terms, codes: self.codes, each: self.each }
     }
 
-    /// The sum of two parts' losses, and the codes of both.
+    /// The sum of two parts' losses, and the codes and pictures of both.
     fn plus(self, other: Self) -> Self {
         let pairs = self.terms.into_iter().zip(other.terms);
         let codes = [self.codes, other.codes].into_iter().flatten().collect::<Vec<_>>();
+        let each = [self.each, other.each].into_iter().flatten().collect::<Vec<_>>();
         Self {
             total: self.total + other.total,
             terms: pairs.map(|((name, a), (_, b))| (name, a + b)).collect(),
             codes: (!codes.is_empty()).then(|| Tensor::cat(codes, 0)),
+            each: (!each.is_empty()).then(|| Tensor::cat(each, 0)),
         }
     }
 }
@@ -234,7 +242,7 @@ pub(crate) struct Evaluation {
     /// Pictures to look at.
     sheet: RgbImage,
     /// Figures on held-out pictures.
-    figures: Vec<(&'static str, f64)>,
+    figures: Vec<(String, f64)>,
 }
 
 /// What is particular to a task; the loop is common.
@@ -259,6 +267,9 @@ pub(crate) trait Trainee {
 
     /// Takes note of the codes that the step in hand chose.
     fn count(&mut self, _codes: &[i64]) {}
+
+    /// Takes note of every picture's loss in the step in hand.
+    fn note(&mut self, _losses: &[f32]) {}
 
     /// What the loss is multiplied by before the gradient is taken, where it has to be.
     fn loss_scale(&mut self) -> Option<&mut LossScale> {

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
+use super::TrainError;
 use super::config::OptimiserConfig;
+use super::powers;
 use crate::kernels::{AdamWStep, Optimised, square_sum};
-use crate::model::params::{NamedTensor, Naming, host};
+use crate::model::params::{self, NamedTensor, Naming, host};
 
 /// What the optimiser keeps for a parameter, flattened.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ struct Moments {
     mean: Tensor<1>,
     mean_square: Tensor<1>,
     average: Tensor<1>,
+    /// [Averages over a power of the time](powers), one for each length.
+    powers: Vec<Tensor<1>>,
 }
 
 /// AdamW (Loshchilov and Hutter 2019), as PyTorch computes it.
@@ -37,7 +41,8 @@ pub struct StepReport {
 impl AdamW {
     /// An optimiser that has not made a step.
     pub fn new<M: Module>(module: &M, naming: Naming, config: OptimiserConfig) -> Self {
-        let mut seed = MomentsOf { path: Vec::new(), naming, found: BTreeMap::new() };
+        let powers = config.lengths.len();
+        let mut seed = MomentsOf { path: Vec::new(), naming, powers, found: BTreeMap::new() };
         module.visit(&mut seed);
         Self { config, naming, updates: 0, moments: seed.found }
     }
@@ -95,7 +100,9 @@ impl AdamW {
             decay: 1.0 - learning_rate * config.weight_decay,
             keep: config.ema_at(self.updates),
         };
-        module.map(&mut Update { optimiser: self, path: Vec::new(), gradients, step })
+        let kept = |length: &f64| powers::keep(powers::exponent(*length), self.updates);
+        let powers = config.lengths.iter().map(kept).collect();
+        module.map(&mut Update { optimiser: self, path: Vec::new(), gradients, step, powers })
     }
 
     /// The moving average of every parameter, under its name in files.
@@ -110,22 +117,54 @@ impl AdamW {
             .collect()
     }
 
-    /// Everything a checkpoint needs besides the weights, under `adam.mean.*`, `adam.square.*` and
-    /// `ema.*`.
+    /// The averages over a power of the time, for every length that the configuration names.
+    pub fn powers(&self) -> Vec<Vec<NamedTensor>> {
+        let of = |i: usize| {
+            let tensor = |(name, moments): (&String, &Moments)| NamedTensor {
+                name: name.clone(),
+                shape: moments.shape.clone(),
+                values: host(moments.powers[i].clone()),
+            };
+            self.moments.iter().map(tensor).collect()
+        };
+        (0..self.config.lengths.len()).map(of).collect()
+    }
+
+    /// A module with these averages for its parameters.
+    ///
+    /// # Errors
+    /// It has a parameter that there is no average of.
+    pub fn load_averages<M: Module>(
+        &self,
+        blank: M,
+        naming: Naming,
+        device: &Device,
+    ) -> Result<M, TrainError> {
+        params::load(blank, naming, device, |name, _| {
+            let moments = self.moments.get(name).map(|moments| host(moments.average.clone()));
+            moments.ok_or_else(|| TrainError::Sizes(format!("no average of '{name}'")))
+        })
+    }
+
+    /// Everything a checkpoint needs besides the weights, under `adam.mean.*`, `adam.square.*`, `ema.*` and, for
+    /// every length, `power.LENGTH.*`.
     pub fn state(&self) -> Vec<NamedTensor> {
         self.moments
             .iter()
             .flat_map(|(name, moments)| {
-                [
-                    ("adam.mean", &moments.mean),
-                    ("adam.square", &moments.mean_square),
-                    ("ema", &moments.average),
-                ]
-                .map(|(prefix, tensor)| NamedTensor {
+                let lengths = self.config.lengths.iter().map(power_name);
+                let fixed = [
+                    ("adam.mean".to_owned(), &moments.mean),
+                    ("adam.square".to_owned(), &moments.mean_square),
+                    ("ema".to_owned(), &moments.average),
+                ];
+                let all = fixed.into_iter().chain(lengths.zip(&moments.powers));
+                all.map(|(prefix, tensor)| NamedTensor {
                     name: format!("{prefix}.{name}"),
                     shape: moments.shape.clone(),
                     values: host(tensor.clone()),
                 })
+                .collect::<Vec<_>>()
             })
             .collect()
     }
@@ -149,11 +188,18 @@ impl AdamW {
             let mean = read("adam.mean")?;
             let mean_square = read("adam.square")?;
             let average = read("ema")?;
-            *moments = Moments { shape: moments.shape.clone(), mean, mean_square, average };
+            let powers = self.config.lengths.iter().map(|length| read(&power_name(length)));
+            let powers = powers.collect::<Result<_, E>>()?;
+            *moments = Moments { shape: moments.shape.clone(), mean, mean_square, average, powers };
         }
         self.updates = updates;
         Ok(())
     }
+}
+
+/// Under which an average over a power of the time is kept in checkpoints.
+fn power_name(length: &f64) -> String {
+    format!("power.{length}")
 }
 
 /// Adds what `more` has for the parameters of a module to their gradients in `sum`, parameters that only
@@ -186,6 +232,7 @@ pub(super) fn norm_of(squared: &[f32]) -> f64 {
 struct MomentsOf {
     path: Vec<String>,
     naming: Naming,
+    powers: usize,
     found: BTreeMap<String, Moments>,
 }
 
@@ -206,7 +253,13 @@ impl ModuleVisitor for MomentsOf {
         let zeros = average.zeros_like();
         self.found.insert(
             (self.naming)(&self.path.join(".")),
-            Moments { shape, mean: zeros.clone(), mean_square: zeros, average },
+            Moments {
+                shape,
+                mean: zeros.clone(),
+                mean_square: zeros,
+                powers: vec![average.clone(); self.powers],
+                average,
+            },
         );
     }
 }
@@ -233,6 +286,8 @@ struct Update<'a> {
     path: Vec<String>,
     gradients: Gradients,
     step: AdamWStep,
+    /// What each average over a power of the time keeps of itself.
+    powers: Vec<f64>,
 }
 
 impl ModuleMapper for Update<'_> {
@@ -257,11 +312,14 @@ impl ModuleMapper for Update<'_> {
             let length = tensor.shape().num_elements();
             tensor.reshape([length])
         };
-        let Moments { shape: named, mean, mean_square, average } = kept;
+        let Moments { shape: named, mean, mean_square, average, powers } = kept;
         let start = Optimised { value: flat(value.inner()), mean, mean_square, average };
         let moved = start.step(flat(gradient), self.step);
         let Optimised { value, mean, mean_square, average } = moved;
-        moments.insert(name, Moments { shape: named, mean, mean_square, average });
+        let pairs = powers.into_iter().zip(&self.powers);
+        let powers = pairs.map(|(power, keep)| power * *keep + value.clone() * (1.0 - keep));
+        let powers = powers.collect();
+        moments.insert(name, Moments { shape: named, mean, mean_square, average, powers });
         Param::initialized(id, Tensor::from_inner(value.reshape(shape)).require_grad())
     }
 }

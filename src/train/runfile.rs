@@ -12,7 +12,7 @@ use toml::de::DeTable;
 use super::config::{
     BackboneSizes, ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask,
 };
-use super::{entries, stages};
+use super::{entries, powers, stages};
 use crate::data::MOST_CLASSES;
 use crate::flow::Domain;
 use crate::model::check_tokenizer;
@@ -101,6 +101,9 @@ impl RunConfig {
             ("checkpoint_every", self.checkpoint_every, 1..=usize::MAX),
             ("sample_every", self.sample_every, 1..=usize::MAX),
         ])?;
+        if let Some(at_once) = self.at_once {
+            counts([("at_once", at_once, 1..=self.batch)])?;
+        }
         if self.steps.checked_mul(self.batch).is_none() {
             return Err(format!("steps times batch must be at most {}", usize::MAX));
         }
@@ -119,6 +122,7 @@ impl RunConfig {
             clip,
             decay_share,
             ema,
+            ref lengths,
             ..
         } = self.optimiser;
         ranges([
@@ -131,6 +135,13 @@ impl RunConfig {
             ("decay_share", decay_share, 0.0..=1.0),
             ("ema", ema, 0.0..=1.0),
         ])?;
+        counts([("the number of lengths", lengths.len(), 0..=powers::MOST)])?;
+        for (i, length) in lengths.iter().enumerate() {
+            ranges([("lengths", *length, powers::SHORTEST..=powers::LONGEST)])?;
+            if lengths[..i].contains(length) {
+                return Err(format!("lengths names {length} twice"));
+            }
+        }
         match &self.task {
             Task::Tokenizer(task) => self.check_tokenizer(task),
             Task::Flow(task) => check_flow(task),

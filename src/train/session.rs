@@ -13,6 +13,7 @@ use super::checkpoint::{Held, State};
 use super::config::RunConfig;
 use super::metrics::Log;
 use super::optimiser::{AdamW, add_gradients, norm_of};
+use super::powers;
 use super::scale::LossScale;
 use super::{Ending, Evaluation, Loss, Progress, TrainError, Trainee, io_error};
 use crate::io::{atomic, png};
@@ -73,6 +74,7 @@ impl Session<'_> {
             net = held.load(net, T::NAMING, &mut optimiser, self.device)?;
             trainee.restore_extra(&held.file)?;
         }
+        powers::forget_after(&config.out, optimiser.updates());
         let mut log = Log::open(&config.out.join("metrics.jsonl"), optimiser.updates())?;
         let mut pace = Pace::default();
         // Steps of the state in the checkpoint, and the product that was written with it.
@@ -151,8 +153,10 @@ impl Session<'_> {
         step: usize,
     ) -> Result<Proof, TrainError> {
         let batch = self.config.batch;
-        self.room
-            .within(self.device, batch, || prove(trainee, net, step, batch, self.room.share(batch)))
+        let at_once = self.config.at_once();
+        self.room.within(self.device, batch, || {
+            prove(trainee, net, step, batch, self.room.share(batch).min(at_once))
+        })
     }
 
     /// Writes the checkpoint and the product of a state.
@@ -164,6 +168,10 @@ impl Session<'_> {
         extra: Vec<NamedTensor>,
     ) -> Result<PathBuf, TrainError> {
         let state = State::read(net, T::NAMING, optimiser, extra)?;
+        let lengths = &self.config.optimiser.lengths;
+        if !lengths.is_empty() {
+            powers::save(&self.config.out, optimiser.updates(), lengths, &optimiser.powers())?;
+        }
         state.save(&self.config.out, trainee.identity())?;
         trainee.export(net, optimiser)
     }
@@ -181,7 +189,7 @@ impl Session<'_> {
             Ok(Some(Evaluation { sheet, figures })) => {
                 let path = self.config.out.join(format!("sample-{step:07}.png"));
                 write_sheet(&path, &sheet).unwrap_or_else(failed);
-                figures.into_iter().map(|(name, figure)| (name.to_owned(), json!(figure))).collect()
+                figures.into_iter().map(|(name, figure)| (name, json!(figure))).collect()
             }
             Ok(None) => Vec::new(),
             Err(error) => {
@@ -206,7 +214,7 @@ fn prove<T: Trainee>(
     loop {
         let loss_scale = trainee.loss_scale().map(|scale| scale.value());
         let (loss, gradients) = differentiate(trainee, net, step, batch, at_once, loss_scale)?;
-        let Figures { loss, terms, gradient_norm, codes } = read(net, loss, &gradients)?;
+        let Figures { loss, terms, gradient_norm, codes, each } = read(net, loss, &gradients)?;
         if !loss.is_finite() {
             return Err(diverged("the loss is"));
         }
@@ -221,6 +229,7 @@ fn prove<T: Trainee>(
             scale.went_well();
         }
         trainee.count(&codes);
+        trainee.note(&each);
         return Ok(Proof { loss, terms, gradients, loss_scale, gradient_norm });
     }
 }
@@ -232,11 +241,12 @@ struct Figures {
     /// Of the gradients as they are.
     gradient_norm: f64,
     codes: Vec<i64>,
+    each: Vec<f32>,
 }
 
 /// Reads all that is to be known of a step, with a single wait.
 fn read<M: Module>(net: &M, loss: Loss, gradients: &Gradients) -> Result<Figures, TrainError> {
-    let Loss { total, terms, codes } = loss;
+    let Loss { total, terms, codes, each } = loss;
     let mut together = Together::default().with(total);
     for (_, term) in &terms {
         together = together.with(term.clone());
@@ -244,17 +254,20 @@ fn read<M: Module>(net: &M, loss: Loss, gradients: &Gradients) -> Result<Figures
     let squared_norm = AdamW::squared_norm(net, gradients);
     let [has_norm, has_codes] = [squared_norm.is_some(), codes.is_some()];
     together = squared_norm.into_iter().fold(together, Together::with);
+    let has_each = each.is_some();
+    together = each.into_iter().fold(together, Together::with);
     let expected = codes.as_ref().map_or(0, |codes| codes.dims()[0]);
     let mut read = codes.into_iter().fold(together, Together::with).read();
     let first = |numbers: Vec<f32>| numbers.first().copied().unwrap_or(f32::NAN);
     let loss = f64::from(first(read.floats()));
     let terms = terms.into_iter().map(|(name, _)| (name, first(read.floats()))).collect();
     let gradient_norm = if has_norm { norm_of(&read.floats()) } else { 0.0 };
+    let each = if has_each { read.floats() } else { Vec::new() };
     let codes = if has_codes { read.integers() } else { Vec::new() };
     if codes.len() != expected {
         return Err(TrainError::ReadBack { name: "codes".to_owned() });
     }
-    Ok(Figures { loss, terms, gradient_norm, codes })
+    Ok(Figures { loss, terms, gradient_norm, codes, each })
 }
 
 /// The loss of step `step`, and its gradient times the scale, from so many pictures of the batch at once:

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
 
 use super::checkpoint::Identity;
-use super::config::{RunConfig, TokenizerTask};
+use super::config::{CodeGradient, RunConfig, TokenizerTask};
 use super::examples::{ahead, folders, host_codes};
 use super::memory::Need;
 use super::optimiser::AdamW;
@@ -75,7 +75,7 @@ impl Training {
         device: &Device,
         identity: Identity,
     ) -> Result<(Self, Tokenizer), TrainError> {
-        Need::of_tokenizer(task, config.image_size, config.batch).check(is_cpu(device))?;
+        Need::of_tokenizer(task, config.image_size, config.at_once()).check(is_cpu(device))?;
         let (images, holdout) = folders(config)?;
         let images = Arc::new(images);
         let (order, folder) = (EpochOrder::new(config.seed, images.len()), Arc::clone(&images));
@@ -120,6 +120,12 @@ impl Training {
         self.usage.fill(0.0);
         let data = TensorData::new(table, [self.task.model.codes, size]);
         net.with_codebook_table(Tensor::from_data(data, &self.device.clone().autodiff()))
+    }
+
+    /// The network with its averaged weights.
+    fn averaged(&self, optimiser: &AdamW) -> Result<Tokenizer, TrainError> {
+        let blank = Tokenizer::new(&self.task.model, &mut Initialiser::blank(&self.device));
+        optimiser.load_averages(blank, tokenizer_name, &self.device)
     }
 
     fn reconstruct(
@@ -195,10 +201,13 @@ impl Trainee for Training {
     fn evaluate(
         &mut self,
         net: &Tokenizer,
-        _: &AdamW,
+        averages: &AdamW,
         _: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError> {
-        let net = net.valid();
+        let net = match self.task.averaged {
+            true => self.averaged(averages)?,
+            false => net.valid(),
+        };
         let images = self.holdout.as_ref().unwrap_or(&*self.images);
         let spread = images.len() as f64 / HOLDOUT as f64;
         let indices: Vec<usize> = (0..HOLDOUT).map(|i| (i as f64 * spread) as usize).collect();
@@ -215,8 +224,8 @@ impl Trainee for Training {
         let of = |from: &[RgbImage]| from.iter().step_by(step).cloned().collect::<Vec<_>>();
         let sheet = Sheet::rows_of(SHEET).arrange(&[of(&pictures), of(&made)].concat());
         let figures = vec![
-            ("holdout_psnr", psnr),
-            ("holdout_codes_used", codes.len() as f64 / self.task.model.codes as f64),
+            ("holdout_psnr".to_owned(), psnr),
+            ("holdout_codes_used".to_owned(), codes.len() as f64 / self.task.model.codes as f64),
         ];
         Ok(Some(Evaluation { sheet, figures }))
     }
@@ -231,7 +240,11 @@ impl Trainee for Training {
         };
         let mut writer = TensorWriter::default();
         writer.metadata(METADATA_KEY, serde_json::to_string(&card)?);
-        for NamedTensor { name, shape, values } in params::collect(net, tokenizer_name) {
+        let tensors = match self.task.averaged {
+            true => optimiser.averages(),
+            false => params::collect(net, tokenizer_name),
+        };
+        for NamedTensor { name, shape, values } in tensors {
             writer.floats(&name, &shape, &values, Precision::F32);
         }
         writer.write(&path)?;
@@ -270,8 +283,11 @@ pub(crate) fn tokenizer_loss(
 
     let codebook = (chosen.clone() - latents.clone().detach()).square().mean();
     let commitment = (latents.clone() - chosen.clone().detach()).square().mean();
-    // The decoder sees codes; its gradient passes straight through to the latents.
-    let passed = latents.clone() + (chosen - latents.clone()).detach();
+    // The decoder sees codes; how its gradient gets to the latents is a choice.
+    let passed = match task.gradient {
+        CodeGradient::StraightThrough => latents.clone() + (chosen - latents.clone()).detach(),
+        CodeGradient::Rotation => rotated(latents.clone(), chosen.detach()),
+    };
     let difference = net.decode(passed) - images;
     let l1 = difference.clone().abs().mean();
     let l2 = difference.clone().square().mean();
@@ -282,7 +298,27 @@ pub(crate) fn tokenizer_loss(
         + codebook * task.codebook
         + commitment.clone() * task.commitment;
     let terms = vec![("l1", l1), ("l2", l2), ("edges", edges), ("commitment", commitment)];
-    TokenizerLoss { loss: Loss { total, terms, codes: None }, latents, codes }
+    TokenizerLoss { loss: Loss { total, terms, codes: None, each: None }, latents, codes }
+}
+
+/// Each latent turned and stretched onto its code, so that the gradient at the code comes back turned the other way
+/// (the rotation trick, Fifty et al. 2024): the angle between gradient and code becomes that between gradient and
+/// latent. `R = I - 2 r r^T + 2 q e^T` for the directions `e` of the latent and `q` of the code and `r` that of their
+/// sum takes `e` to `q`; it and the stretch count as constants.
+///
+/// # Shapes
+/// - `latents`, `chosen`, output: `[batch, code_size, height, width]`
+fn rotated(latents: Tensor<4>, chosen: Tensor<4>) -> Tensor<4> {
+    const SMALL: f32 = 1e-6;
+    let length = |tensor: &Tensor<4>| tensor.clone().square().sum_dim(1).sqrt().clamp_min(SMALL);
+    let fixed = latents.clone().detach();
+    let (of_latent, of_code) = (length(&fixed), length(&chosen));
+    let (e, q) = (fixed / of_latent.clone(), chosen / of_code.clone());
+    let sum = e.clone() + q.clone();
+    let r = sum.clone() / length(&sum);
+    let along = |direction: &Tensor<4>| (latents.clone() * direction.clone()).sum_dim(1);
+    let turned = latents.clone() - r.clone() * along(&r) * 2.0 + q * along(&e) * 2.0;
+    turned * (of_code / of_latent)
 }
 
 /// Mean absolute difference of the horizontal and vertical steps between neighbouring pixels.
@@ -300,4 +336,33 @@ fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
         a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
     let mean = (squared / a.as_raw().len() as f64).max(1e-9);
     10.0 * (255.0 * 255.0 / mean).log10()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::readback;
+
+    fn grid(values: [f32; 6], device: &Device) -> Tensor<4> {
+        // Two numbers a code, three tokens.
+        Tensor::from_data(TensorData::new(values.to_vec(), [1, 2, 1, 3]), device)
+    }
+
+    #[test]
+    fn a_rotated_latent_is_its_code_and_its_gradient_turns_with_it() {
+        let device = Device::flex().autodiff();
+        // (1, 0), (0, 2), (3, 4) onto (0, 2), (0, 1), (-4, 3).
+        let latents = grid([1.0, 0.0, 3.0, 0.0, 2.0, 4.0], &device).require_grad();
+        let chosen = grid([0.0, 0.0, -4.0, 2.0, 1.0, 3.0], &device);
+        let passed = rotated(latents.clone(), chosen.clone());
+        let near = |found: Vec<f32>, expected: [f32; 6]| {
+            let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-5, "{found:?} {expected:?}");
+        };
+        near(readback::floats(passed.clone().inner()), [0.0, 0.0, -4.0, 2.0, 1.0, 3.0]);
+        // At every code the gradient (1, 0); turned back by 90, 0 and 90 degrees, and stretched by 2, 1/2 and 1.
+        let gradients = passed.narrow(1, 0, 1).sum().backward();
+        let found = latents.grad(&gradients).unwrap();
+        near(readback::floats(found), [0.0, 0.5, 0.0, -2.0, 0.0, -1.0]);
+    }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod calibrate;
 mod cli;
 mod datasets;
 mod doctor;

@@ -129,6 +129,91 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     assert!(same("flow") == same("flow-d"), "the models differ");
 }
 
+#[test]
+fn gradients_of_parts_add_up_to_those_of_the_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let parts = |text: String| text.replace("batch = 4", "batch = 4\nat_once = 3");
+    train(at, "tok.toml", &tokenizer_run("tok", 6), &["--device", "cpu"]);
+    train(at, "tok-parts.toml", &parts(tokenizer_run("tok-parts", 6)), &["--device", "cpu"]);
+    train(at, "flow.toml", &flow_run("flow", 6), &["--device", "cpu"]);
+    train(at, "flow-parts.toml", &parts(flow_run("flow-parts", 6)), &["--device", "cpu"]);
+    for run in ["tok", "flow"] {
+        let (whole, parts) = (losses(at, run), losses(at, &format!("{run}-parts")));
+        for (whole, parts) in whole.iter().zip(&parts) {
+            assert!((whole - parts).abs() < 1e-4 * whole, "{run}: {whole} and {parts}");
+        }
+    }
+}
+
+#[test]
+fn every_way_to_train_resumes_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let both = |name: &str, run: &dyn Fn(&str, usize) -> String| {
+        let whole = format!("{name}-whole");
+        train(at, "a.toml", &run(&whole, 8), &["--device", "cpu"]);
+        train(at, "b.toml", &run(name, 5), &["--device", "cpu"]);
+        train(at, "b.toml", &run(name, 8), &["--resume", "--device", "cpu"]);
+        assert_eq!(losses(at, name), losses(at, &whole), "{name}");
+        assert!(losses(at, name).iter().all(|loss| loss.is_finite()));
+    };
+    both("rotated", &|out, steps| {
+        tokenizer_run(out, steps).replace(
+            "kind = \"tokenizer\"",
+            "kind = \"tokenizer\"\ngradient = \"rotation\"\naveraged = true",
+        )
+    });
+    train(at, "tok.toml", &tokenizer_run("tok", 2), &["--device", "cpu"]);
+    for (name, more) in [
+        ("entropic", "times = \"entropic\"\ntime_weights = \"uniform\""),
+        ("normal", "times = \"logit-normal\""),
+        ("normal-cfm", "times = \"logit-normal\"\ntime_weights = \"uniform\"\nobjective = \"cfm\""),
+    ] {
+        both(name, &|out, steps| {
+            let text = flow_run(out, steps)
+                .replace("kind = \"flow\"", &format!("kind = \"flow\"\n{more}"));
+            text.replace("[optimiser]", "[optimiser]\ndecay = \"linear\"\nlengths = [0.05, 0.1]")
+        });
+    }
+}
+
+#[test]
+fn an_average_of_another_length_is_made_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "tok.toml", &tokenizer_run("tok", 2), &["--device", "cpu"]);
+    let run = flow_run("flow", 12).replace("[optimiser]", "[optimiser]\nlengths = [0.05, 0.1]");
+    train(at, "flow.toml", &run, &["--device", "cpu"]);
+    let average = ["average", "flow", "--length", "0.1", "--out", "average.safetensors"];
+    let said = crate::common::succeed(at, &average);
+    assert!(
+        said.contains("step 12 averaged over a length of 0.1, made of 8 snapshots (0.0 % off"),
+        "{said}"
+    );
+    // What was kept itself is given back, to the precision of snapshots.
+    let open = |path: &str| purrscope::io::tensors::TensorFile::open(&at.join(path)).unwrap();
+    let (made, kept) = (open("average.safetensors"), open("flow/averages/00000012.safetensors"));
+    let name = "backbone.final_layer.linear.weight";
+    let (made, kept) =
+        (made.floats(name).unwrap().1, kept.floats(&format!("0.1/{name}")).unwrap().1);
+    let largest = kept.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    let off = made.iter().zip(&kept).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(largest > 0.0 && off < 2e-2 * largest, "{off} of {largest}");
+    let sample =
+        ["sample", "average.safetensors", "--class", "red", "--steps", "2", "--out", "out"];
+    crate::common::succeed(at, &[&sample[..], &["--device", "cpu"]].concat());
+    for (arguments, expected) in [
+        (["average", "tok", "--length", "0.1", "--out", "a.safetensors"], "no model of a flow"),
+        (["average", "flow", "--length", "2", "--out", "a.safetensors"], "a length is from"),
+    ] {
+        crate::common::fail(at, &arguments, 1, expected);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_run_killed_at_any_moment_resumes() {
