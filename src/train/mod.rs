@@ -34,7 +34,7 @@ use crate::io::tensors::{TensorFile, TensorFileError};
 use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
 use crate::room::Room;
-pub use config::{Classes, ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
+pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
 pub use optimiser::{AdamW, StepReport};
 pub use stages::run_stages;
 pub(crate) use tokenizer::tokenizer_loss;
@@ -332,7 +332,7 @@ pub fn run(
     let session = Session { config, device, stop, room: Room::default() };
     match &config.task {
         Task::Tokenizer(task) => {
-            let (trainee, net) = tokenizer::Training::new(config, task, device, identity)?;
+            let (trainee, net) = tokenizer::Training::new(config, task, device, identity, stop)?;
             session.train(trainee, net, held, watch)
         }
         Task::Flow(task) => {
