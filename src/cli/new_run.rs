@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{DeviceArg, print};
 use crate::bench::{Trial, trials};
-use crate::data::{DataError, ImageFolder, Labels, is_table};
+use crate::data::{DataError, ImageFolder, Labels, is_table, picture_size};
 use crate::io::atomic;
 use crate::say::{self, count};
 use crate::train::RunConfig;
@@ -153,8 +153,7 @@ impl Pictures {
         let spread = number.div_ceil(LOOKED_AT);
         let folder = absolute(folder)?;
         let looked_at = images.files().step_by(spread);
-        let sides =
-            looked_at.filter_map(|(path, _)| image::image_dimensions(folder.join(path)).ok());
+        let sides = looked_at.filter_map(|(path, _)| picture_size(&folder.join(path)));
         let mut sides: Vec<usize> =
             sides.map(|(width, height)| width.min(height) as usize).collect();
         sides.sort_unstable();
@@ -175,6 +174,31 @@ impl Pictures {
         };
         let named = self.folder.ancestors().find(says_something).unwrap_or(&self.folder);
         named.file_name().map_or("mine".into(), |name| name.to_string_lossy()).into_owned()
+    }
+
+    /// What `classes` is in the run file, and the line of `balance`, each with its comment.
+    fn entries(&self) -> Result<(String, &'static str)> {
+        let number = self.classes.len();
+        let classes = match (&self.table, self.sorted) {
+            (Some(table), _) => {
+                let table = table.to_str().context("the table's name is not text")?;
+                let table = toml::Value::String(table.to_owned());
+                format!("{table}\t# which has {} for these pictures", say::count(number, "class"))
+            }
+            (None, true) => format!("\"folders\"\t# each sub-folder is one, {number} in all"),
+            (None, false) => {
+                "\"none\"\t# \"folders\" where each sub-folder is one; or a table, \"labels.csv\""
+                    .to_owned()
+            }
+        };
+        // Between classes only.
+        let balance = match number {
+            1 => "",
+            _ => {
+                "balance = \"as-is\"\t# \"even\": rare classes as often as others; \"square-root\": in between\n"
+            }
+        };
+        Ok((classes, balance))
     }
 
     fn words(&self) -> String {
@@ -243,26 +267,7 @@ impl Plan {
         let folder = data.folder.to_str().context("the folder's name is not text")?;
         let folder = toml::Value::String(folder.to_owned());
         let name = toml::Value::String(data.name());
-        let number = data.classes.len();
-        let classes = match (&data.table, data.sorted) {
-            (Some(table), _) => {
-                let table = table.to_str().context("the table's name is not text")?;
-                let table = toml::Value::String(table.to_owned());
-                format!("{table}\t# which has {} for these pictures", say::count(number, "class"))
-            }
-            (None, true) => format!("\"folders\"\t# each sub-folder is one, {number} in all"),
-            (None, false) => {
-                "\"none\"\t# \"folders\" where each sub-folder is one; or a table, \"labels.csv\""
-                    .to_owned()
-            }
-        };
-        // Between classes only.
-        let balance = match number {
-            1 => "",
-            _ => {
-                "balance = \"as-is\"\t# \"even\": rare classes as often as others; \"square-root\": in between\n"
-            }
-        };
+        let (classes, balance) = data.entries()?;
         let size = data.size;
         let factor = size / TOKENS;
         let every = |steps: &usize| (steps / 20).clamp(20, 500);
@@ -374,7 +379,8 @@ mod tests {
         for number in [1, 500, 5_000, 1_000_000] {
             for size in SIZES {
                 for gpu in [false, true] {
-                    let data = pictures(number, size, gpu);
+                    let mut data = pictures(number, size, gpu);
+                    data.table = (number == 500).then(|| PathBuf::from("/a \"table\".csv"));
                     let plan = Plan::of(&data, gpu);
                     fs::write(&path, plan.text(&data).unwrap()).unwrap();
                     let stages = RunConfig::read_stages(&path).unwrap();

@@ -477,7 +477,7 @@ mod tests {
             ("t.csv", "\"a, 1.png\",cat\n\n./sub/b.jpg,dog\n,\n"),
             ("t.tsv", "id\tlabel\tpicture\n1\tcat\ta, 1.png\n2\tdog\tsub/b.jpg\n"),
             ("t.CSV", "filename\tbreed\na, 1\tcat\nsub/b\tdog\n"),
-            ("t.csv", "label , file\n cat , \"a, 1.png\"\ndog,sub/b.jpg\ndog,sub/b.jpg\n"),
+            ("t.csv", "label , file\n cat ,\"a, 1.png\"\ndog,sub/b.jpg\ndog,sub/b.jpg\n"),
         ] {
             let labels =
                 read(name, text.as_bytes()).unwrap_or_else(|said| panic!("{text}: {said}"));

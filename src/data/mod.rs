@@ -19,7 +19,9 @@ pub(crate) use folder::list;
 pub use folder::{DataError, Duplicates, ImageFolder};
 pub use labels::{Classes, Labels, is_table};
 pub use order::{Balance, EpochOrder};
-pub use pictures::{MOST_PIXELS, PictureError, fit_square, is_picture, read_picture, read_square};
+pub use pictures::{
+    MOST_PIXELS, PictureError, fit_square, is_picture, picture_size, read_picture, read_square,
+};
 pub use shards::{
     MOST_CLASSES, ShardError, ShardWriter, Shards, expand_braces, names_shards, shards_in,
 };

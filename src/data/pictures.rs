@@ -77,6 +77,13 @@ pub enum PictureError {
     },
 }
 
+/// Width and height of a picture as they are stored, whatever the file is called; nothing where its head cannot be
+/// read.
+pub fn picture_size(path: &Path) -> Option<(u32, u32)> {
+    let reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+    reader.into_dimensions().ok()
+}
+
 /// Reads a picture, on white where it is transparent.
 ///
 /// # Errors
@@ -488,6 +495,7 @@ pub(super) mod tests {
         for name in ["x.png", "without", "x.txt"] {
             let path = file(name, &jpeg);
             assert!(is_picture(&path) && read_picture(&path).is_ok(), "{name}");
+            assert_eq!(picture_size(&path), Some((8, 8)), "{name}");
         }
         for (name, bytes, expected) in [
             ("page.jpg", b"<html>404</html>".as_slice(), "not a picture"),

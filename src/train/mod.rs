@@ -47,7 +47,7 @@ pub enum TrainError {
     Config(#[from] ConfigError),
     /// The pictures.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Data(DataError),
     /// Shards of latents.
     #[error(transparent)]
     Shards(#[from] ShardError),
@@ -121,7 +121,7 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// It was asked to stop before it had begun.
-    #[error("stopped while pictures were being turned into codes, before the first step")]
+    #[error("stopped while pictures were being read, before the first step")]
     Interrupted,
     /// A number of the run is not finite any more.
     #[error("{what} not finite at step {step}; {}", advice(*.kept))]
@@ -139,6 +139,15 @@ pub enum TrainError {
         /// What was read.
         name: String,
     },
+}
+
+impl From<DataError> for TrainError {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Interrupted => Self::Interrupted,
+            error => Self::Data(error),
+        }
+    }
 }
 
 impl TrainError {
