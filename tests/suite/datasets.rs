@@ -399,15 +399,15 @@ fn what_is_asked_of_pictures_is_checked_before_the_first_step() {
         ("augment = { flop = true }", "unknown entry 'flop' in [augment]; did you mean 'flip'?"),
         ("balance = \"even\"\nclasses = \"none\"", "balance is between classes"),
         (
-            "balance = \"evn\"",
-            "unknown variant `evn`, expected one of `as-is`, `square-root`, `even`",
+            "balance = \"evenly\"",
+            "unknown variant `evenly`, expected one of `as-is`, `square-root`, `even`",
         ),
         (
             "background = \"#fff\"",
             "a background is white, black or a colour as #rrggbb, not '#fff'",
         ),
         ("classes = \"gone.csv\"", "gone.csv: No such file"),
-        ("ballance = \"even\"", "unknown entry 'ballance'; did you mean 'balance'?"),
+        ("balances = \"even\"", "unknown entry 'balances'; did you mean 'balance'?"),
     ] {
         fs::write(at.join("run.toml"), tokenizer_with("run", 1, more)).unwrap();
         let said = fail(at, &["--train", "run.toml", "--device", "cpu"], 1, expected);
