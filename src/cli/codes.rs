@@ -1,5 +1,6 @@
 //! `purrscope encode` and `purrscope decode`: pictures to codes and back.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::{Cli, DeviceArg, PrecisionArg};
-use crate::data::{ImageFolder, ShardWriter, Walk, read_square};
+use crate::data::{Background, ImageFolder, ShardWriter, Walk, read_square};
 use crate::flow::LatentShape;
 use crate::io::outputs::{self, Content};
 use crate::io::png;
@@ -23,6 +24,9 @@ const BATCH: usize = 32;
 
 /// Most pictures of a shard, all of which wait in memory until it is written.
 const MOST_IN_A_SHARD: i64 = 1_000_000;
+
+/// Pictures that cannot be read are named, so many of them at the most.
+const MOST_NAMED: usize = 10;
 
 #[derive(Debug, Args)]
 pub struct EncodeArgs {
@@ -41,6 +45,9 @@ pub struct EncodeArgs {
     #[arg(long, default_value_t = 10_000, requires = "shards",
         value_parser = clap::value_parser!(u32).range(1..=MOST_IN_A_SHARD))]
     shard_size: u32,
+    /// What shows through where a picture is transparent: white, black or #rrggbb
+    #[arg(long, value_name = "COLOUR", default_value_t)]
+    background: Background,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
@@ -70,7 +77,7 @@ struct Header {
     pictures: Vec<String>,
 }
 
-/// Encodes every readable picture; the others are named in warnings.
+/// Encodes every readable picture; of the others some are named in warnings, and all counted.
 pub fn encode(args: &EncodeArgs) -> Result<()> {
     if let Some(out) = &args.out {
         outputs::check(out, Content::TENSORS, &[&args.model])?;
@@ -92,16 +99,21 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     outputs::check(out, Content::TENSORS, &taken)?;
     outputs::prepare(out)?;
     let side = model.card.image_size() as u32;
-    let (mut codes, mut names) = (Vec::new(), Vec::new());
+    let (mut codes, mut names, mut skipped) = (Vec::new(), Vec::new(), 0);
     for files in files.chunks(BATCH) {
         let mut pictures: Vec<RgbImage> = Vec::new();
         for file in files {
-            match read_square(file, side) {
+            match read_square(file, side, args.background) {
                 Ok(picture) => {
                     pictures.push(picture);
                     names.push(file.display().to_string());
                 }
-                Err(error) => tracing::warn!("skipped {error}"),
+                Err(error) => {
+                    skipped += 1;
+                    if skipped <= MOST_NAMED {
+                        tracing::warn!("skipped {error}");
+                    }
+                }
             }
         }
         if !pictures.is_empty() {
@@ -116,6 +128,9 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
         }
     }
     ensure!(!names.is_empty(), "none of the {} pictures can be read", files.len());
+    if skipped > 0 {
+        tracing::warn!("{skipped} of {} pictures cannot be read and are left out", files.len());
+    }
     let grid = model.card.backbone.input_size;
     let mut writer = TensorWriter::default();
     writer.integers("codes", &[names.len(), grid, grid], codes);
@@ -138,7 +153,8 @@ fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
         let text = "--shards takes one folder of pictures, with a sub-folder a class";
         Cli::command().error(ErrorKind::TooManyValues, text).exit();
     };
-    let images = ImageFolder::open(folder, model.card.image_size())?;
+    let images = ImageFolder::open(folder, model.card.image_size())?.on(args.background);
+    images.tell();
     let known = &model.card.class_names;
     let numbers = images.class_names().iter().map(|name| known.iter().position(|n| n == name));
     let numbers: Vec<usize> = numbers.collect::<Option<_>>().unwrap_or_else(|| {
@@ -153,7 +169,10 @@ fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
     // Another model, other pictures, or other numbers of classes make another set of shards.
     let files =
         images.files().map(|(path, label)| format!("{} {}\n", numbers[label], path.display()));
-    let origin = format!("{} {} {}", model.hash(), args.shard_size, files.collect::<String>());
+    let mut origin = format!("{} {} {}", model.hash(), args.shard_size, files.collect::<String>());
+    if args.background != Background::default() {
+        write!(origin, "on {}", args.background)?;
+    }
     let shape = [channels, height, width];
     let mut writer = ShardWriter::new(out, shape, args.shard_size as usize, &origin)?;
     let labels: Vec<usize> = images.files().map(|(_, label)| numbers[label]).collect();

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{DeviceArg, print};
 use crate::bench::{Trial, trials};
-use crate::data::{DataError, ImageFolder};
+use crate::data::{DataError, ImageFolder, Labels, is_table, picture_size};
 use crate::io::atomic;
 use crate::say::{self, count};
 use crate::train::RunConfig;
@@ -34,6 +34,9 @@ pub struct NewRunArgs {
     /// Folder of pictures: sub-folders are classes; without any, all pictures are of one
     #[arg(long, value_name = "FOLDER")]
     images: PathBuf,
+    /// Table of the pictures' classes (.csv or .tsv), instead of sub-folders: a column of files and one of classes
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
     /// Side of the pictures in pixels: 32, 64, 128 or 256 (default: 64, or what the pictures have if that is less)
     #[arg(long, value_name = "N")]
     size: Option<usize>,
@@ -50,7 +53,7 @@ pub fn run(args: &NewRunArgs) -> Result<()> {
     {
         bail!("--size is 32, 64, 128 or 256, not {size}");
     }
-    let data = Pictures::look(&args.images, args.size)?;
+    let data = Pictures::look(&args.images, args.labels.as_deref(), args.size)?;
     let selected = args.device.open_examined()?;
     let plan = Plan::of(&data, selected.handles.is_some());
     let text = plan.text(&data)?;
@@ -116,6 +119,8 @@ struct Pictures {
     classes: Vec<String>,
     /// Whether sub-folders are classes.
     sorted: bool,
+    /// The table that says what the classes are, from the root of the file system.
+    table: Option<PathBuf>,
     /// Side that the run is for.
     size: usize,
     /// The side that half of the pictures have at least, on their shorter side.
@@ -123,19 +128,32 @@ struct Pictures {
 }
 
 impl Pictures {
-    fn look(folder: &Path, size: Option<usize>) -> Result<Self> {
+    fn look(folder: &Path, table: Option<&Path>, size: Option<usize>) -> Result<Self> {
         let probe = SIZES[0];
-        let (images, sorted) = match ImageFolder::open(folder, probe) {
-            Ok(images) => (images, true),
-            Err(DataError::Empty { .. }) => (ImageFolder::open_unsorted(folder, probe)?, false),
-            Err(error) => return Err(error.into()),
+        let (images, sorted) = match table {
+            Some(table) => {
+                let name = table.display();
+                ensure!(
+                    is_table(table),
+                    "{name}: expected a table whose name ends in .csv or .tsv"
+                );
+                (ImageFolder::open_labelled(folder, probe, &Labels::read(table)?)?, false)
+            }
+            None => match ImageFolder::open(folder, probe) {
+                Ok(images) => (images, true),
+                Err(DataError::Empty { .. }) => (ImageFolder::open_unsorted(folder, probe)?, false),
+                Err(error) => return Err(error.into()),
+            },
         };
+        images.tell();
+        let absolute =
+            |path: &Path| fs::canonicalize(path).with_context(|| path.display().to_string());
+        let table = table.map(absolute).transpose()?;
         let number = images.len();
         let spread = number.div_ceil(LOOKED_AT);
-        let folder = fs::canonicalize(folder).with_context(|| folder.display().to_string())?;
+        let folder = absolute(folder)?;
         let looked_at = images.files().step_by(spread);
-        let sides =
-            looked_at.filter_map(|(path, _)| image::image_dimensions(folder.join(path)).ok());
+        let sides = looked_at.filter_map(|(path, _)| picture_size(&folder.join(path)));
         let mut sides: Vec<usize> =
             sides.map(|(width, height)| width.min(height) as usize).collect();
         sides.sort_unstable();
@@ -145,7 +163,7 @@ impl Pictures {
         let fitting = SIZES.into_iter().take(2).rfind(|size| *size <= typical);
         let size = size.or(fitting).unwrap_or(SIZES[0]);
         let classes = images.class_names().to_vec();
-        Ok(Self { folder, number, classes, sorted, size, typical })
+        Ok(Self { folder, number, classes, sorted, table, size, typical })
     }
 
     /// The folder's name or, where that says no more than that it is a part of a data set, its parent's.
@@ -156,6 +174,31 @@ impl Pictures {
         };
         let named = self.folder.ancestors().find(says_something).unwrap_or(&self.folder);
         named.file_name().map_or("mine".into(), |name| name.to_string_lossy()).into_owned()
+    }
+
+    /// What `classes` is in the run file, and the line of `balance`, each with its comment.
+    fn entries(&self) -> Result<(String, &'static str)> {
+        let number = self.classes.len();
+        let classes = match (&self.table, self.sorted) {
+            (Some(table), _) => {
+                let table = table.to_str().context("the table's name is not text")?;
+                let table = toml::Value::String(table.to_owned());
+                format!("{table}\t# which has {} for these pictures", say::count(number, "class"))
+            }
+            (None, true) => format!("\"folders\"\t# each sub-folder is one, {number} in all"),
+            (None, false) => {
+                "\"none\"\t# \"folders\" where each sub-folder is one; or a table, \"labels.csv\""
+                    .to_owned()
+            }
+        };
+        // Between classes only.
+        let balance = match number {
+            1 => "",
+            _ => {
+                "balance = \"as-is\"\t# \"even\": rare classes as often as others; \"square-root\": in between\n"
+            }
+        };
+        Ok((classes, balance))
     }
 
     fn words(&self) -> String {
@@ -224,10 +267,7 @@ impl Plan {
         let folder = data.folder.to_str().context("the folder's name is not text")?;
         let folder = toml::Value::String(folder.to_owned());
         let name = toml::Value::String(data.name());
-        let classes = match data.sorted {
-            true => format!("\"folders\"\t# each sub-folder is one, {} in all", data.classes.len()),
-            false => "\"none\"\t# \"folders\" where each sub-folder is one".to_owned(),
-        };
+        let (classes, balance) = data.entries()?;
         let size = data.size;
         let factor = size / TOKENS;
         let every = |steps: &usize| (steps / 20).clamp(20, 500);
@@ -242,9 +282,15 @@ impl Plan {
 # What stands here holds for both stages.
 data = {folder}
 classes = {classes}
+{balance}background = "white"	# what shows through where a picture is transparent: white, black or #rrggbb
 holdout_share = 0.05	# pictures that are kept aside, to judge by
 image_size = {size}	# side in pixels; a multiple of {factor}
 seed = 1	# of everything random: the same seed gives the same model on the CPU
+
+[augment]	# chance variations, where pictures are few: none of these to begin with
+flip = false	# half of them in a mirror: not where left and right mean something
+crop = 1.0	# 0.9: squares of 90 to 100 % of the side, from a random place
+colour = 0.0	# 0.1: brightness, contrast and saturation up to 10 % up or down
 
 [[stage]]
 batch = {tokenizer_batch}	# pictures a step: fewer take less memory
@@ -323,7 +369,7 @@ mod tests {
     fn pictures(number: usize, size: usize, sorted: bool) -> Pictures {
         let classes = vec!["a cat".to_owned(), "b".to_owned()];
         let folder = PathBuf::from("/pictures \"of\" mine");
-        Pictures { folder, number, classes, sorted, size, typical: size }
+        Pictures { folder, number, classes, sorted, table: None, size, typical: size }
     }
 
     #[test]
@@ -333,7 +379,8 @@ mod tests {
         for number in [1, 500, 5_000, 1_000_000] {
             for size in SIZES {
                 for gpu in [false, true] {
-                    let data = pictures(number, size, gpu);
+                    let mut data = pictures(number, size, gpu);
+                    data.table = (number == 500).then(|| PathBuf::from("/a \"table\".csv"));
                     let plan = Plan::of(&data, gpu);
                     fs::write(&path, plan.text(&data).unwrap()).unwrap();
                     let stages = RunConfig::read_stages(&path).unwrap();

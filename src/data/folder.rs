@@ -1,18 +1,27 @@
-//! A folder of pictures with one sub-folder a class.
+//! A folder of pictures, and the classes that they are of.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::RgbImage;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::pictures::read_square;
+use super::augment::Augment;
+use super::background::Background;
+use super::few::joined;
+use super::labels::{Assigned, Labels};
+use super::left::Left;
+use super::pictures::{Print, fit_square, read_with};
 use super::walk::{Entries, Walk, entries};
+use crate::rng::Stream;
 
 /// A folder that cannot be trained on.
 #[derive(Debug, Error)]
@@ -43,6 +52,19 @@ pub enum DataError {
         /// What there is instead, in words that go on from the sentence, or nothing.
         found: String,
     },
+    /// A table of classes that cannot be used.
+    #[error("{path}, line {line}: {reason}")]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It was asked to stop before all pictures had been looked at.
+    #[error("stopped while pictures were being looked at, before the first step")]
+    Interrupted,
     /// None of the pictures can be read.
     #[error("{path}: none of its {count} pictures can be read")]
     AllUnreadable {
@@ -56,20 +78,29 @@ pub enum DataError {
 /// Pictures that cannot be read are named, so many of them at the most.
 const MOST_NAMED: usize = 50;
 
-/// Names of folders that most likely hold parts of a data set and not classes.
-const PARTS: [&str; 8] =
-    ["train", "training", "test", "testing", "val", "valid", "validation", "holdout"];
+/// What becomes of pictures that are there twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Duplicates {
+    /// All pictures are read once, before the first step. Of those of the same pixels in a class one is kept.
+    #[default]
+    Merge,
+    /// Pictures are taken as they lie, and read when they are needed.
+    Keep,
+}
 
 /// The pictures of a folder: found at once, read when they are needed.
 #[derive(Debug)]
 pub struct ImageFolder {
     root: PathBuf,
     size: u32,
+    background: Background,
     class_names: Vec<String>,
     /// Path and label, in order of class and name.
     files: Vec<(PathBuf, usize)>,
-    /// The hash of what each file holds, where that was asked of all of them.
-    fingerprints: Vec<[u8; 32]>,
+    /// The hashes of each file and picture, where all of them have been looked at.
+    prints: Vec<Print>,
+    left: Left,
     /// Files that turned out unreadable and have been named in a warning.
     unreadable: Mutex<BTreeSet<usize>>,
 }
@@ -77,7 +108,7 @@ pub struct ImageFolder {
 impl ImageFolder {
     /// Lists the pictures of `root`; they will be read as squares of `size` pixels. A sub-folder is a
     /// class, with all pictures in it and in folders below it; what is hidden or the system's is
-    /// neither. What was found, and what was left out, is said in the log.
+    /// neither.
     ///
     /// # Errors
     /// The folder cannot be read, or holds no pictures in sub-folders.
@@ -92,33 +123,34 @@ impl ImageFolder {
         let (links, real): (Vec<_>, Vec<_>) = folders.iter().partition(|path| is_link(path));
         let claimed: BTreeSet<_> =
             real.into_iter().chain(links).filter(|path| walk.claim(path)).collect();
-        let mut found = Found { loose: loose.len(), ..Found::default() };
+        let mut left = Left { others, ..Left::default() };
+        loose.iter().for_each(|path| left.loose.add(|| named(root, path)));
+        let (mut class_names, mut files) = (Vec::new(), Vec::new());
         for folder in &folders {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if !claimed.contains(folder) {
-                found.again.push(name);
+                left.again.add(|| named(root, folder));
                 continue;
             }
             let mut pictures = Vec::new();
             walk.collect(folder, &mut pictures)?;
             if pictures.is_empty() {
-                found.empty.push(name);
+                left.empty.add(|| named(root, folder));
                 continue;
             }
-            let label = found.classes.len();
-            found.classes.push(name);
-            found.files.extend(pictures.into_iter().map(|path| (path, label)));
+            let label = class_names.len();
+            class_names.push(name);
+            files.extend(pictures.into_iter().map(|path| (path, label)));
         }
-        found.others = others + walk.others;
-        if found.files.is_empty() {
-            let found = match found.loose {
+        left.others += walk.others;
+        if files.is_empty() {
+            let found = match left.loose.count() {
                 0 => String::new(),
                 count => format!(" in sub-folders; {count} lie in the folder itself"),
             };
             return Err(DataError::Empty { path: path(), found });
         }
-        found.tell(root);
-        Ok(Self::of(root, size, found))
+        Ok(Self::of(root, size, class_names, files, left))
     }
 
     /// As [`ImageFolder::open`], all pictures in the folder and in folders below it being of one class, which has
@@ -127,66 +159,191 @@ impl ImageFolder {
     /// # Errors
     /// The folder cannot be read, or holds no pictures.
     pub fn open_unsorted(root: &Path, size: usize) -> Result<Self, DataError> {
-        expect_folder(root)?;
-        let mut walk = Walk::default();
-        let pictures = walk.pictures(root)?;
-        if pictures.is_empty() {
-            return Err(DataError::Empty { path: root.to_owned(), found: String::new() });
-        }
+        let (pictures, left) = all_below(root)?;
         let whole = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
         let name = whole.file_name().map_or("all".into(), |name| name.to_string_lossy());
-        let found = Found {
-            classes: vec![name.into_owned()],
-            files: pictures.into_iter().map(|path| (path, 0)).collect(),
-            others: walk.others,
-            ..Found::default()
-        };
-        found.tell(root);
-        Ok(Self::of(root, size, found))
+        let files = pictures.into_iter().map(|path| (path, 0)).collect();
+        Ok(Self::of(root, size, vec![name.into_owned()], files, left))
     }
 
-    fn of(root: &Path, size: usize, found: Found) -> Self {
-        let Found { classes: class_names, files, .. } = found;
-        let (root, size) = (root.to_owned(), size as u32);
-        let (fingerprints, unreadable) = (Vec::new(), Mutex::default());
-        Self { root, size, class_names, files, fingerprints, unreadable }
+    /// As [`ImageFolder::open_unsorted`], the classes being those that a table has for the pictures. Those that it
+    /// has none for are left out, and so are classes without pictures.
+    ///
+    /// # Errors
+    /// The folder cannot be read, holds no pictures, or the table says nothing about them, or not which.
+    pub fn open_labelled(root: &Path, size: usize, table: &Labels) -> Result<Self, DataError> {
+        let (pictures, mut left) = all_below(root)?;
+        let relative: Vec<PathBuf> = pictures
+            .iter()
+            .map(|path| path.strip_prefix(root).unwrap_or(path).to_owned())
+            .collect();
+        let Assigned { labels, unmet } = table.assign(root, &relative)?;
+        left.unmet = unmet;
+        let used: BTreeSet<usize> = labels.iter().flatten().copied().collect();
+        let place: HashMap<usize, usize> = used.iter().copied().zip(0..).collect();
+        let mut files = Vec::new();
+        for (path, label) in pictures.into_iter().zip(labels) {
+            match label.and_then(|label| place.get(&label)) {
+                Some(label) => files.push((path, *label)),
+                None => left.unlabelled.add(|| named(root, &path)),
+            }
+        }
+        if files.is_empty() {
+            let found = format!(" that have a class in {}", table.path().display());
+            return Err(DataError::Empty { path: root.to_owned(), found });
+        }
+        files.sort_by(|(path, label), (other, its)| (label, path).cmp(&(its, other)));
+        let class_names = used.iter().map(|label| table.classes()[*label].clone()).collect();
+        Ok(Self::of(root, size, class_names, files, left))
+    }
+
+    fn of(
+        root: &Path,
+        size: usize,
+        class_names: Vec<String>,
+        files: Vec<(PathBuf, usize)>,
+        left: Left,
+    ) -> Self {
+        let (root, size, background) = (root.to_owned(), size as u32, Background::default());
+        let (prints, unreadable) = (Vec::new(), Mutex::default());
+        Self { root, size, background, class_names, files, prints, left, unreadable }
+    }
+
+    /// The same pictures, on that colour where they are transparent.
+    pub fn on(self, background: Background) -> Self {
+        Self { background, prints: Vec::new(), ..self }
+    }
+
+    /// Says in the log what was found and, in one line, what was left out.
+    pub fn tell(&self) {
+        self.left.tell(&self.root, &self.class_names, self.len());
+    }
+
+    /// Reads every picture once and leaves out what cannot be read, and what has the very pixels of a picture
+    /// before it in its class. No more pictures are held than there are threads.
+    ///
+    /// # Errors
+    /// No picture can be read, or `stop` was asked for.
+    pub fn looked_through(mut self, stop: &AtomicBool) -> Result<Self, DataError> {
+        let look = |(path, _): &(PathBuf, usize)| match stop.load(Ordering::Relaxed) {
+            true => Err(DataError::Interrupted),
+            false => Ok(Print::of(path, self.background).map_err(|error| error.to_string())),
+        };
+        let looked = self.files.par_iter().map(look).collect::<Result<Vec<_>, _>>()?;
+        let mut left = std::mem::take(&mut self.left);
+        let mut first: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
+        let (mut kept, mut prints) = (Vec::new(), Vec::new());
+        for (index, print) in looked.into_iter().enumerate() {
+            let print = match print {
+                Ok(print) => print,
+                Err(said) => {
+                    tracing::debug!("left out {said}");
+                    left.unread.add(|| said);
+                    continue;
+                }
+            };
+            let (path, label) = &self.files[index];
+            let like = first.entry(print.picture).or_default();
+            let name = |index: usize| named(&self.root, &self.files[index].0);
+            if let Some(twin) = like.iter().find(|twin| self.files[**twin].1 == *label) {
+                tracing::debug!("left out {}, a copy of {}", path.display(), name(*twin));
+                left.copies.add(|| format!("{} of {}", name(index), name(*twin)));
+                continue;
+            }
+            if let [other, ..] = like[..] {
+                left.across.add(|| format!("{} and {}", name(other), name(index)));
+            }
+            like.push(index);
+            kept.push(index);
+            prints.push(print);
+        }
+        if kept.is_empty() {
+            let (path, count) = (self.root.clone(), self.len());
+            return Err(DataError::AllUnreadable { path, count });
+        }
+        let had: HashSet<usize> = kept.iter().map(|index| self.files[*index].1).collect();
+        let wanted: BTreeSet<usize> = self.files.iter().map(|(_, label)| *label).collect();
+        for label in wanted.iter().filter(|label| !had.contains(label)) {
+            left.hopeless.add(|| self.class_names[*label].escape_debug().to_string());
+        }
+        let files = kept.iter().map(|index| self.files[*index].clone()).collect();
+        Ok(Self { files, prints, left, ..self })
+    }
+
+    /// These pictures without those that another folder has as well, in whatever class, as far as both have been
+    /// [looked through](ImageFolder::looked_through). Where it has all of them, they stay, with a warning.
+    pub fn without_those_of(mut self, other: &Self) -> Self {
+        let known: HashSet<[u8; 32]> = other.prints.iter().map(|print| print.picture).collect();
+        let is_new = |index: &usize| {
+            self.prints.get(*index).is_none_or(|print| !known.contains(&print.picture))
+        };
+        let (new, old): (Vec<usize>, Vec<usize>) = (0..self.len()).partition(is_new);
+        if new.is_empty() {
+            tracing::warn!(
+                "{}: all of its pictures are trained on: held-out figures say nothing about new ones",
+                self.root.display()
+            );
+            return self;
+        }
+        let mut left = std::mem::take(&mut self.left);
+        old.iter().for_each(|index| left.trained.add(|| named(&self.root, &self.files[*index].0)));
+        Self { left, ..self.some(&new) }
+    }
+
+    /// Some of the pictures.
+    fn some(&self, indices: &[usize]) -> Self {
+        Self {
+            root: self.root.clone(),
+            size: self.size,
+            background: self.background,
+            class_names: self.class_names.clone(),
+            files: indices.iter().map(|index| self.files[*index].clone()).collect(),
+            prints: indices.iter().filter_map(|index| self.prints.get(*index).copied()).collect(),
+            left: Left::default(),
+            unreadable: Mutex::default(),
+        }
     }
 
     /// These pictures without about so large a share of them, and that share; nothing where one of the two would
     /// be empty. Which pictures it has is decided by what each of them holds: the same ones wherever they lie and
-    /// whatever else lies there, and copies of a picture all on one side.
+    /// whatever else lies there. Copies of a file are all on one side, and where the pictures have been
+    /// [looked through](ImageFolder::looked_through) those of the same pixels.
     pub fn split(&self, share: f64) -> Option<(Self, Self)> {
         let most = (share.clamp(0.0, 1.0) * 2f64.powi(32)) as u64;
-        let hashes: Vec<[u8; 32]> =
-            (0..self.len()).into_par_iter().map(|index| self.fingerprint(index)).collect();
-        let number =
-            |hash: [u8; 32]| u64::from(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]));
-        let (held, kept): (Vec<usize>, Vec<usize>) =
-            (0..self.len()).partition(|index| number(hashes[*index]) < most);
-        let side = |indices: Vec<usize>| Self {
-            root: self.root.clone(),
-            size: self.size,
-            class_names: self.class_names.clone(),
-            files: indices.iter().map(|index| self.files[*index].clone()).collect(),
-            fingerprints: indices.iter().map(|index| hashes[*index]).collect(),
-            unreadable: Mutex::default(),
+        let number = |index: usize| {
+            let [a, b, c, d, ..] = self.fingerprint(index);
+            u64::from(u32::from_be_bytes([a, b, c, d]))
         };
-        (!held.is_empty() && !kept.is_empty()).then(|| (side(kept), side(held)))
+        let mut numbers: Vec<u64> = (0..self.len()).into_par_iter().map(number).collect();
+        // Files of the same picture go where the least of them goes.
+        let mut least: HashMap<[u8; 32], u64> = HashMap::new();
+        for (print, number) in self.prints.iter().zip(&numbers) {
+            match least.entry(print.picture) {
+                Entry::Occupied(mut known) => *known.get_mut() = *number.min(known.get()),
+                Entry::Vacant(new) => drop(new.insert(*number)),
+            }
+        }
+        for (print, number) in self.prints.iter().zip(&mut numbers) {
+            *number = least.get(&print.picture).copied().unwrap_or(*number);
+        }
+        let (held, kept): (Vec<usize>, Vec<usize>) =
+            (0..self.len()).partition(|index| numbers[*index] < most);
+        (!held.is_empty() && !kept.is_empty()).then(|| (self.some(&kept), self.some(&held)))
     }
 
     /// The same pictures with the labels that `names` gives to their classes; those of other classes are
     /// left out, and the names of these classes given besides.
-    pub fn relabelled(mut self, names: &[String]) -> (Self, Vec<String>) {
+    pub fn relabelled(self, names: &[String]) -> (Self, Vec<String>) {
         let label = |name: &String| names.iter().position(|known| known == name);
         let labels: Vec<_> = self.class_names.iter().map(label).collect();
-        self.files =
-            self.files.into_iter().filter_map(|(path, old)| Some((path, labels[old]?))).collect();
+        let known: Vec<usize> =
+            (0..self.len()).filter(|index| labels[self.files[*index].1].is_some()).collect();
+        let mut some = self.some(&known);
+        some.files.iter_mut().for_each(|(_, old)| *old = labels[*old].unwrap_or(*old));
+        some.class_names = names.to_vec();
         let pairs = self.class_names.into_iter().zip(labels);
         let unknown = pairs.filter(|(_, label)| label.is_none()).map(|(name, _)| name).collect();
-        self.class_names = names.to_vec();
-        self.fingerprints = Vec::new();
-        self.unreadable = Mutex::default();
-        (self, unknown)
+        (some, unknown)
     }
 
     /// Names of the classes, in order of label.
@@ -217,21 +374,60 @@ impl ImageFolder {
     /// # Errors
     /// No picture of the folder can be read.
     pub fn pictures(&self, indices: &[usize]) -> Result<Vec<(RgbImage, usize)>, DataError> {
-        indices.par_iter().map(|index| self.picture(*index)).collect()
+        let picture = |index: &usize| {
+            self.next_readable(*index, |index| Some((self.try_read(index)?, self.files[index].1)))
+        };
+        indices.par_iter().map(picture).collect()
     }
 
-    fn picture(&self, index: usize) -> Result<(RgbImage, usize), DataError> {
+    /// The pictures at `indices` as [`ImageFolder::pictures`] gives them, each varied as `augment` says and as
+    /// the random stream decides that `stream` gives for its place among them.
+    ///
+    /// # Errors
+    /// No picture of the folder can be read.
+    pub fn varied(
+        &self,
+        indices: &[usize],
+        augment: &Augment,
+        stream: impl Fn(usize) -> Stream + Sync,
+    ) -> Result<Vec<RgbImage>, DataError> {
+        let picture = |(place, index): (usize, &usize)| {
+            let seen = |picture| augment.seen(picture, self.size, &mut stream(place));
+            self.next_readable(*index, |index| self.read(index, seen))
+        };
+        indices.par_iter().enumerate().map(picture).collect()
+    }
+
+    /// All that `augment` keeps of the picture at `index`, as the random streams decide that `stream` gives for
+    /// the number of each, or `None` (and, once, a warning) where it cannot be read.
+    pub fn variants(
+        &self,
+        index: usize,
+        augment: &Augment,
+        stream: impl Fn(u64) -> Stream,
+    ) -> Option<Vec<RgbImage>> {
+        self.read(index, |picture| augment.all(picture, self.size, stream))
+    }
+
+    fn next_readable<T>(
+        &self,
+        index: usize,
+        read: impl Fn(usize) -> Option<T>,
+    ) -> Result<T, DataError> {
         let count = self.files.len();
         (0..count)
-            .map(|skipped| (index + skipped) % count)
-            .find_map(|index| Some((self.try_read(index)?, self.files[index].1)))
+            .find_map(|skipped| read((index + skipped) % count))
             .ok_or_else(|| DataError::AllUnreadable { path: self.root.clone(), count })
     }
 
     /// The picture at `index`, or `None` (and, once, a warning) where it cannot be read.
     pub fn try_read(&self, index: usize) -> Option<RgbImage> {
+        self.read(index, |picture| fit_square(picture, self.size))
+    }
+
+    fn read<T>(&self, index: usize, finish: impl FnOnce(RgbImage) -> T) -> Option<T> {
         let (path, _) = self.files.get(index)?;
-        match read_square(path, self.size) {
+        match read_with(path, self.background, finish) {
             Ok(picture) => Some(picture),
             Err(error) => {
                 let number = self
@@ -254,8 +450,8 @@ impl ImageFolder {
 
     /// The SHA-256 of what the file at `index` holds; of a file that cannot be read, of nothing.
     pub fn fingerprint(&self, index: usize) -> [u8; 32] {
-        if let Some(known) = self.fingerprints.get(index) {
-            return *known;
+        if let Some(known) = self.prints.get(index) {
+            return known.file;
         }
         let mut hash = Sha256::new();
         if let Some((path, _)) = self.files.get(index)
@@ -283,60 +479,21 @@ fn expect_folder(root: &Path) -> Result<(), DataError> {
     }
 }
 
-/// What there is in a folder of classes.
-#[derive(Debug, Default)]
-struct Found {
-    classes: Vec<String>,
-    files: Vec<(PathBuf, usize)>,
-    /// Sub-folders without pictures.
-    empty: Vec<String>,
-    /// Links to folders that count already.
-    again: Vec<String>,
-    /// Pictures in no sub-folder.
-    loose: usize,
-    /// Files that are no pictures.
-    others: usize,
-}
-
-impl Found {
-    /// Says in the log what was found and, in one line, what was left out.
-    fn tell(&self, root: &Path) {
-        let Self { classes, files, empty, again, loose, others } = self;
-        tracing::info!(
-            "{}: {} in {} ({}); {others} other files passed over",
-            root.display(),
-            counted(files.len(), "picture", "pictures"),
-            counted(classes.len(), "class", "classes"),
-            list(classes),
-        );
-        let mut left = Vec::new();
-        if !empty.is_empty() {
-            let count = counted(empty.len(), "sub-folder", "sub-folders");
-            left.push(format!("{count} without pictures ({})", list(empty)));
-        }
-        if !again.is_empty() {
-            let count = counted(again.len(), "link", "links");
-            left.push(format!("{count} to a folder that counts already ({})", list(again)));
-        }
-        if *loose > 0 {
-            let count = counted(*loose, "picture", "pictures");
-            left.push(format!("{count} in no class folder"));
-        }
-        if !left.is_empty() {
-            tracing::warn!("{}: left out {}", root.display(), left.join(", "));
-        }
-        if classes.iter().all(|name| PARTS.contains(&name.to_lowercase().as_str())) {
-            tracing::warn!(
-                "{}: are {} classes? If they are parts of a data set, name one of them instead",
-                root.display(),
-                list(classes)
-            );
-        }
+/// All pictures in a folder and in folders below it, at least one.
+fn all_below(root: &Path) -> Result<(Vec<PathBuf>, Left), DataError> {
+    expect_folder(root)?;
+    let mut walk = Walk::default();
+    let pictures = walk.pictures(root)?;
+    if pictures.is_empty() {
+        return Err(DataError::Empty { path: root.to_owned(), found: String::new() });
     }
+    Ok((pictures, Left { others: walk.others, ..Left::default() }))
 }
 
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
+/// A path below a folder, so that it can be shown.
+fn named(root: &Path, path: &Path) -> String {
+    let path = path.strip_prefix(root).unwrap_or(path);
+    path.to_string_lossy().escape_debug().to_string()
 }
 
 /// A few names, and how many there are besides.
@@ -344,10 +501,7 @@ pub(crate) fn list(names: &[String]) -> String {
     const MOST: usize = 8;
     let shown: Vec<String> =
         names.iter().take(MOST).map(|name| name.escape_debug().to_string()).collect();
-    match names.len().saturating_sub(MOST) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
+    joined(&shown, names.len())
 }
 
 #[cfg(test)]
@@ -520,6 +674,101 @@ mod tests {
         assert_eq!(Walk::default().pictures(root).unwrap().len(), 4);
     }
 
+    /// As [`png`], with a text beside the picture.
+    fn noted(shade: u8) -> Vec<u8> {
+        crate::io::png::encode(&RgbImage::from_pixel(6, 4, image::Rgb([shade; 3])), "{\"a\": 1}")
+            .unwrap()
+    }
+
+    fn looked_through(images: ImageFolder) -> ImageFolder {
+        images.looked_through(&AtomicBool::new(false)).unwrap()
+    }
+
+    #[test]
+    fn of_pictures_of_the_same_pixels_a_class_keeps_one() {
+        let (one, two, again) = (png(1), png(2), noted(1));
+        assert_ne!(one, again);
+        let folder = folder_with(&[
+            ("a/1.png", &one),
+            ("a/2.png", &two),
+            ("a/3.png", &again),
+            ("a/4.png", &one),
+            ("b/1.png", &again),
+            ("b/2.png", b"broken"),
+            ("c/x.png", b"broken"),
+        ]);
+        let open = || ImageFolder::open(folder.path(), 4).unwrap();
+        let images = looked_through(open());
+        assert_eq!(names(&images), ["0 a/1.png", "0 a/2.png", "1 b/1.png"]);
+        assert_eq!(images.class_names(), ["a", "b", "c"], "labels stay what they are");
+        let Left { copies, across, unread, hopeless, .. } = &images.left;
+        assert_eq!(copies.words(), "2 (a/3.png of a/1.png, a/4.png of a/1.png)");
+        assert_eq!(across.words(), "1 (a/1.png and b/1.png)");
+        assert_eq!((unread.count(), hopeless.words().as_str()), (2, "1 (c)"));
+        assert_eq!(images.fingerprint(1), open().fingerprint(1), "that of the file");
+        let stopped = open().looked_through(&AtomicBool::new(true)).unwrap_err();
+        assert!(matches!(stopped, DataError::Interrupted));
+        let hopeless = folder_with(&[("a/1.png", b"broken")]);
+        let hopeless = ImageFolder::open(hopeless.path(), 4).unwrap();
+        let error = hopeless.looked_through(&AtomicBool::new(false)).unwrap_err();
+        assert!(matches!(error, DataError::AllUnreadable { count: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn the_same_pixels_are_on_one_side_of_a_split() {
+        let files: Vec<(String, Vec<u8>)> = (0..80)
+            .flat_map(|i| [(format!("a/{i}.png"), png(i)), (format!("b/{i}.png"), noted(i))])
+            .collect();
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+        let folder = folder_with(&files);
+        let plain = ImageFolder::open(folder.path(), 4).unwrap();
+        let numbers = |images: &ImageFolder| -> BTreeSet<String> {
+            let files = images.files();
+            files.map(|(path, _)| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+        };
+        let (kept, held) = plain.split(0.3).unwrap();
+        assert!(!numbers(&kept).is_disjoint(&numbers(&held)), "by their bytes they differ");
+        let (kept, held) = looked_through(plain).split(0.3).unwrap();
+        assert_eq!(kept.len() + held.len(), 160);
+        assert!(numbers(&kept).is_disjoint(&numbers(&held)));
+        // The least of two numbers below 0.3: 1 - 0.7 * 0.7 of all, 82 of 160, give or take.
+        assert!((50..115).contains(&held.len()), "{} held out", held.len());
+    }
+
+    #[test]
+    fn held_out_pictures_are_none_of_those_trained_on() {
+        let (one, two, again) = (png(1), png(2), noted(1));
+        let train = folder_with(&[("a/1.png", &one), ("a/5.png", &png(5))]);
+        let held = folder_with(&[("a/x.png", &two), ("z/y.png", &again)]);
+        let open = |folder: &tempfile::TempDir| {
+            looked_through(ImageFolder::open(folder.path(), 4).unwrap())
+        };
+        let new = open(&held).without_those_of(&open(&train));
+        assert_eq!(names(&new), ["0 a/x.png"]);
+        assert_eq!(new.left.trained.words(), "1 (z/y.png)");
+        let same = open(&train).without_those_of(&open(&train));
+        assert_eq!(same.len(), 2, "rather those than none");
+    }
+
+    #[test]
+    fn a_table_gives_classes_to_pictures_wherever_they_lie() {
+        let png = png(1);
+        let folder = folder_with(&[
+            ("x/1.png", &png),
+            ("x/deep/2.png", &png),
+            ("3.png", &png),
+            ("4.png", &png),
+            ("t.csv", b"x/deep/2.png,b\nx\\1.png,d\n3.png,b\ngone.png,c\n"),
+        ]);
+        let table = Labels::read(&folder.path().join("t.csv")).unwrap();
+        let images = ImageFolder::open_labelled(folder.path(), 4, &table).unwrap();
+        assert_eq!(images.class_names(), ["b", "d"], "c has no picture");
+        assert_eq!(names(&images), ["0 3.png", "0 x/deep/2.png", "1 x/1.png"]);
+        assert_eq!(images.left.unlabelled.words(), "1 (4.png)");
+        assert_eq!(images.left.unmet.words(), "1 (line 4 'gone.png')");
+    }
+
     #[test]
     fn classes_are_matched_by_name() {
         let folder = folder_with(&[("a/1.png", b"x"), ("c/1.png", b"x"), ("z/1.png", b"x")]);
@@ -543,5 +792,7 @@ mod tests {
         let names: Vec<String> = (0..10).map(|i| i.to_string()).collect();
         assert_eq!(list(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
         assert_eq!(list(&names[..2]), "0, 1");
+        let names = ["a", "birds, large", "c"].map(str::to_owned);
+        assert_eq!(list(&names), "a; birds, large; c");
     }
 }

@@ -1,18 +1,26 @@
 //! Training pictures and the order in which they are seen.
 
 mod ahead;
+mod augment;
+mod background;
+mod few;
 mod folder;
+mod labels;
+mod left;
 mod order;
 mod pictures;
 mod shards;
 mod walk;
 
 pub use ahead::Ahead;
+pub use augment::Augment;
+pub use background::Background;
 pub(crate) use folder::list;
-pub use folder::{DataError, ImageFolder};
-pub use order::EpochOrder;
+pub use folder::{DataError, Duplicates, ImageFolder};
+pub use labels::{Classes, Labels, is_table};
+pub use order::{Balance, EpochOrder};
 pub use pictures::{
-    BACKGROUND, MOST_PIXELS, PictureError, fit_square, is_picture, read_picture, read_square,
+    MOST_PIXELS, PictureError, fit_square, is_picture, picture_size, read_picture, read_square,
 };
 pub use shards::{
     MOST_CLASSES, ShardError, ShardWriter, Shards, expand_braces, names_shards, shards_in,

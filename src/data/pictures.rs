@@ -1,7 +1,7 @@
 //! Reading a picture, in the one way that training, encoding and the studio share.
 //!
 //! A picture is taken by what its file holds, whatever it is called; turned as its EXIF orientation
-//! says; and laid on [`BACKGROUND`] where it is transparent. Nothing is allocated on the word of a
+//! says; and laid on a [`Background`] where it is transparent. Nothing is allocated on the word of a
 //! header beyond [`MOST_PIXELS`].
 
 use std::fs::{self, File};
@@ -11,12 +11,11 @@ use std::sync::{Mutex, PoisonError};
 
 use image::imageops::{self, FilterType};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-/// What shows through where a picture is transparent: white, as paper and most pages are. The colours
-/// that a file keeps under transparent pixels are seen nowhere, so nothing is to learn them.
-pub const BACKGROUND: Rgb<u8> = Rgb([255; 3]);
+use super::background::Background;
 
 /// Most pixels of a picture: more than the 108 million of a telephone's sensor, and 400 MB in memory.
 pub const MOST_PIXELS: u64 = 1 << 27;
@@ -78,21 +77,66 @@ pub enum PictureError {
     },
 }
 
-/// Reads a picture.
+/// Width and height of a picture as they are stored, whatever the file is called; nothing where its head cannot be
+/// read.
+pub fn picture_size(path: &Path) -> Option<(u32, u32)> {
+    let reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+    reader.into_dimensions().ok()
+}
+
+/// Reads a picture, on white where it is transparent.
 ///
 /// # Errors
 /// The file cannot be read, or does not hold a whole picture of a known format and of a size that is
 /// not absurd; the error names it.
 pub fn read_picture(path: &Path) -> Result<RgbImage, PictureError> {
-    decode(&bytes_of(path)?, path, |picture| picture)
+    read_with(path, Background::WHITE, |picture| picture)
 }
 
 /// Reads the middle square of a picture, at `size` pixels a side.
 ///
 /// # Errors
 /// As [`read_picture`].
-pub fn read_square(path: &Path, size: u32) -> Result<RgbImage, PictureError> {
-    decode(&bytes_of(path)?, path, |picture| fit_square(picture, size))
+pub fn read_square(
+    path: &Path,
+    size: u32,
+    background: Background,
+) -> Result<RgbImage, PictureError> {
+    read_with(path, background, |picture| fit_square(picture, size))
+}
+
+/// What `finish` makes of a picture.
+///
+/// # Errors
+/// As [`read_picture`].
+pub(super) fn read_with<T>(
+    path: &Path,
+    background: Background,
+    finish: impl FnOnce(RgbImage) -> T,
+) -> Result<T, PictureError> {
+    decode(&bytes_of(path)?, path, background, finish)
+}
+
+/// SHA-256 of what a file holds, and of the picture in it: of its size in pixels and their colours as they are
+/// seen, turned and on the background, so that it is the same in whatever format, with whatever else beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Print {
+    pub file: [u8; 32],
+    pub picture: [u8; 32],
+}
+
+impl Print {
+    /// # Errors
+    /// As [`read_picture`].
+    pub fn of(path: &Path, background: Background) -> Result<Self, PictureError> {
+        let bytes = bytes_of(path)?;
+        let picture = decode(&bytes, path, background, |picture| {
+            let (width, height) = picture.dimensions();
+            let sides = [width.to_le_bytes(), height.to_le_bytes()].concat();
+            Sha256::new().chain_update(sides).chain_update(picture.as_raw()).finalize().into()
+        })?;
+        Ok(Self { file: Sha256::digest(&bytes).into(), picture })
+    }
 }
 
 fn bytes_of(path: &Path) -> Result<Vec<u8>, PictureError> {
@@ -112,6 +156,7 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, PictureError> {
 fn decode<T>(
     bytes: &[u8],
     path: &Path,
+    background: Background,
     finish: impl FnOnce(RgbImage) -> T,
 ) -> Result<T, PictureError> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -144,7 +189,7 @@ fn decode<T>(
     let mut picture =
         DynamicImage::from_decoder(decoder).map_err(|error| damaged(error.to_string()))?;
     picture.apply_orientation(orientation);
-    Ok(finish(on_background(picture)))
+    Ok(finish(background.under(picture)))
 }
 
 /// The format of a picture that begins with `bytes`, or what else they are the beginning of.
@@ -205,25 +250,6 @@ fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
     Orientation::from_exif_chunk(exif).unwrap_or(Orientation::NoTransforms)
 }
 
-/// The picture as it looks on [`BACKGROUND`], 8 bits a channel.
-fn on_background(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
-    }
-    let picture = picture.into_rgba8();
-    let (width, height) = picture.dimensions();
-    let mut seen = RgbImage::new(width, height);
-    for (to, from) in seen.pixels_mut().zip(picture.pixels()) {
-        let [colour @ .., alpha] = from.0;
-        let alpha = u32::from(alpha);
-        for (to, (over, under)) in to.0.iter_mut().zip(colour.into_iter().zip(BACKGROUND.0)) {
-            let mixed = u32::from(over) * alpha + u32::from(under) * (255 - alpha);
-            *to = ((mixed + 127) / 255) as u8;
-        }
-    }
-    seen
-}
-
 /// The middle square of a picture at `size` pixels a side.
 pub fn fit_square(picture: RgbImage, size: u32) -> RgbImage {
     let (width, height) = picture.dimensions();
@@ -257,7 +283,7 @@ fn begins_picture(path: &Path) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use image::{ImageEncoder, Luma, LumaA, Rgba, codecs};
+    use image::{ImageEncoder, Luma, LumaA, Rgb, Rgba, codecs};
 
     use super::*;
 
@@ -274,8 +300,13 @@ pub(super) mod tests {
         bytes.into_inner()
     }
 
+    fn decoded_on(bytes: &[u8], background: Background) -> Result<RgbImage, String> {
+        decode(bytes, Path::new("x.png"), background, |picture| picture)
+            .map_err(|error| error.to_string())
+    }
+
     fn decoded(bytes: &[u8]) -> Result<RgbImage, String> {
-        decode(bytes, Path::new("x.png"), |picture| picture).map_err(|error| error.to_string())
+        decoded_on(bytes, Background::WHITE)
     }
 
     /// An EXIF block that says nothing but the orientation.
@@ -328,19 +359,97 @@ pub(super) mod tests {
         }
     }
 
+    /// The eight values of the EXIF standard: where the first row and the first column that are stored are seen.
+    #[test]
+    fn every_orientation_is_that_of_the_standard() {
+        // Of 3 by 2 pixels, at (x, y) the colour 10 x + y.
+        let shown = RgbImage::from_fn(3, 2, |x, y| Rgb([(10 * x + y) as u8; 3]));
+        // What is stored at (x, y), of the picture that is seen at (column, row).
+        let seen_at: [fn(u32, u32) -> (u32, u32); 8] = [
+            |x, y| (x, y),
+            |x, y| (2 - x, y),
+            |x, y| (2 - x, 1 - y),
+            |x, y| (x, 1 - y),
+            |x, y| (y, x),
+            |x, y| (2 - y, x),
+            |x, y| (2 - y, 1 - x),
+            |x, y| (y, 1 - x),
+        ];
+        for (value, seen_at) in (1..).zip(seen_at) {
+            let (width, height) = if value > 4 { (2, 3) } else { (3, 2) };
+            let stored = RgbImage::from_fn(width, height, |x, y| {
+                let (column, row) = seen_at(x, y);
+                *shown.get_pixel(column, row)
+            });
+            for format in [ImageFormat::Png, ImageFormat::WebP] {
+                let found = decoded(&with_exif(&stored, format, exif(value))).unwrap();
+                assert_eq!(found, shown, "orientation {value} in {format:?}");
+            }
+        }
+        for value in [0, 9, 200] {
+            let found = decoded(&with_exif(&shown, ImageFormat::Png, exif(value))).unwrap();
+            assert_eq!(found, shown, "{value} means nothing");
+        }
+    }
+
+    /// Files of Pillow 12: see `tests/pictures/README.md`.
+    #[test]
+    fn inks_of_print_are_seen_as_colours() {
+        for name in ["cmyk.jpg", "ycck.jpg"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(name);
+            let found = read_picture(&path).unwrap();
+            assert_eq!(found.dimensions(), (32, 16), "{name}");
+            for (x, expected) in
+                [(4, [230, 20, 30]), (12, [20, 200, 60]), (20, [40, 60, 220]), (28, [128; 3])]
+            {
+                let colour = found.get_pixel(x, 8).0;
+                let off = colour.iter().zip(expected).map(|(a, b)| a.abs_diff(b)).max();
+                assert!(off <= Some(6), "{name}: {colour:?}, expected {expected:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_print_is_of_the_picture_and_not_of_what_lies_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let print = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            Print::of(&path, Background::WHITE).unwrap()
+        };
+        let picture = ramp(12, 8);
+        let png = print("a.png", &encoded(picture.clone(), ImageFormat::Png));
+        let bmp = print("b.bmp", &encoded(picture.clone(), ImageFormat::Bmp));
+        let noted = print("c.png", &with_exif(&picture, ImageFormat::Png, exif(1)));
+        assert!(png.file != bmp.file && png.file != noted.file);
+        assert!(png.picture == bmp.picture && png.picture == noted.picture);
+        let turned = print("d.png", &with_exif(&picture, ImageFormat::Png, exif(2)));
+        let flipped = imageops::flip_horizontal(&picture);
+        let flipped = print("e.png", &encoded(flipped, ImageFormat::Png));
+        assert!(turned.picture == flipped.picture && turned.picture != png.picture);
+        let long = print("f.png", &encoded(RgbImage::new(6, 16), ImageFormat::Png));
+        let wide = print("g.png", &encoded(RgbImage::new(16, 6), ImageFormat::Png));
+        assert_ne!(long.picture, wide.picture, "the same bytes in another shape");
+    }
+
     #[test]
     fn hidden_colours_are_not_seen() {
         let pixel = |alpha| Rgba([200, 0, 100, alpha]);
         let picture = |alpha| image::RgbaImage::from_pixel(3, 2, pixel(alpha));
         for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif] {
             let found = decoded(&encoded(picture(0), format)).unwrap();
-            assert_eq!(found.get_pixel(1, 1), &BACKGROUND, "{format:?}");
+            assert_eq!(found.get_pixel(1, 1), &Background::WHITE.0, "{format:?}");
         }
         let half = decoded(&encoded(picture(51), ImageFormat::Png)).unwrap();
         assert_eq!(half.get_pixel(0, 0).0, [244, 204, 224], "a fifth over white");
+        let half = encoded(picture(51), ImageFormat::Png);
+        for (background, expected) in [("black", [40, 0, 20]), ("#6400c8", [120, 0, 180])] {
+            let found = decoded_on(&half, background.parse().unwrap()).unwrap();
+            assert_eq!(found.get_pixel(0, 0).0, expected, "a fifth over {background}");
+        }
         let grey = image::ImageBuffer::from_pixel(2, 2, LumaA([9u16, 0]));
         let found = decoded(&encoded(DynamicImage::from(grey), ImageFormat::Png)).unwrap();
-        assert_eq!(found.get_pixel(0, 0), &BACKGROUND);
+        assert_eq!(found.get_pixel(0, 0), &Background::WHITE.0);
         let deep = image::ImageBuffer::from_pixel(2, 2, Luma([0x8080u16]));
         let found = decoded(&encoded(DynamicImage::from(deep), ImageFormat::Png)).unwrap();
         assert_eq!(found.get_pixel(0, 0).0, [0x80; 3]);
@@ -386,6 +495,7 @@ pub(super) mod tests {
         for name in ["x.png", "without", "x.txt"] {
             let path = file(name, &jpeg);
             assert!(is_picture(&path) && read_picture(&path).is_ok(), "{name}");
+            assert_eq!(picture_size(&path), Some((8, 8)), "{name}");
         }
         for (name, bytes, expected) in [
             ("page.jpg", b"<html>404</html>".as_slice(), "not a picture"),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::TrainError;
 use super::config::{RunConfig, Task};
 use super::optimiser::AdamW;
-use crate::data::list;
+use crate::data::{Augment, Classes, list};
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use crate::model::Objective;
 use crate::model::params::{self, NamedTensor, Naming};
@@ -55,7 +55,28 @@ impl Identity {
             }
         };
         let known = Self::default().with("kind", json!(kind)).with("sizes", sizes);
-        Ok(known.with("image_size", json!(config.image_size)))
+        let known = known.with("image_size", json!(config.image_size)).with_pictures(config)?;
+        Ok(match &config.task {
+            // A flow compares the classes themselves.
+            Task::Flow(_) => known,
+            Task::Tokenizer(_) => known.with(CLASSES, json!(kind_of(&config.classes))),
+        })
+    }
+
+    /// With what decides how the pictures are seen. Variants are of those that a flow keeps.
+    fn with_pictures(self, config: &RunConfig) -> Result<Self, TrainError> {
+        let mut augment = config.augment;
+        augment.variants = match &config.task {
+            Task::Flow(_) if augment.is_random() => {
+                Some(augment.variants.unwrap_or(Augment::VARIANTS))
+            }
+            _ => None,
+        };
+        Ok(self
+            .with("balance", serde_json::to_value(config.balance)?)
+            .with("background", serde_json::to_value(config.background)?)
+            .with("duplicates", serde_json::to_value(config.duplicates)?)
+            .with("augment", serde_json::to_value(augment)?))
     }
 
     /// With one more entry.
@@ -78,14 +99,28 @@ impl Identity {
                     let names: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
                     let pairs =
                         names.into_iter().map(|name| (name, theirs.get(name), ours.get(name)));
+                    // Sizes are known by their own names.
+                    let of = |inner: &str| match name.as_str() {
+                        "augment" => format!("augment.{inner}"),
+                        _ => inner.to_owned(),
+                    };
                     pairs
                         .filter(|(_, theirs, ours)| theirs != ours)
-                        .map(|(name, theirs, ours)| difference(name, theirs, ours))
+                        .map(|(inner, theirs, ours)| difference(&of(inner), theirs, ours))
                         .collect()
                 }
                 _ => vec![difference(name, Some(theirs), Some(ours))],
             })
             .collect()
+    }
+}
+
+/// What decides the classes of pictures; a table may be moved or mended between starts.
+fn kind_of(classes: &Classes) -> &'static str {
+    match classes {
+        Classes::Folders => "folders",
+        Classes::None => "none",
+        Classes::Table(_) => "a table",
     }
 }
 

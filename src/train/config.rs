@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::times::{TimeSampling, TimeWeights};
+use crate::data::{Augment, Background, Balance, Classes, Duplicates};
 use crate::flow::{SampleSettings, Temperature};
 use crate::io::tensors::Precision;
 use crate::model::card::{DitConfig, TokenizerConfig};
@@ -67,9 +68,21 @@ pub struct RunConfig {
     /// them holds.
     #[serde(default)]
     pub holdout_share: f64,
-    /// What the classes of pictures are.
+    /// What the classes of pictures are. A table is looked for in the working folder, then in `data`.
     #[serde(default)]
     pub classes: Classes,
+    /// How often the pictures of a class are seen.
+    #[serde(default)]
+    pub balance: Balance,
+    /// What becomes of pictures that are there twice.
+    #[serde(default)]
+    pub duplicates: Duplicates,
+    /// What pictures are laid on where they are transparent.
+    #[serde(default)]
+    pub background: Background,
+    /// How pictures are varied when they are seen, those that are held out excepted.
+    #[serde(default)]
+    pub augment: Augment,
     /// Side of the pictures in pixels.
     pub image_size: usize,
     /// Seed of everything random in the run.
@@ -94,17 +107,6 @@ pub struct RunConfig {
     pub optimiser: OptimiserConfig,
     /// What is trained.
     pub task: Task,
-}
-
-/// What decides the class of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Classes {
-    /// The sub-folder that it is in, or below.
-    #[default]
-    Folders,
-    /// Nothing: all pictures are of one class.
-    None,
 }
 
 mod defaults {

@@ -13,10 +13,11 @@ use toml::de::DeTable;
 use super::config::{
     BackboneSizes, FlowTask, OptimiserConfig, RunConfig, SheetSettings, TokenizerTask,
 };
+use crate::data::Augment;
 use crate::model::card::TokenizerConfig;
 
 /// Words that other programs have for entries of ours.
-const OTHER_WORDS: [(&str, &str); 9] = [
+const OTHER_WORDS: [(&str, &str); 15] = [
     ("lr", "learning_rate"),
     ("cfg", "guidance"),
     ("tau", "temperature"),
@@ -26,6 +27,12 @@ const OTHER_WORDS: [(&str, &str); 9] = [
     ("val", "holdout"),
     ("type", "kind"),
     ("model", "backbone"),
+    ("labels", "classes"),
+    ("augmentation", "augment"),
+    ("hflip", "flip"),
+    ("mirror", "flip"),
+    ("color", "colour"),
+    ("jitter", "colour"),
 ];
 
 /// A table that a run file may have, and what may stand in it.
@@ -38,8 +45,11 @@ struct Table {
 /// The tables of a run that trains a tokenizer or a flow.
 fn tables(kind: Option<&str>) -> Vec<Table> {
     let table = |name, entries: &[&'static str]| Table { name, entries: entries.to_vec() };
-    let mut known =
-        vec![table("", fields::<RunConfig>()), table("optimiser", fields::<OptimiserConfig>())];
+    let mut known = vec![
+        table("", fields::<RunConfig>()),
+        table("optimiser", fields::<OptimiserConfig>()),
+        table("augment", fields::<Augment>()),
+    ];
     let task = match kind {
         Some("tokenizer") => {
             known.push(table("task.model", fields::<TokenizerConfig>()));
@@ -196,6 +206,12 @@ mod tests {
                 "[optimiser]\nlr = 1".to_owned(),
                 "unknown entry 'lr' in [optimiser]; did you mean 'learning_rate'?",
             ),
+            ("balanced = 1".to_owned(), "unknown entry 'balanced'; did you mean 'balance'?"),
+            ("labels = 1".to_owned(), "did you mean 'classes'?"),
+            ("back_ground = 1".to_owned(), "did you mean 'background'?"),
+            ("[augment]\nhflip = true".to_owned(), "'hflip' in [augment]; did you mean 'flip'?"),
+            ("[augment]\ncolor = 1".to_owned(), "did you mean 'colour'?"),
+            ("flip = true".to_owned(), "unknown entry 'flip'; it belongs in [augment]"),
             (
                 format!("{flow}objectve = 1"),
                 "unknown entry 'objectve' in [task]; did you mean 'objective'?",

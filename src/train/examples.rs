@@ -9,15 +9,17 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::config::{Classes, FlowTask, RunConfig};
+use super::config::{FlowTask, RunConfig};
 use super::{Progress, TrainError};
 use crate::data::{
-    Ahead, BACKGROUND, DataError, EpochOrder, ImageFolder, ShardError, Shards, list, names_shards,
+    Ahead, Augment, Background, Balance, Classes, DataError, Duplicates, EpochOrder, ImageFolder,
+    Labels, ShardError, Shards, list, names_shards,
 };
 use crate::io::digest;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::{Tokenizer, from_pictures};
 use crate::readback;
+use crate::rng::Stream;
 use crate::room::{self, Room};
 use crate::say;
 
@@ -27,8 +29,14 @@ const ENCODE_BATCH: usize = 64;
 const TYPICAL: usize = 2048;
 /// Files that are read at once to see whether they have changed.
 const FINGERPRINTS: usize = 1024;
+/// So many pictures take a while to look through.
+const MANY: usize = 5_000;
 /// Version of the way from a picture to its codes.
 const READING: &str = "purrscope codes 2";
+/// Streams of the seed from here on decide which variant of a picture is seen, one for each time.
+const CHOICE_STREAMS: u64 = 1 << 59;
+/// Streams of the seed from here on decide how the variants that are kept are made.
+const VARIANT_STREAMS: u64 = 1 << 58;
 
 /// Codes `[n * tokens]`, on a device, and labels of some pictures.
 pub(super) struct Batch {
@@ -58,15 +66,30 @@ impl Examples {
         }
     }
 
-    /// The order of passes over the pictures.
-    pub fn order(&self, seed: u64, buffer: usize) -> EpochOrder {
+    /// The order of passes over the pictures. Those of shards are streamed only as they are: classes that come
+    /// more often are read wherever their pictures lie.
+    pub fn order(&self, seed: u64, balance: Balance, buffer: usize) -> EpochOrder {
         match self {
-            Self::Kept { encoded } => EpochOrder::new(seed, encoded.len()),
-            Self::Streamed { shards } => EpochOrder::streamed(seed, shards.starts(), buffer),
+            Self::Kept { encoded } => EpochOrder::balanced(seed, &encoded.labels, balance),
+            Self::Streamed { shards } if balance == Balance::AsIs => {
+                EpochOrder::streamed(seed, shards.starts(), buffer)
+            }
+            Self::Streamed { shards } => {
+                let labels: Vec<usize> = (0..shards.len()).map(|i| shards.class(i)).collect();
+                EpochOrder::balanced(seed, &labels, balance)
+            }
         }
     }
 
-    /// The pictures at `indices`.
+    /// How many codes there are of each picture.
+    fn variants(&self) -> usize {
+        match self {
+            Self::Kept { encoded } => encoded.variants,
+            Self::Streamed { .. } => 1,
+        }
+    }
+
+    /// The pictures at `indices`, each as its first variant.
     pub fn read(
         &self,
         indices: &[usize],
@@ -77,30 +100,31 @@ impl Examples {
             Self::Kept { .. } => Vec::new(),
             Self::Streamed { shards } => latents_of(shards, indices)?,
         };
-        Ok(self.batch(indices, latents, tokenizer, device))
+        let drawn: Vec<Drawn> = indices.iter().map(|index| (*index, 0)).collect();
+        Ok(self.batch(&drawn, latents, tokenizer, device))
     }
 
-    /// The pictures at `indices`, of which the latents are at hand where they are of shards.
+    /// The pictures of some draws, of which the latents are at hand where they are of shards.
     fn batch(
         &self,
-        indices: &[usize],
+        drawn: &[Drawn],
         latents: Vec<f32>,
         tokenizer: &Tokenizer,
         device: &Device,
     ) -> Batch {
         match self {
             Self::Kept { encoded } => Batch {
-                codes: Tensor::from_data(encoded.codes_of(indices).as_slice(), device),
-                labels: indices.iter().map(|i| encoded.labels[*i]).collect(),
+                codes: Tensor::from_data(encoded.codes_of(drawn).as_slice(), device),
+                labels: drawn.iter().map(|(i, _)| encoded.labels[*i]).collect(),
             },
             Self::Streamed { shards } => {
                 let [channels, height, width] = shards.shape();
-                let shape = [indices.len(), channels, height, width];
+                let shape = [drawn.len(), channels, height, width];
                 let latents = Tensor::from_data(TensorData::new(latents, shape), device);
                 Batch {
                     // They stay there: nothing of a step waits for them.
                     codes: tokenizer.quantise(latents).flatten(0, 2),
-                    labels: indices.iter().map(|i| shards.class(*i)).collect(),
+                    labels: drawn.iter().map(|(i, _)| shards.class(*i)).collect(),
                 }
             }
         }
@@ -112,9 +136,15 @@ impl Examples {
             Self::Kept { .. } => None,
             Self::Streamed { shards } => Some(Arc::clone(shards)),
         };
-        Batches(ahead(config, self.order(config.seed, buffer), move |indices| {
+        let (order, seed) = (self.order(config.seed, config.balance, buffer), config.seed);
+        let variants = self.variants();
+        Batches(ahead(config, order, move |first, indices| {
             let latents = shards.as_ref().map(|shards| latents_of(shards, &indices));
-            Ok((indices, latents.transpose()?.unwrap_or_default()))
+            let variant = |place: usize| {
+                Stream::new(seed, CHOICE_STREAMS + (first + place) as u64).below(variants)
+            };
+            let drawn = indices.into_iter().enumerate().map(|(place, i)| (i, variant(place)));
+            Ok((drawn.collect(), latents.transpose()?.unwrap_or_default()))
         }))
     }
 
@@ -144,8 +174,11 @@ fn latents_of(shards: &Shards, indices: &[usize]) -> Result<Vec<f32>, ShardError
     Ok(each.collect::<Result<Vec<_>, ShardError>>()?.concat())
 }
 
+/// A picture that is seen, and the number of the variant that is.
+type Drawn = (usize, usize);
+
 /// Which pictures a step sees, and their latents where they are of shards.
-type Read = (Vec<usize>, Vec<f32>);
+type Read = (Vec<Drawn>, Vec<f32>);
 
 /// What the steps of a run see.
 pub(super) struct Batches(Ahead<Read, ShardError>);
@@ -160,18 +193,19 @@ impl Batches {
         tokenizer: &Tokenizer,
         device: &Device,
     ) -> Result<Batch, TrainError> {
-        let (indices, latents) = self.0.of(step)?;
-        let each = latents.len() / indices.len().max(1);
+        let (drawn, latents) = self.0.of(step)?;
+        let each = latents.len() / drawn.len().max(1);
         let latents = latents[part.start * each..part.end * each].to_vec();
-        Ok(examples.batch(&indices[part], latents, tokenizer, device))
+        Ok(examples.batch(&drawn[part], latents, tokenizer, device))
     }
 }
 
 /// Codes and labels of a folder.
 pub(super) struct Encoded {
-    /// `[n, tokens]`
-    codes: Vec<i64>,
+    /// `[n, variants, tokens]`
+    codes: Vec<u32>,
     labels: Vec<usize>,
+    variants: usize,
     tokens: usize,
 }
 
@@ -183,46 +217,72 @@ impl Encoded {
     fn write(&self, path: &Path, origin: String, grid: usize) -> Result<(), TrainError> {
         let mut writer = TensorWriter::default();
         writer.metadata(METADATA_KEY, origin);
-        writer.integers("codes", &[self.len(), grid, grid], self.codes.iter().copied());
+        let shape = [self.len() * self.variants, grid, grid];
+        writer.integers("codes", &shape, self.codes.iter().map(|code| i64::from(*code)));
         writer.integers("labels", &[self.len()], self.labels.iter().map(|label| *label as i64));
         Ok(writer.write(path)?)
     }
 
-    fn codes_of(&self, indices: &[usize]) -> Vec<i64> {
-        indices
-            .iter()
-            .flat_map(|i| &self.codes[i * self.tokens..(i + 1) * self.tokens])
-            .copied()
-            .collect()
+    fn codes_of(&self, drawn: &[Drawn]) -> Vec<i64> {
+        let of = |(picture, variant): &Drawn| {
+            let begin = (picture * self.variants + variant) * self.tokens;
+            &self.codes[begin..begin + self.tokens]
+        };
+        drawn.iter().flat_map(of).map(|code| i64::from(*code)).collect()
     }
 }
 
-/// The batches of a run's steps, each made of the items that its step sees.
+/// The batches of a run's steps, each made of the items that its step sees and of how many were seen before them.
 pub(super) fn ahead<T: Send + 'static, E: Send + 'static>(
     config: &RunConfig,
     order: EpochOrder,
-    make: impl Fn(Vec<usize>) -> Result<T, E> + Send + Sync + 'static,
+    make: impl Fn(usize, Vec<usize>) -> Result<T, E> + Send + Sync + 'static,
 ) -> Ahead<T, E> {
     let (order, batch) = (Mutex::new(order), config.batch);
     // One more than there are steps: the last state is proved on the pictures of the step after it.
     Ahead::new(config.steps + 1, move |step| {
-        make(order.lock().unwrap_or_else(PoisonError::into_inner).batch(step, batch))
+        let items = order.lock().unwrap_or_else(PoisonError::into_inner).batch(step, batch);
+        make(step * batch, items)
     })
 }
 
 /// A folder of pictures as a run has it.
-fn folder(config: &RunConfig, path: &Path) -> Result<ImageFolder, DataError> {
-    match config.classes {
-        Classes::Folders => ImageFolder::open(path, config.image_size),
-        Classes::None => ImageFolder::open_unsorted(path, config.image_size),
+fn folder(config: &RunConfig, path: &Path, stop: &AtomicBool) -> Result<ImageFolder, DataError> {
+    let images = match &config.classes {
+        Classes::Folders => ImageFolder::open(path, config.image_size)?,
+        Classes::None => ImageFolder::open_unsorted(path, config.image_size)?,
+        Classes::Table(table) => {
+            let beside = config.data.join(table);
+            let table = if !table.exists() && beside.exists() { &beside } else { table };
+            ImageFolder::open_labelled(path, config.image_size, &Labels::read(table)?)?
+        }
+    };
+    let images = images.on(config.background);
+    if config.duplicates == Duplicates::Keep {
+        return Ok(images);
     }
+    if images.len() >= MANY {
+        tracing::info!(
+            "{}: looking through {} once, for copies and damage (duplicates = \"keep\" does without)",
+            path.display(),
+            say::count(images.len(), "picture")
+        );
+    }
+    images.looked_through(stop)
 }
 
-/// The pictures that a run trains on, and those that it holds out.
-pub(super) fn folders(config: &RunConfig) -> Result<(ImageFolder, Option<ImageFolder>), DataError> {
-    let images = folder(config, &config.data)?;
+/// The pictures that a run trains on, and those that it holds out. What was found, and what was left out, is
+/// said in the log.
+pub(super) fn folders(
+    config: &RunConfig,
+    stop: &AtomicBool,
+) -> Result<(ImageFolder, Option<ImageFolder>), DataError> {
+    let images = folder(config, &config.data, stop)?;
+    images.tell();
     if let Some(path) = &config.holdout {
-        return Ok((images, Some(folder(config, path)?)));
+        let held = folder(config, path, stop)?.without_those_of(&images);
+        held.tell();
+        return Ok((images, Some(held)));
     }
     if config.holdout_share == 0.0 {
         return Ok((images, None));
@@ -252,12 +312,15 @@ impl Source<'_> {
     pub fn find(&self) -> Result<(Found, Option<Found>), TrainError> {
         let RunConfig { data, holdout, .. } = self.config;
         if !names_shards(data) && holdout.as_ref().is_none_or(|path| !names_shards(path)) {
-            let (images, held) = folders(self.config)?;
+            let (images, held) = folders(self.config, self.stop)?;
             return Ok((Found::Folder(images), held.map(Found::Folder)));
         }
+        let config = self.config;
         let of_folders = [
-            ("holdout_share", self.config.holdout_share > 0.0),
-            ("classes", self.config.classes != Classes::Folders),
+            ("holdout_share", config.holdout_share > 0.0),
+            ("classes", config.classes != Classes::Folders),
+            ("background", config.background != Background::default()),
+            ("[augment]", !config.augment.is_none()),
         ];
         if let Some((entry, _)) = of_folders.into_iter().find(|(_, given)| *given) {
             return Err(TrainError::Sizes(format!(
@@ -271,7 +334,9 @@ impl Source<'_> {
 
     fn find_one(&self, path: &Path) -> Result<Found, TrainError> {
         if !names_shards(path) {
-            return Ok(Found::Folder(folder(self.config, path)?));
+            let images = folder(self.config, path, self.stop)?;
+            images.tell();
+            return Ok(Found::Folder(images));
         }
         let vq = self.tokenizer.config();
         let grid = self.config.image_size / vq.downsampling();
@@ -348,12 +413,13 @@ impl Source<'_> {
         }
     }
 
-    /// Turns a folder of pictures into codes, which are taken from the cache of that name where they
-    /// were made of the same pictures at the same size by the same tokenizer. Shards are read later.
+    /// Turns a folder of pictures, varied as `augment` says, into codes, which are taken from the cache of that
+    /// name where they were made of the same pictures at the same size by the same tokenizer. Shards are read later.
     pub fn examples(
         &self,
         found: Found,
         path: &Path,
+        augment: &Augment,
         cache: &str,
         watch: &mut dyn FnMut(&Progress),
     ) -> Result<Examples, TrainError> {
@@ -363,13 +429,19 @@ impl Source<'_> {
         };
         let vq = self.tokenizer.config();
         let grid = self.config.image_size / vq.downsampling();
-        let origin = self.origin(&images)?;
+        let origin = self.origin(&images, augment)?;
         let cache = self.config.out.join(cache);
-        let classes = images.class_names().len();
-        let encoded = match cached(&cache, &origin, grid, vq.codes, classes) {
+        let (classes, variants) = (images.class_names().len(), augment.kept());
+        let encoded = match cached(&cache, &origin, [variants, grid], vq.codes, classes) {
             Some(found) => found,
             None => {
-                let made = self.encode(path, &images, grid, watch)?;
+                if variants > 1 {
+                    tracing::info!(
+                        "{}: {variants} variants of each picture are kept",
+                        path.display()
+                    );
+                }
+                let made = self.encode(path, &images, augment, grid, watch)?;
                 if let Err(error) = made.write(&cache, origin, grid) {
                     tracing::warn!("the codes are not kept for the next start: {error}");
                 }
@@ -379,13 +451,18 @@ impl Source<'_> {
         Ok(Examples::Kept { encoded })
     }
 
-    /// What decides the codes of a folder: what its pictures hold, their size, and the tokenizer.
-    fn origin(&self, images: &ImageFolder) -> Result<String, TrainError> {
+    /// What decides the codes of a folder: what its pictures hold, how they are seen, and the tokenizer.
+    fn origin(&self, images: &ImageFolder, augment: &Augment) -> Result<String, TrainError> {
         let mut hash = Sha256::new();
         hash.update(READING);
-        hash.update(BACKGROUND.0);
+        hash.update(self.config.background.0.0);
         hash.update(Sha256::digest(self.file));
         hash.update(self.config.image_size.to_le_bytes());
+        if !augment.is_none() {
+            hash.update(serde_json::to_string(augment)?);
+            hash.update(augment.kept().to_le_bytes());
+            hash.update(self.config.seed.to_le_bytes());
+        }
         let files: Vec<(usize, (&Path, usize))> = images.files().enumerate().collect();
         for files in files.chunks(FINGERPRINTS) {
             if self.stop.load(Ordering::Relaxed) {
@@ -409,33 +486,42 @@ impl Source<'_> {
         &self,
         folder: &Path,
         images: &ImageFolder,
+        augment: &Augment,
         grid: usize,
         watch: &mut dyn FnMut(&Progress),
     ) -> Result<Encoded, TrainError> {
         let all: Vec<(usize, usize)> = images.files().map(|(_, label)| label).enumerate().collect();
-        let mut encoded = Encoded { codes: Vec::new(), labels: Vec::new(), tokens: grid * grid };
+        let (variants, seed) = (augment.kept(), self.config.seed);
+        let (codes, labels) = (Vec::new(), Vec::new());
+        let mut encoded = Encoded { codes, labels, variants, tokens: grid * grid };
         let (tokenizer, device, room) = (self.tokenizer, self.device, Room::default());
-        for (batch, some) in all.chunks(ENCODE_BATCH).enumerate() {
+        let at_once = (ENCODE_BATCH / variants).max(1);
+        for (batch, some) in all.chunks(at_once).enumerate() {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(TrainError::Interrupted);
             }
-            watch(&Progress::Encoding { done: batch * ENCODE_BATCH, pictures: all.len() });
-            let readable: Vec<_> = some
-                .par_iter()
-                .filter_map(|(index, label)| Some((images.try_read(*index)?, *label)))
-                .collect();
+            watch(&Progress::Encoding { done: batch * at_once, pictures: all.len() });
+            let read = |(index, label): &(usize, usize)| {
+                let stream = |number: u64| {
+                    Stream::new(seed, VARIANT_STREAMS + (index * variants) as u64 + number)
+                };
+                Some((images.variants(*index, augment, stream)?, *label))
+            };
+            let readable: Vec<_> = some.par_iter().filter_map(read).collect();
             if readable.is_empty() {
                 continue;
             }
             let (pictures, labels): (Vec<_>, Vec<_>) = readable.into_iter().unzip();
-            encoded.codes.extend(room.within(device, pictures.len(), || {
+            let pictures = pictures.concat();
+            let codes = room.within(device, pictures.len(), || {
                 let mut codes = Vec::new();
                 for part in room::parts(pictures.len(), room.share(pictures.len())) {
                     let latents = tokenizer.encode(from_pictures(&pictures[part], device));
                     codes.extend(host_codes(tokenizer.quantise(latents))?);
                 }
                 Ok::<_, TrainError>(codes)
-            })?);
+            })?;
+            encoded.codes.extend(codes.into_iter().map(|code| code as u32));
             encoded.labels.extend(labels);
         }
         if encoded.labels.is_empty() {
@@ -486,7 +572,7 @@ pub(super) fn host_codes<const D: usize>(codes: Tensor<D, Int>) -> Result<Vec<i6
 fn cached(
     cache: &Path,
     origin: &str,
-    grid: usize,
+    [variants, grid]: [usize; 2],
     codes: usize,
     classes: usize,
 ) -> Option<Encoded> {
@@ -499,12 +585,13 @@ fn cached(
     let below = |values: &[i64], end: usize| {
         values.iter().all(|value| usize::try_from(*value).is_ok_and(|value| value < end))
     };
-    let whole = shape == [labels.len(), grid, grid] && !labels.is_empty();
+    let whole = shape == [labels.len() * variants, grid, grid] && !labels.is_empty();
     if !whole || !below(&values, codes) || !below(&labels, classes) {
         return None;
     }
     let labels = labels.into_iter().map(|label| label as usize).collect();
-    Some(Encoded { codes: values, labels, tokens: grid * grid })
+    let codes = values.into_iter().map(|code| code as u32).collect();
+    Some(Encoded { codes, labels, variants, tokens: grid * grid })
 }
 
 #[cfg(test)]
@@ -515,18 +602,23 @@ mod tests {
     fn a_cache_is_taken_only_where_it_is_whole_and_of_the_same_origin() {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("latents.safetensors");
-        let encoded =
-            Encoded { codes: vec![0, 1, 2, 3, 3, 2, 1, 0], labels: vec![1, 0], tokens: 4 };
+        let (codes, labels) = (vec![0, 1, 2, 3, 3, 2, 1, 0], vec![1, 0]);
+        let encoded = Encoded { codes, labels, variants: 1, tokens: 4 };
         encoded.write(&cache, "aa".to_owned(), 2).unwrap();
-        let found = cached(&cache, "aa", 2, 4, 2).unwrap();
-        assert_eq!(found.codes_of(&[1]), [3, 2, 1, 0]);
+        let found = cached(&cache, "aa", [1, 2], 4, 2).unwrap();
+        assert_eq!(found.codes_of(&[(1, 0)]), [3, 2, 1, 0]);
         assert_eq!(found.labels, [1, 0]);
         for (origin, grid, codes, classes) in
             [("ab", 2, 4, 2), ("aa", 1, 4, 2), ("aa", 4, 4, 2), ("aa", 2, 3, 2), ("aa", 2, 4, 1)]
         {
-            assert!(cached(&cache, origin, grid, codes, classes).is_none(), "{origin} {grid}");
+            let found = cached(&cache, origin, [1, grid], codes, classes);
+            assert!(found.is_none(), "{origin} {grid}");
         }
+        assert!(cached(&cache, "aa", [2, 2], 4, 2).is_none(), "two variants of each");
+        let (codes, labels) = (vec![0, 1, 2, 3], vec![0]);
+        let encoded = Encoded { codes, labels, variants: 2, tokens: 2 };
+        assert_eq!(encoded.codes_of(&[(0, 1), (0, 0)]), [2, 3, 0, 1]);
         std::fs::write(&cache, b"half a file").unwrap();
-        assert!(cached(&cache, "aa", 2, 4, 2).is_none());
+        assert!(cached(&cache, "aa", [1, 2], 4, 2).is_none());
     }
 }

@@ -16,6 +16,7 @@ use super::optimiser::AdamW;
 use super::scale::LossScale;
 use super::times::{DrawnTimes, Times};
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, is_cpu, program};
+use crate::data::Augment;
 use crate::flow::{
     Domain, FlowLoss, Sampler, code_loss, endpoint_loss, masked_codes, path_point,
     weighted_code_loss, weighted_endpoint_loss,
@@ -128,11 +129,12 @@ impl Beginning<'_> {
             .complete(task.objective, &vq.tokenizer, config.image_size, classes.len())
             .map_err(TrainError::Sizes)?;
         Need::of_backbone(&backbone, config.at_once()).check(is_cpu(device))?;
-        let data = source.examples(found, &config.data, "latents.safetensors", watch)?;
-        let holdout = match held_out {
-            Some(found) => Some(source.examples(found, held_path, "holdout.safetensors", watch)?),
-            None => None,
-        };
+        let augment = config.augment;
+        let data = source.examples(found, &config.data, &augment, "latents.safetensors", watch)?;
+        let (plain, cache) = (Augment::default(), "holdout.safetensors");
+        let holdout = held_out
+            .map(|found| source.examples(found, held_path, &plain, cache, watch))
+            .transpose()?;
         let table = tokenizer.codebook();
         let codes = data.typical_codes(&tokenizer, device)?;
         let latent_scale = unit_scale(&params::host(table.clone()), vq.tokenizer.code_size, &codes);

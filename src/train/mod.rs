@@ -36,7 +36,7 @@ use crate::io::tensors::{TensorFile, TensorFileError};
 use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
 use crate::room::Room;
-pub use config::{Classes, ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
+pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
 pub use optimiser::{AdamW, StepReport};
 pub use powers::{AverageError, Averaged, averaged};
 pub use stages::run_stages;
@@ -51,7 +51,7 @@ pub enum TrainError {
     Config(#[from] ConfigError),
     /// The pictures.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Data(DataError),
     /// Shards of latents.
     #[error(transparent)]
     Shards(#[from] ShardError),
@@ -125,7 +125,7 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// It was asked to stop before it had begun.
-    #[error("stopped while pictures were being turned into codes, before the first step")]
+    #[error("stopped while pictures were being read, before the first step")]
     Interrupted,
     /// A number of the run is not finite any more.
     #[error("{what} not finite at step {step}; {}", advice(*.kept))]
@@ -143,6 +143,15 @@ pub enum TrainError {
         /// What was read.
         name: String,
     },
+}
+
+impl From<DataError> for TrainError {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Interrupted => Self::Interrupted,
+            error => Self::Data(error),
+        }
+    }
 }
 
 impl TrainError {
@@ -343,7 +352,7 @@ pub fn run(
     let session = Session { config, device, stop, room: Room::default() };
     match &config.task {
         Task::Tokenizer(task) => {
-            let (trainee, net) = tokenizer::Training::new(config, task, device, identity)?;
+            let (trainee, net) = tokenizer::Training::new(config, task, device, identity, stop)?;
             session.train(trainee, net, held, watch)
         }
         Task::Flow(task) => {

@@ -13,7 +13,7 @@ use super::config::{
     BackboneSizes, ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask,
 };
 use super::{entries, powers, stages};
-use crate::data::MOST_CLASSES;
+use crate::data::{Augment, Balance, Classes, MOST_CLASSES};
 use crate::flow::Domain;
 use crate::model::check_tokenizer;
 
@@ -25,6 +25,8 @@ pub const MOST_BATCH: usize = 1 << 16;
 pub const LARGEST_IMAGE: usize = 1 << 13;
 /// Most blocks, of a backbone or at one resolution of a tokenizer.
 pub const MOST_BLOCKS: usize = 1 << 10;
+/// Most variants of a picture that are kept as codes.
+const MOST_VARIANTS: usize = 64;
 
 impl RunConfig {
     /// Reads and checks a run file of a single stage.
@@ -114,6 +116,7 @@ impl RunConfig {
         if self.holdout.is_some() && self.holdout_share > 0.0 {
             return Err("holdout and holdout_share are two ways of saying the same".to_owned());
         }
+        self.check_pictures()?;
         let OptimiserConfig {
             learning_rate,
             betas,
@@ -146,6 +149,24 @@ impl RunConfig {
             Task::Tokenizer(task) => self.check_tokenizer(task),
             Task::Flow(task) => check_flow(task),
         }
+    }
+
+    /// What is done with the pictures.
+    fn check_pictures(&self) -> Result<(), String> {
+        let Augment { crop, colour, variants, .. } = self.augment;
+        ranges([("augment.crop", crop, 0.1..=1.0), ("augment.colour", colour, 0.0..=1.0)])?;
+        if let Some(variants) = variants {
+            counts([("augment.variants", variants, 1..=MOST_VARIANTS)])?;
+            if !self.augment.is_random() {
+                let reason = "augment.variants is for augment.crop below 1 and augment.colour above 0: \
+                              without them there is one, and what a mirror shows of it";
+                return Err(reason.to_owned());
+            }
+        }
+        if self.classes == Classes::None && self.balance != Balance::AsIs {
+            return Err("balance is between classes, and classes is \"none\"".to_owned());
+        }
+        Ok(())
     }
 
     fn check_tokenizer(&self, task: &TokenizerTask) -> Result<(), String> {

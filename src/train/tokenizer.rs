@@ -68,20 +68,24 @@ impl Training {
     /// A run at its beginning.
     ///
     /// # Errors
-    /// The pictures cannot be found, or the sizes are beyond this machine.
+    /// The pictures cannot be found, the sizes are beyond this machine, or `stop` was asked for while the pictures
+    /// were looked at.
     pub fn new(
         config: &RunConfig,
         task: &TokenizerTask,
         device: &Device,
         identity: Identity,
+        stop: &AtomicBool,
     ) -> Result<(Self, Tokenizer), TrainError> {
         Need::of_tokenizer(task, config.image_size, config.at_once()).check(is_cpu(device))?;
-        let (images, holdout) = folders(config)?;
+        let (images, holdout) = folders(config, stop)?;
         let images = Arc::new(images);
-        let (order, folder) = (EpochOrder::new(config.seed, images.len()), Arc::clone(&images));
-        let batches = ahead(config, order, move |indices| {
-            let pictures = folder.pictures(&indices)?.into_iter().map(|(picture, _)| picture);
-            Ok(Planes(planes(&pictures.collect::<Vec<_>>())))
+        let labels: Vec<usize> = images.files().map(|(_, label)| label).collect();
+        let order = EpochOrder::balanced(config.seed, &labels, config.balance);
+        let (folder, augment, seed) = (Arc::clone(&images), config.augment, config.seed);
+        let batches = ahead(config, order, move |first, indices| {
+            let stream = |place| Stream::new(seed, VARIATION_STREAMS + (first + place) as u64);
+            Ok(Planes(planes(&folder.varied(&indices, &augment, stream)?)))
         });
         let autodiff = device.clone().autodiff();
         let net = Tokenizer::new(&task.model, &mut Initialiser::new(config.seed, &autodiff));
@@ -145,6 +149,8 @@ impl Training {
     }
 }
 
+/// Streams of the seed from here on decide how pictures are varied, one for each that is seen.
+const VARIATION_STREAMS: u64 = 1 << 59;
 /// Streams of the seed from here on choose the latents for revived codes.
 const REVIVAL_STREAMS: u64 = 1 << 61;
 

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{ImageFormat, Rgb, RgbImage, Rgba, RgbaImage, imageops};
 use purrscope::io::tensors::TensorFile;
 
 use crate::common::{fail, purrscope, succeed};
-use crate::training::{flow_run, tokenizer_run, train, write_pictures};
+use crate::training::{flow_run, losses, tokenizer_run, train, write_pictures};
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
 const CPU: [&str; 2] = ["--device", "cpu"];
@@ -70,8 +70,8 @@ fn held_out_classes_are_those_of_their_names() {
     for (class, shade) in [("a", 1), ("b", 90), ("c", 200)] {
         (0..3).for_each(|i| save(&at.join(format!("data/{class}/{i}.png")), shade + i));
     }
-    save(&at.join("held/c/0.png"), 201);
-    save(&at.join("held/b/0.png"), 91);
+    save(&at.join("held/c/0.png"), 211);
+    save(&at.join("held/b/0.png"), 101);
     save(&at.join("held/zebra/0.png"), 50);
     save(&at.join("other/zebra/0.png"), 50);
     train(at, "tok.toml", &tokenizer_run("tok", 2), &CPU);
@@ -132,11 +132,24 @@ fn what_was_left_out_of_a_folder_is_said_in_one_line() {
     // The tar that the folder came in makes no shards of it.
     fs::write(at.join("data/dataset.tar"), [0; 10_240]).unwrap();
     let said = train(at, "tok.toml", &tokenizer_run("tok", 1), &CPU);
+    // Of the 24 pictures whose edge is drawn there are four of either colour.
+    assert!(said.contains("data: 9 pictures in 3 classes (blue, green, red)"), "{said}");
+    let left: Vec<&str> = said.lines().filter(|line| line.contains("data: left out ")).collect();
+    let [left] = left[..] else { panic!("one line: {said}") };
+    for part in [
+        "left out 1 sub-folder without pictures (nothing); 1 picture in no class folder (loose.png); ",
+        "; 2 pictures that cannot be read (",
+        "data/red/broken.png: not a picture",
+        "; 16 copies of pictures in the same class (blue/",
+        " and 13 more)",
+    ] {
+        assert!(left.contains(part), "{part}: {left}");
+    }
+    let kept = tokenizer_run("kept", 1).replace("image_size", "duplicates = \"keep\"\nimage_size");
+    let said = train(at, "kept.toml", &kept, &CPU);
     assert!(said.contains("data: 27 pictures in 3 classes (blue, green, red)"), "{said}");
-    let left =
-        "data: left out 1 sub-folder without pictures (nothing), 1 picture in no class folder";
-    assert!(said.contains(left), "{said}");
-    let said = train(at, "flow.toml", &flow_run("flow", 1), &CPU);
+    let kept = flow_run("flow", 1).replace("image_size", "duplicates = \"keep\"\nimage_size");
+    let said = train(at, "flow.toml", &kept, &CPU);
     assert!(said.contains("2 of 27 pictures cannot be read and are left out"), "{said}");
 
     fs::rename(at.join("data"), at.join("da{ta}")).unwrap();
@@ -167,4 +180,237 @@ fn another_set_of_shards_is_not_mixed_in() {
     assert!(error.contains("was not written together with"), "{error}");
     let both = at.join("{s,t}/shard_000000.tar");
     assert_eq!(purrscope::data::Shards::open(&both).unwrap().len(), 2, "each in its own folder");
+}
+
+/// The codes `[n, 4, 4]` and the labels that a flow has kept.
+fn kept(at: &Path, name: &str) -> (Vec<i64>, Vec<i64>) {
+    let file = TensorFile::open(&at.join(name)).unwrap();
+    (file.integers("codes").unwrap().1, file.integers("labels").unwrap().1)
+}
+
+/// A flow's run file without held-out pictures, with more entries above its tables.
+fn plain_flow(out: &str, steps: usize, more: &str) -> String {
+    flow_run(out, steps)
+        .replace("holdout = \"data\"", "")
+        .replace("image_size = 8", &format!("image_size = 8\n{more}"))
+}
+
+fn tokenizer_with(out: &str, steps: usize, more: &str) -> String {
+    tokenizer_run(out, steps).replace("image_size = 8", &format!("image_size = 8\n{more}"))
+}
+
+#[test]
+fn classes_come_from_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (i, name) in ["1.png", "deep/2.png", "deep/er/3.png", "4, four.png"].iter().enumerate() {
+        save(&at.join("data").join(name), 60 * i as u8);
+    }
+    let table = "\u{feff}Class;File\r\ndogs;deep\\2.png\r\n\"cats, all\";1.png\r\ndogs;\"4, four.png\"\r\nowls;gone.png\r\n";
+    fs::write(at.join("data/labels.csv"), table).unwrap();
+    train(at, "tok.toml", &tokenizer_with("tok", 2, "classes = \"labels.csv\""), &CPU);
+    let text = plain_flow("flow", 1, "classes = \"data/labels.csv\"");
+    let said = train(at, "flow.toml", &text, &CPU);
+    let left = "data: left out 1 picture without a class in the table (deep/er/3.png); \
+                1 line of the table without a picture (line 5 'gone.png')";
+    assert!(said.contains(left), "{said}");
+    assert!(said.contains("data: 3 pictures in 2 classes (cats, all; dogs)"), "{said}");
+    assert_eq!(kept(at, "flow/latents.safetensors").1, [0, 1, 1]);
+    let said = succeed(at, &["inspect", "flow/model.safetensors", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(said.to_string().contains("[\"cats, all\",\"dogs\"]"), "{said}");
+
+    fs::write(at.join("data/labels.csv"), format!("{table}owls;1.png\r\n")).unwrap();
+    fs::write(at.join("bad.toml"), text).unwrap();
+    let expected = "labels.csv, line 6: '1.png' is owls here and something else in line 3";
+    fail(at, &["--train", "bad.toml", "--device", "cpu", "--resume"], 1, expected);
+    fs::write(at.join("bad.toml"), plain_flow("bad", 1, "classes = \"folder\"")).unwrap();
+    let expected = "classes is \"folders\", \"none\" or a file .csv or .tsv, not 'folder'";
+    fail(at, &["--train", "bad.toml", "--device", "cpu"], 1, expected);
+}
+
+#[test]
+fn transparent_pictures_lie_on_the_background_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir_all(at.join("clear")).unwrap();
+    RgbaImage::from_pixel(16, 16, Rgba([9, 9, 9, 0])).save(at.join("clear/1.png")).unwrap();
+    let pure = |name: &str, colour| {
+        RgbImage::from_pixel(16, 16, Rgb(colour)).save(at.join(name)).unwrap();
+    };
+    pure("red.png", [200, 30, 40]);
+    pure("white.png", [255; 3]);
+    let codes = |picture: &str, more: &[&str]| {
+        let arguments = ["encode", MODEL, picture, "--out", "c.safetensors"];
+        succeed(at, &[&arguments[..], more, &CPU].concat());
+        TensorFile::open(&at.join("c.safetensors")).unwrap().integers("codes").unwrap().1
+    };
+    assert_ne!(codes("red.png", &[]), codes("white.png", &[]), "the model tells them apart");
+    assert_eq!(codes("clear", &[]), codes("white.png", &[]));
+    assert_eq!(codes("clear", &["--background", "#c81e28"]), codes("red.png", &[]));
+    let bad = ["encode", MODEL, "clear", "--out", "c.safetensors", "--background", "grey"];
+    fail(at, &bad, 1, "white, black or a colour as #rrggbb");
+
+    // A run on a clear picture is one on the colour that it lies on.
+    let picture = |folder: &str, alpha| {
+        fs::create_dir_all(at.join(folder)).unwrap();
+        let picture = RgbaImage::from_pixel(8, 8, Rgba([200, 30, 40, alpha]));
+        picture.save(at.join(folder).join("1.png")).unwrap();
+    };
+    picture("data/a", 255);
+    train(at, "solid.toml", &tokenizer_run("solid", 2), &CPU);
+    picture("data/a", 0);
+    let on_red = tokenizer_with("red", 2, "background = \"#c81e28\"");
+    train(at, "red.toml", &on_red, &CPU);
+    train(at, "white.toml", &tokenizer_run("white", 2), &CPU);
+    assert_eq!(losses(at, "red"), losses(at, "solid"));
+    assert_ne!(losses(at, "red"), losses(at, "white"));
+    fs::write(at.join("red.toml"), tokenizer_with("red", 3, "background = \"black\"")).unwrap();
+    let expected = "background is \"#c81e28\" in the checkpoint, \"black\" in the run file";
+    fail(at, &["--train", "red.toml", "--device", "cpu", "--resume"], 1, expected);
+}
+
+#[test]
+fn augmented_and_balanced_runs_go_on_as_if_they_had_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (class, count) in [("a", 9), ("b", 2)] {
+        (0..count).for_each(|i| save(&at.join(format!("data/{class}/{i}.png")), 25 * i));
+    }
+    let more = "balance = \"even\"\naugment = { flip = true, crop = 0.7, colour = 0.2 }";
+    train(at, "tok.toml", &tokenizer_with("tok", 7, more), &CPU);
+    train(at, "b.toml", &tokenizer_with("tok-b", 3, more), &CPU);
+    train(at, "b.toml", &tokenizer_with("tok-b", 7, more), &[&["--resume"], &CPU[..]].concat());
+    assert_eq!(losses(at, "tok"), losses(at, "tok-b"));
+    // With one thread as with many.
+    fs::write(at.join("one.toml"), tokenizer_with("one", 7, more)).unwrap();
+    let one = std::process::Command::new(env!("CARGO_BIN_EXE_purrscope"))
+        .current_dir(at)
+        .env("RAYON_NUM_THREADS", "1")
+        .args(["--train", "one.toml", "--device", "cpu"])
+        .output()
+        .unwrap();
+    assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
+    assert_eq!(losses(at, "tok"), losses(at, "one"));
+    train(at, "plain.toml", &tokenizer_with("plain", 7, "balance = \"even\""), &CPU);
+    assert_ne!(losses(at, "plain"), losses(at, "tok"), "something is varied");
+
+    train(at, "f.toml", &plain_flow("flow", 7, more), &CPU);
+    train(at, "g.toml", &plain_flow("flow-g", 4, more), &CPU);
+    train(at, "g.toml", &plain_flow("flow-g", 7, more), &[&["--resume"], &CPU[..]].concat());
+    assert_eq!(losses(at, "flow"), losses(at, "flow-g"));
+    for (from, to, expected) in [
+        ("even", "as-is", "balance is \"even\" in the checkpoint, \"as-is\" in the run file"),
+        ("crop = 0.7", "crop = 0.8", "augment.crop is 0.7 in the checkpoint, 0.8 in the run file"),
+        ("flip", "variants = 5, flip", "augment.variants is 4 in the checkpoint, 5 in the run"),
+    ] {
+        fs::write(at.join("g.toml"), plain_flow("flow-g", 8, &more.replace(from, to))).unwrap();
+        fail(at, &["--train", "g.toml", "--device", "cpu", "--resume"], 1, expected);
+    }
+}
+
+#[test]
+fn variants_of_pictures_are_kept_as_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    // As large as they are seen, so that a mirror is all that there is to a flip.
+    let pictures: Vec<RgbImage> = [30, 130, 230]
+        .iter()
+        .map(|shade| RgbImage::from_fn(8, 8, |x, y| Rgb([*shade, (x * 31) as u8, (y * 31) as u8])))
+        .collect();
+    let write = |folder: &str, pictures: &[RgbImage]| {
+        fs::create_dir_all(at.join(folder)).unwrap();
+        for (i, picture) in pictures.iter().enumerate() {
+            picture.save(at.join(folder).join(format!("{i}.png"))).unwrap();
+        }
+    };
+    write("data/a", &pictures);
+    train(at, "tok.toml", &tokenizer_run("tok", 2), &CPU);
+    let said = train(at, "f.toml", &plain_flow("flip", 1, "augment = { flip = true }"), &CPU);
+    assert!(said.contains("2 variants of each picture are kept"), "{said}");
+    let (both, labels) = kept(at, "flip/latents.safetensors");
+    assert_eq!((both.len(), labels.len()), (3 * 2 * 16, 3));
+    // What is made of the pictures, and of their mirrors by another hand.
+    let mirrors: Vec<RgbImage> = pictures.iter().map(imageops::flip_horizontal).collect();
+    let plain = |out: &str| {
+        train(at, "p.toml", &plain_flow(out, 1, ""), &CPU);
+        kept(at, &format!("{out}/latents.safetensors")).0
+    };
+    let straight = plain("straight");
+    write("data/a", &mirrors);
+    let mirrored = plain("mirrored");
+    assert_ne!(straight, mirrored);
+    let expected: Vec<i64> = straight
+        .chunks(16)
+        .zip(mirrored.chunks(16))
+        .flat_map(|(straight, mirrored)| [straight, mirrored].concat())
+        .collect();
+    assert_eq!(both, expected);
+
+    write("data/a", &pictures);
+    let some = |out: &str, seed: u64, size: usize| {
+        let more = format!("seed = {seed}\naugment = {{ crop = 0.5, variants = {size} }}");
+        train(at, "v.toml", &plain_flow(out, 1, &more), &CPU);
+        kept(at, &format!("{out}/latents.safetensors")).0
+    };
+    let three = some("three", 1, 3);
+    assert_eq!(three.len(), 3 * 3 * 16);
+    assert_eq!(some("again", 1, 3), three);
+    assert_ne!(some("other", 2, 3), three, "another seed");
+    // Codes of other variants are not taken for these.
+    fs::remove_file(at.join("three/checkpoint.safetensors")).unwrap();
+    assert_eq!(some("three", 1, 2).len(), 3 * 2 * 16);
+}
+
+#[test]
+fn held_out_pictures_that_are_trained_on_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    (0..4).for_each(|i| save(&at.join(format!("data/a/{i}.png")), 60 * i));
+    (0..4).for_each(|i| save(&at.join(format!("data/b/{i}.png")), 60 * i + 5));
+    save(&at.join("data/b/also.png"), 0);
+    // One of training in another format and class, and a new one.
+    fs::create_dir_all(at.join("held/b")).unwrap();
+    picture(60).save_with_format(at.join("held/b/known.bmp"), ImageFormat::Bmp).unwrap();
+    save(&at.join("held/b/new.png"), 99);
+    train(at, "tok.toml", &tokenizer_run("tok", 2), &CPU);
+    let text = flow_run("flow", 1).replace("holdout = \"data\"", "holdout = \"held\"");
+    let said = train(at, "flow.toml", &text, &CPU);
+    assert!(said.contains("held: left out 1 picture of those trained on (b/known.bmp)"), "{said}");
+    let both = "data: 1 picture in more than one class (a/0.png and b/also.png)";
+    assert!(said.contains(both), "{said}");
+    assert_eq!(kept(at, "flow/holdout.safetensors").1, [1]);
+    let same = train(at, "same.toml", &flow_run("same", 1), &CPU);
+    let expected = "data: all of its pictures are trained on: held-out figures say nothing";
+    assert!(same.contains(expected), "{same}");
+    assert_eq!(kept(at, "same/holdout.safetensors").1.len(), 9);
+}
+
+#[test]
+fn what_is_asked_of_pictures_is_checked_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    save(&at.join("data/a/0.png"), 1);
+    for (more, expected) in [
+        ("augment = { crop = 0.0 }", "augment.crop must be from 0.1 to 1, not 0"),
+        ("augment = { colour = 1.5 }", "augment.colour must be from 0 to 1, not 1.5"),
+        ("augment = { crop = 0.5, variants = 0 }", "augment.variants must be at least 1"),
+        ("augment = { flip = true, variants = 3 }", "augment.variants is for augment.crop below 1"),
+        ("augment = { flop = true }", "unknown entry 'flop' in [augment]; did you mean 'flip'?"),
+        ("balance = \"even\"\nclasses = \"none\"", "balance is between classes"),
+        (
+            "balance = \"evenly\"",
+            "unknown variant `evenly`, expected one of `as-is`, `square-root`, `even`",
+        ),
+        (
+            "background = \"#fff\"",
+            "a background is white, black or a colour as #rrggbb, not '#fff'",
+        ),
+        ("classes = \"gone.csv\"", "gone.csv: No such file"),
+        ("balances = \"even\"", "unknown entry 'balances'; did you mean 'balance'?"),
+    ] {
+        fs::write(at.join("run.toml"), tokenizer_with("run", 1, more)).unwrap();
+        let said = fail(at, &["--train", "run.toml", "--device", "cpu"], 1, expected);
+        assert!(!said.contains("step 1"), "{said}");
+    }
 }

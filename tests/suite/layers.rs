@@ -15,7 +15,7 @@ const MAY_KNOW: [(&str, &[&str]); 20] = [
     ("kernels", &["readback", "rng"]),
     ("device", &["fault", "kernels", "room"]),
     ("io", &["rng", "say"]),
-    ("data", &["io", "rng"]),
+    ("data", &["io", "rng", "say"]),
     ("model", &["io", "kernels", "latents", "readback", "rng", "room", "device", "say"]),
     ("flow", &["io", "kernels", "latents", "model", "readback", "rng"]),
     ("sweep", &["flow", "io", "model"]),

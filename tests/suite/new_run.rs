@@ -98,6 +98,32 @@ fn pictures_without_sub_folders_are_one_class() {
 }
 
 #[test]
+fn classes_of_a_table_are_those_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, &["pictures"], 12);
+    let lines = (0..11).map(|i| format!("{i}.png,{}\n", ["heron", "\"crane, grey\""][i % 2]));
+    fs::write(at.join("birds.csv"), format!("file,class\n{}", lines.collect::<String>())).unwrap();
+    let arguments = ["new-run", "run", "--images", "pictures", "--labels", "birds.csv"];
+    let said = succeed(at, &[&arguments[..], &CPU].concat());
+    assert!(said.contains("11 pictures in 2 classes,"), "{said}");
+    let file = at.join("run/run.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let table = fs::canonicalize(at.join("birds.csv")).unwrap();
+    assert!(text.contains(&format!("classes = \"{}\"", table.display())), "{text}");
+    shrink(&file);
+    assert!(text.contains("balance = \"as-is\"") && text.contains("flip = false"), "{text}");
+    // Both stages take every entry that the file speaks of.
+    let more = fs::read_to_string(&file).unwrap().replace("flip = false", "flip = true");
+    fs::write(&file, more.replace("balance = \"as-is\"", "balance = \"even\"")).unwrap();
+    succeed(at, &[&["--train", "run/run.toml"], &CPU[..]].concat());
+    let said = succeed(at, &["inspect", "run/model.safetensors"]);
+    assert!(said.contains("crane, grey") && said.contains("heron"), "{said}");
+    let wrong = ["new-run", "other", "--images", "pictures", "--labels", "pictures"];
+    fail(at, &[&wrong[..], &CPU].concat(), 1, "expected a table whose name ends in .csv or .tsv");
+}
+
+#[test]
 fn what_no_run_can_be_made_of_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

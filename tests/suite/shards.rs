@@ -95,8 +95,13 @@ fn a_run_on_shards_goes_on_as_if_it_had_never_stopped() {
     let wrong = run("c", 2).replace("image_size = 8", "image_size = 16");
     fs::write(at.join("c.toml"), wrong).unwrap();
     fail(at, &["--train", "c.toml", "--device", "cpu"], 1, "its latents are [4, 4, 4]");
-    for (entry, value) in [("holdout_share", "0.1"), ("classes", "\"none\"")] {
-        let text = format!("image_size = 8\n{entry} = {value}");
+    for (entry, text) in [
+        ("holdout_share", "holdout_share = 0.1"),
+        ("classes", "classes = \"none\""),
+        ("background", "background = \"black\""),
+        ("[augment]", "augment = { flip = true }"),
+    ] {
+        let text = format!("image_size = 8\n{text}");
         fs::write(at.join("c.toml"), run("c", 2).replace("image_size = 8", &text)).unwrap();
         let expected = format!("{entry} is for folders of pictures, not for shards");
         fail(at, &["--train", "c.toml", "--device", "cpu"], 1, &expected);
@@ -109,6 +114,32 @@ fn a_run_on_shards_goes_on_as_if_it_had_never_stopped() {
         1,
         "it holds class 2, task.class_names has 2",
     );
+}
+
+#[test]
+fn classes_of_shards_can_be_balanced() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "tok.toml", &tokenizer_run("tok", 2), &["--device", "cpu"]);
+    let mut writer = ShardWriter::new(&at.join("s"), [4, 4, 4], 7, "a test").unwrap();
+    fs::create_dir(at.join("s")).unwrap();
+    for picture in 0..20u64 {
+        let latents = purrscope::rng::Stream::new(9, picture).normals(64);
+        writer.push(latents, usize::from(picture == 11)).unwrap();
+    }
+    writer.finish().unwrap();
+    let run = |out: &str, steps, balance: &str| {
+        let text = flow_run(out, steps).replace("holdout = \"data\"", "");
+        let text = text.replace("data = \"data\"", "data = \"s\"");
+        text.replace("image_size = 8", &format!("image_size = 8\nbalance = \"{balance}\""))
+    };
+    train(at, "a.toml", &run("a", 12, "square-root"), &["--device", "cpu"]);
+    train(at, "b.toml", &run("b", 5, "square-root"), &["--device", "cpu"]);
+    train(at, "b.toml", &run("b", 12, "square-root"), &["--device", "cpu", "--resume"]);
+    assert_eq!(losses(at, "a"), losses(at, "b"), "a resumed run differs");
+    train(at, "c.toml", &run("c", 12, "as-is"), &["--device", "cpu"]);
+    assert_ne!(losses(at, "a"), losses(at, "c"));
 }
 
 /// A tar of the given entries, as `(name, bytes, size that the header claims)`.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::data::names_shards;
+use crate::data::{Classes, names_shards};
 use crate::train::{ConfigError, OptimiserConfig, RunConfig, Task};
 
 /// Name of the checkpoint in a run's folder.
@@ -48,6 +48,12 @@ impl Plan {
             whole(&mut config.out);
             whole(&mut config.data);
             config.holdout.iter_mut().for_each(whole);
+            // One that is not there may lie among the pictures.
+            if let Classes::Table(table) = &mut config.classes
+                && base.join(&*table).exists()
+            {
+                whole(table);
+            }
             if let Task::Flow(task) = &mut config.task {
                 whole(&mut task.tokenizer);
             }
