@@ -4,6 +4,7 @@ mod bench;
 mod codes;
 mod devices;
 mod doctor;
+mod evaluate;
 mod import;
 mod inspect;
 mod new_run;
@@ -154,6 +155,8 @@ enum Command {
     Decode(codes::DecodeArgs),
     /// Writes the run file that trains a model on a folder of pictures
     NewRun(new_run::NewRunArgs),
+    /// Compares pictures of a model with real ones: distances, precision, recall, variety, copies
+    Evaluate(Box<evaluate::EvaluateArgs>),
     /// Runs solvers on the exact posterior of a codebook, where the truth is known
     Oracle(Box<oracle::OracleArgs>),
     /// Describes a model, trajectory, codes file or exported PNG
@@ -283,6 +286,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Encode(args)) => codes::encode(&args),
         Some(Command::Decode(args)) => codes::decode(&args),
         Some(Command::NewRun(args)) => new_run::run(&args),
+        Some(Command::Evaluate(args)) => evaluate::run(&args),
         Some(Command::Oracle(args)) => oracle::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Devices(args)) => devices::run(&args),

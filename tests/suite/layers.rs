@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every part of the program, and the parts that it may know.
-const MAY_KNOW: [(&str, &[&str]); 19] = [
+const MAY_KNOW: [(&str, &[&str]); 20] = [
     ("rng", &[]),
     ("say", &[]),
     ("latents", &[]),
@@ -19,6 +19,10 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("model", &["io", "kernels", "latents", "readback", "rng", "room", "device", "say"]),
     ("flow", &["io", "kernels", "latents", "model", "readback", "rng"]),
     ("sweep", &["flow", "io", "model"]),
+    (
+        "judge",
+        &["data", "flow", "io", "kernels", "latents", "model", "readback", "rng", "room", "say"],
+    ),
     (
         "train",
         &[
@@ -41,8 +45,8 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     (
         "cli",
         &[
-            "bench", "data", "device", "doctor", "fault", "flow", "io", "kernels", "latents",
-            "model", "readback", "rng", "room", "say", "studio", "sweep", "train",
+            "bench", "data", "device", "doctor", "fault", "flow", "io", "judge", "kernels",
+            "latents", "model", "readback", "rng", "room", "say", "studio", "sweep", "train",
         ],
     ),
     // Names the parts, and uses none.

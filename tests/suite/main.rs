@@ -10,6 +10,7 @@ mod bench;
 mod cli;
 mod datasets;
 mod doctor;
+mod evaluate;
 mod foreign;
 mod golden;
 mod head;
