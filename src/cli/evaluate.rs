@@ -116,6 +116,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
             false => Network::open(file, &selected.device),
         })
         .collect::<Result<Vec<_>, _>>()?;
+    for (at, network) in networks.iter().enumerate() {
+        let again = networks[..at].iter().any(|other| other.key() == network.key());
+        ensure!(!again, "--features names {} twice", network.name());
+    }
     let data = Pictures::open(&args.data, &model)?;
     let training = args.training.as_deref().map(|path| Pictures::open(path, &model)).transpose()?;
     let seed = args.table.settings(Vec::new()).seed;

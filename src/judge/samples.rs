@@ -67,9 +67,9 @@ impl<'a> Samples<'a> {
     /// The folder holds something else under their names, or cannot be written to; or sampling fails.
     pub fn make(&mut self, images: Range<usize>) -> Result<Vec<RgbImage>, JudgeError> {
         let kept = images.clone().map(|image| self.kept(image)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(kept) = kept.into_iter().collect::<Option<Vec<_>>>() {
-            self.found += kept.len();
-            return Ok(kept);
+        self.found += kept.iter().flatten().count();
+        if kept.iter().all(Option::is_some) {
+            return Ok(kept.into_iter().flatten().collect());
         }
         let settings = self.settings.part(images.clone());
         let mut sampler = Sampler::from_image(self.model, settings, images.start, None)?;
@@ -79,8 +79,10 @@ impl<'a> Samples<'a> {
             }
         }
         let pictures = self.model.decode_codes(&sampler.codes(), images.len());
-        for (image, picture) in images.zip(&pictures) {
-            self.keep(image, picture)?;
+        for ((image, picture), kept) in images.zip(&pictures).zip(kept) {
+            if kept.is_none() {
+                self.keep(image, picture)?;
+            }
         }
         Ok(pictures)
     }

@@ -238,7 +238,7 @@ fn samples_are_kept_and_not_made_again_and_everything_can_be_computed_again() {
         kept.iter().map(|path| fs::metadata(path).unwrap().modified().unwrap()).collect()
     };
     let before = times();
-    // The run was stopped between pictures of a batch: only these are made again, to the same bytes.
+    // A picture that is missing is made again, to the same bytes; the others stay.
     let lost = fs::read(&kept[5]).unwrap();
     fs::remove_file(&kept[5]).unwrap();
     assert_eq!(run(&["--json", "b.json"]), first);
