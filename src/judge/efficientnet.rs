@@ -9,8 +9,8 @@ use std::path::Path;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, TensorData};
-use image::RgbImage;
 use image::imageops::{self, FilterType};
+use image::{DynamicImage, RgbImage};
 
 use super::JudgeError;
 use crate::io::foreign::{Foreign, recognise_file};
@@ -172,15 +172,17 @@ impl EfficientNet {
         batches.collect()
     }
 
-    /// Pictures as the network was trained on them: scaled by triangle filter, as Pillow's BILINEAR does, and from
-    /// levels to `(level - 127) / 128`, as its authors' TensorFlow code does.
+    /// Pictures as the network was trained on them: scaled by a triangle filter, as Pillow's BILINEAR does, without
+    /// rounding to levels in between (Parmar et al. 2022), and from levels to `(level - 127) / 128`, as its authors'
+    /// TensorFlow code does.
     fn upload(&self, pictures: &[RgbImage]) -> Tensor<4> {
         let mut values = Vec::with_capacity(pictures.len() * 3 * (SIDE * SIDE) as usize);
         for picture in pictures {
-            let scaled = imageops::resize(picture, SIDE, SIDE, FilterType::Triangle);
+            let picture = DynamicImage::from(picture.clone()).into_rgb32f();
+            let scaled = imageops::resize(&picture, SIDE, SIDE, FilterType::Triangle);
             for channel in 0..3 {
-                let levels = scaled.as_raw().iter().skip(channel).step_by(3);
-                values.extend(levels.map(|level| (f32::from(*level) - 127.0) / 128.0));
+                let parts = scaled.as_raw().iter().skip(channel).step_by(3);
+                values.extend(parts.map(|part| (part * 255.0 - 127.0) / 128.0));
             }
         }
         let shape = [pictures.len(), 3, SIDE as usize, SIDE as usize];
