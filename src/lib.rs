@@ -1,8 +1,8 @@
 //! Purrscope: watch, question and steer a generative flow over vector-quantised latents.
 //!
 //! Dependencies point one way, and a test holds them to it. From the top: [`cli`] and [`studio`]; under
-//! them [`mod@bench`], then [`train`], [`sweep`], [`mod@calibrate`] and [`doctor`]; then [`flow`], the method, over [`model`],
-//! the networks; then [`data`]; and on the ground [`io`], [`kernels`], [`device`] and the small parts
+//! them [`mod@bench`], then [`train`], [`sweep`], [`mod@calibrate`], [`judge`] and [`doctor`];
+//! then [`flow`], the method, over [`model`], the networks; then [`data`]; and on the ground [`io`], [`kernels`], [`device`] and the small parts
 //! [`latents`], [`rng`], [`say`] and [`fault`].
 
 pub mod bench;
@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod fault;
 pub mod flow;
 pub mod io;
+pub mod judge;
 pub mod kernels;
 pub mod latents;
 pub mod model;

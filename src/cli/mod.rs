@@ -6,6 +6,7 @@ mod calibrate;
 mod codes;
 mod devices;
 mod doctor;
+mod evaluate;
 mod import;
 mod inspect;
 mod new_run;
@@ -158,6 +159,8 @@ enum Command {
     NewRun(new_run::NewRunArgs),
     /// Makes a model of a run's weights, averaged over a length chosen afterwards
     Average(average::AverageArgs),
+    /// Compares pictures of a model with real ones: distances, precision, recall, variety, copies
+    Evaluate(Box<evaluate::EvaluateArgs>),
     /// Runs solvers on the exact posterior of a codebook, where the truth is known
     Oracle(Box<oracle::OracleArgs>),
     /// Measures whether a model's posteriors mean what they say, and finds the temperatures that fit
@@ -290,6 +293,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Decode(args)) => codes::decode(&args),
         Some(Command::NewRun(args)) => new_run::run(&args),
         Some(Command::Average(args)) => average::run(&args),
+        Some(Command::Evaluate(args)) => evaluate::run(&args),
         Some(Command::Oracle(args)) => oracle::run(&args),
         Some(Command::Calibrate(args)) => calibrate::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),

@@ -72,18 +72,24 @@ impl SettingsArgs {
     /// The settings of pictures with these labels.
     pub fn with_labels(&self, labels: Vec<usize>) -> SampleSettings {
         SampleSettings {
-            labels,
             pins: self.pins.clone(),
             bans: self.bans.clone(),
             banned_codes: self.banned_codes.clone(),
-            ..self.table.0.clone()
+            ..self.table.settings(labels)
         }
     }
 }
 
 /// An option for every setting of the table.
 #[derive(Debug)]
-struct TableArgs(SampleSettings);
+pub struct TableArgs(SampleSettings);
+
+impl TableArgs {
+    /// The settings of pictures with these labels.
+    pub fn settings(&self, labels: Vec<usize>) -> SampleSettings {
+        SampleSettings { labels, ..self.0.clone() }
+    }
+}
 
 impl Args for TableArgs {
     fn augment_args(command: Command) -> Command {

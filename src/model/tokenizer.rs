@@ -47,7 +47,25 @@ impl Tokenizer {
     /// - `images`: `[batch, image_channels, height, width]`, in `[-1, 1]`
     /// - output: `[batch, code_size, height / f, width / f]` with `f` the down-sampling
     pub fn encode(&self, images: Tensor<4>) -> Tensor<4> {
-        let latents = wide(self.quant_conv.same(self.encoder.forward(images)));
+        self.latents_of(self.activations(images))
+    }
+
+    /// What the encoder's last layer gives, before it is brought to the size of a code.
+    ///
+    /// # Shapes
+    /// - `images`: as for [`Tokenizer::encode`]
+    /// - output: `[batch, latent_channels, height / f, width / f]`
+    pub fn activations(&self, images: Tensor<4>) -> Tensor<4> {
+        self.encoder.forward(images)
+    }
+
+    /// The latents that [`Tokenizer::encode`] makes of [`Tokenizer::activations`].
+    ///
+    /// # Shapes
+    /// - `activations`: `[batch, latent_channels, height, width]`
+    /// - output: `[batch, code_size, height, width]`
+    pub fn latents_of(&self, activations: Tensor<4>) -> Tensor<4> {
+        let latents = wide(self.quant_conv.same(activations));
         if self.config.l2_normalised { unit_length(latents, 1) } else { latents }
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every part of the program, and the parts that it may know.
-const MAY_KNOW: [(&str, &[&str]); 20] = [
+const MAY_KNOW: [(&str, &[&str]); 21] = [
     ("rng", &[]),
     ("say", &[]),
     ("latents", &[]),
@@ -20,6 +20,10 @@ const MAY_KNOW: [(&str, &[&str]); 20] = [
     ("flow", &["io", "kernels", "latents", "model", "readback", "rng"]),
     ("sweep", &["flow", "io", "model"]),
     ("calibrate", &["data", "flow", "io", "latents", "model", "readback", "rng", "room"]),
+    (
+        "judge",
+        &["data", "flow", "io", "kernels", "latents", "model", "readback", "rng", "room", "say"],
+    ),
     (
         "train",
         &[
@@ -64,6 +68,7 @@ const MAY_KNOW: [(&str, &[&str]); 20] = [
             "fault",
             "flow",
             "io",
+            "judge",
             "kernels",
             "latents",
             "model",

@@ -11,6 +11,7 @@ mod calibrate;
 mod cli;
 mod datasets;
 mod doctor;
+mod evaluate;
 mod foreign;
 mod golden;
 mod head;

@@ -28,8 +28,8 @@ impl Tolerances {
         let least: f32 = match objective {
             // Disturbed: 1.0e-5, 7.8e-6.
             Objective::Purrception | Objective::Cfm => 2e-5,
-            // Disturbed: 1.3e-5. Here 2.9e-5 with AVX-512 and 1.4e-5 with AVX2: where the terms of a
-            // product cancel, their order costs more than the last bit of the result.
+            // Disturbed: 1.3e-5; 2.9e-5 in an order of adding up that this program once had: where the terms
+            // of a product cancel, their order costs more than the last bit of the result.
             Objective::Dfm => 5e-5,
             // Disturbed: 4.5e-5, of the first block's `qkv`.
             Objective::CfmEndpoint => 1e-4,

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""The numbers that the unit tests of src/judge stand against, and tests/golden/efficientnet_lite0.safetensors.
+
+usage: evaluate_numbers.py [GOLDEN]
+
+Prints what scipy, scikit-learn and torchmetrics make of features that a hash gives, the same in Rust and here. With
+a file name, also writes what EfficientNet-Lite0 of the PyPI package efficientnet-lite-pytorch 0.1.0 gives for
+weights and pictures from the same hash. Needs numpy, scipy, scikit-learn, torch, torchmetrics and safetensors.
+"""
+import sys
+
+import numpy
+import scipy.linalg
+import scipy.stats
+import torch
+from sklearn.metrics import pairwise_distances
+
+MASK = 0xFFFFFFFF
+
+
+def hashed(seed, count):
+    """Numbers in [-1, 1): `hashed` of src/judge/matrix.rs."""
+    x = (numpy.arange(count, dtype=numpy.uint64) * 2654435761 + seed * 40503 + 1) & MASK
+    x ^= x >> numpy.uint64(15)
+    x = (x * 2246822519) & MASK
+    x ^= x >> numpy.uint64(13)
+    x = (x * 3266489917) & MASK
+    x ^= x >> numpy.uint64(16)
+    return x.astype(numpy.float64) / 2147483648.0 - 1.0
+
+
+def features(seed, rows, columns, shift):
+    return hashed(seed, rows * columns).reshape(rows, columns) + shift
+
+
+def frechet(a, b):
+    ca, cb = numpy.cov(a.T), numpy.cov(b.T)
+    root = scipy.linalg.sqrtm(ca @ cb).real
+    return ((a.mean(0) - b.mean(0)) ** 2).sum() + numpy.trace(ca + cb - 2 * root)
+
+
+def frechet_nuclear(a, b):
+    centred = [(x - x.mean(0)) / numpy.sqrt(len(x) - 1) for x in (a, b)]
+    traces = sum((x**2).sum() for x in centred)
+    shared = numpy.linalg.norm(centred[0] @ centred[1].T, "nuc")
+    return ((a.mean(0) - b.mean(0)) ** 2).sum() + traces - 2 * shared
+
+
+def neighbourhoods(real, other):
+    real_own, other_own = pairwise_distances(real), pairwise_distances(other)
+    across = pairwise_distances(real, other)
+    radius = lambda own, k: numpy.sort(own, 1)[:, k]  # the first is the picture itself
+    inside = across <= radius(real_own, 5)[:, None]
+    return (
+        (across <= radius(real_own, 3)[:, None]).any(0).mean(),
+        (across <= radius(other_own, 3)[None]).any(1).mean(),
+        inside.sum(0).mean() / 5,
+        inside.any(1).mean(),
+    )
+
+
+def vendi(x):
+    x = x / numpy.linalg.norm(x, axis=1, keepdims=True)
+    values = scipy.linalg.eigvalsh(x @ x.T / len(x))
+    values = values[values > 0]
+    return numpy.exp(-(values * numpy.log(values)).sum())
+
+
+def golden(path):
+    from efficientnet_lite_pytorch import EfficientNet
+    from safetensors.torch import save_file
+
+    net = EfficientNet.from_name("efficientnet-lite0").eval().double()
+    names = sorted(name for name, value in net.state_dict().items() if value.dtype.is_floating_point)
+    state = net.state_dict()
+    for seed, name in enumerate(names):
+        shape = state[name].shape
+        # Activations of one size from layer to layer: a relu6 lies after most convolutions.
+        fan_in = numpy.prod(shape[1:]) if len(shape) > 1 else 1
+        values = hashed(seed, int(numpy.prod(shape)))
+        if name.endswith("running_var"):
+            values = 1 + 0.5 * values
+        elif name.endswith("running_mean"):
+            values = 0.2 * values
+        elif "bn" in name and name.endswith("weight"):
+            values = 1 + 0.3 * values
+        elif "bn" in name or name == "_fc.bias":
+            values = 0.3 * values
+        else:
+            values = values * (6 / fan_in) ** 0.5
+        state[name] = torch.tensor(values.astype(numpy.float32), dtype=torch.float64).reshape(shape)
+    net.load_state_dict(state)
+    images = torch.tensor(hashed(1000, 2 * 3 * 224 * 224).astype(numpy.float32), dtype=torch.float64)
+    with torch.no_grad():
+        found = net.extract_features(images.reshape(2, 3, 224, 224)).mean((2, 3))
+    print("golden: mean", found.mean().item(), "deviation", found.std().item(), "zeros", (found == 0).float().mean().item())
+    save_file({"features": found.float()}, path)
+
+
+def main():
+    def show(name, value):
+        print(f"    const {name}: f64 = {value:.15};")
+
+    show("FRECHET", frechet(features(1, 60, 7, 0.0), features(2, 50, 7, 0.1)))
+    show("FRECHET_SINGULAR", frechet_nuclear(features(3, 9, 12, 0.0), features(4, 8, 12, 0.2)))
+    line = scipy.stats.linregress([1, 2, 4, 5], [5, 7.5, 11, 12])
+    show("INTERCEPT", line.intercept)
+    show("INTERCEPT_ERROR", line.intercept_stderr)
+    from torchmetrics.image.kid import poly_mmd
+
+    kid = lambda a, b: poly_mmd(torch.tensor(a), torch.tensor(b), degree=3, coef=1.0).item()
+    # poly_mmd takes sets of one size; the sum of its three terms for others is written out.
+    def mmd(a, b):
+        k = lambda x, y: (x @ y.T / x.shape[1] + 1) ** 3
+        own = lambda x: (k(x, x).sum() - numpy.trace(k(x, x))) / (len(x) * (len(x) - 1))
+        return own(a) + own(b) - 2 * k(a, b).mean()
+
+    a, b = features(1, 60, 7, 0.0), features(2, 60, 7, 0.1)
+    assert abs(kid(a, b) - mmd(a, b)) < 1e-12, "torchmetrics"
+    show("KID", mmd(features(1, 60, 7, 0.0), features(2, 50, 7, 0.1)))
+    show("KID_BLOCKS", mmd(features(1, 600, 3, 0.0), features(2, 300, 3, 0.1)))
+    show("WASSERSTEIN", scipy.stats.wasserstein_distance(hashed(1, 30), 0.5 * hashed(2, 21) + 0.3))
+    names = ["PRECISION", "RECALL", "DENSITY", "COVERAGE"]
+    for name, value in zip(names, neighbourhoods(features(1, 60, 3, 0.0), features(2, 50, 3, 0.3))):
+        show(name, value)
+    show("VENDI_TALL", vendi(features(1, 30, 6, 0.2)))
+    show("VENDI_WIDE", vendi(features(2, 8, 20, 0.2)))
+    show("QUANTILE", numpy.quantile(hashed(1, 23), 0.3))
+    ranks = scipy.stats.mannwhitneyu(hashed(2, 31), hashed(1, 23)).statistic
+    show("NEARER", ranks / (23 * 31))
+    pooled = torch.nn.functional.adaptive_avg_pool2d(torch.tensor(hashed(1, 2 * 6 * 5)).reshape(1, 2, 6, 5), 4)
+    print("    const POOLED: [f64; 32] = [", ", ".join(f"{v:.15}" for v in pooled.flatten().tolist()), "];")
+    if len(sys.argv) > 1:
+        golden(sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+//! `purrscope evaluate`
+
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::settings::TableArgs;
+use super::{DeviceArg, PrecisionArg};
+use crate::flow::{Domain, SampleSettings};
+use crate::io::outputs::{self, Content};
+use crate::io::{atomic, png};
+use crate::judge::{
+    Compared, Network, Outcome, Pictures, Plan, Samples, evaluate, export, labels_like,
+};
+use crate::model::Model;
+use crate::say;
+
+/// What stands for the model's own encoder among feature networks.
+const ENCODER: &str = "encoder";
+/// Longest time without a line, where there is no terminal.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Compares pictures of a model with real ones: distances, precision and recall, variety, copies.
+///
+/// `docs/evaluate.md` says what each figure means.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// Model file (the embedded model if none is named)
+    model: Option<PathBuf>,
+    /// Real pictures, best ones that the model was not trained on: a folder, with a sub-folder a class or without, or
+    /// shards of latents
+    #[arg(long, value_name = "DIR|SHARDS")]
+    data: PathBuf,
+    /// Pictures that the model makes, in the proportions of the classes of the data
+    #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "pictures")]
+    count: usize,
+    #[command(flatten)]
+    table: TableArgs,
+    /// Judges the pictures of a folder instead of making some
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
+    /// Pictures that the model was trained on, to see whether it copies them
+    #[arg(long, value_name = "DIR|SHARDS")]
+    training: Option<PathBuf>,
+    /// Network that pictures are compared by: encoder (the model's own), or a file with the weights of
+    /// EfficientNet-Lite0 (scripts/fetch_features.sh fetches them); may be repeated
+    #[arg(long, value_name = "encoder|FILE", default_value = ENCODER)]
+    features: Vec<PathBuf>,
+    /// Folder that keeps the pictures that are made: those of an interrupted evaluation are not made again
+    #[arg(long, value_name = "DIR", conflicts_with = "pictures")]
+    out: Option<PathBuf>,
+    /// Writes all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes a sheet of random pictures, each beside its nearest training picture and its nearest real one
+    #[arg(long, value_name = "SHEET.png")]
+    picture: Option<PathBuf>,
+    /// Writes the features, so that the figures can be computed again (scripts/check_evaluate.py)
+    #[arg(long, value_name = "FILE.safetensors")]
+    export_features: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
+}
+
+impl EvaluateArgs {
+    /// The files to write, with what each is to hold.
+    fn files(&self) -> impl Iterator<Item = (&PathBuf, Content)> {
+        let files = [
+            (&self.json, Content::REPORT),
+            (&self.picture, Content::PICTURE),
+            (&self.export_features, Content::TENSORS),
+        ];
+        files.into_iter().filter_map(|(path, content)| Some((path.as_ref()?, content)))
+    }
+
+    /// Looks at the names of what is to be written, and touches nothing.
+    fn check_outputs(&self) -> Result<()> {
+        let weights = self.features.iter().filter(|file| file.as_os_str() != ENCODER);
+        let mut taken: Vec<&Path> =
+            self.model.iter().chain(weights).map(PathBuf::as_path).collect();
+        self.out.iter().try_for_each(|folder| outputs::check_folder(folder))?;
+        for (path, content) in self.files() {
+            outputs::check(path, content, &taken)?;
+            taken.push(path);
+        }
+        Ok(())
+    }
+
+    /// The settings to sample with.
+    fn settings(&self, data: &Pictures<'_>, model: &Model) -> Result<SampleSettings> {
+        let most = SampleSettings::MAX_PICTURES;
+        ensure!((2..=most).contains(&self.count), "count must be 2 to {most}, not {}", self.count);
+        let labels = labels_like(data.labels(), model.card.class_names.len(), self.count);
+        let settings = self.table.settings(labels);
+        settings.validate(&Domain::of(&model.card))?;
+        Ok(settings)
+    }
+}
+
+/// Makes or reads the pictures, compares them, prints the table and writes what was asked for.
+pub fn run(args: &EvaluateArgs) -> Result<()> {
+    args.check_outputs()?;
+    let selected = args.device.open()?;
+    let model = super::open_model(args.model.as_deref(), &selected, args.precision, None)?;
+    let networks = args
+        .features
+        .iter()
+        .map(|file| match file.as_os_str() == ENCODER {
+            true => Ok(Network::encoder(&model)),
+            false => Network::open(file, &selected.device),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    for (at, network) in networks.iter().enumerate() {
+        let again = networks[..at].iter().any(|other| other.key() == network.key());
+        ensure!(!again, "--features names {} twice", network.name());
+    }
+    let data = Pictures::open(&args.data, &model)?;
+    let training = args.training.as_deref().map(|path| Pictures::open(path, &model)).transpose()?;
+    let seed = args.table.settings(Vec::new()).seed;
+    let compared = match &args.pictures {
+        Some(path) => Compared::Pictures(Pictures::open(path, &model)?),
+        None => {
+            let settings = args.settings(&data, &model)?;
+            Compared::Samples(Samples::new(&model, settings, args.out.as_deref())?)
+        }
+    };
+    args.out.iter().try_for_each(|folder| outputs::prepare_folder(folder))?;
+    args.files().try_for_each(|(path, _)| outputs::prepare(path))?;
+    let sheet = args.picture.is_some();
+    let plan = Plan { model: &model, data, compared, training, networks, seed, sheet };
+    let mut told = Told::new()?;
+    let outcome = evaluate(plan, &mut |stage, done, of| told.tell(stage, done, of))?;
+    told.bar.finish_and_clear();
+    outcome.report.notes.iter().for_each(|note| say::note(format_args!("note: {note}")));
+    write(args, &outcome)?;
+    super::print(&outcome.report.table())
+}
+
+fn write(args: &EvaluateArgs, outcome: &Outcome) -> Result<()> {
+    let cannot = |path: &Path| format!("cannot write {}", path.display());
+    let json = serde_json::to_string_pretty(&outcome.report)?;
+    if let (Some(path), Some(sheet)) = (&args.picture, &outcome.sheet) {
+        let bytes = png::encode(sheet, &serde_json::to_string(&outcome.report)?)?;
+        atomic::write(path, &bytes).with_context(|| cannot(path))?;
+    }
+    if let Some(path) = &args.export_features {
+        export(outcome, path)?;
+    }
+    if let Some(path) = &args.json {
+        atomic::write(path, (json + "\n").as_bytes()).with_context(|| cannot(path))?;
+    }
+    Ok(())
+}
+
+/// Progress: a bar on a terminal, lines elsewhere.
+struct Told {
+    bar: ProgressBar,
+    terminal: bool,
+    stage: String,
+    said: Instant,
+}
+
+impl Told {
+    fn new() -> Result<Self> {
+        let bar = ProgressBar::new(0);
+        bar.set_style(ProgressStyle::with_template(
+            "{bar:32} {msg}: {pos}/{len}  {elapsed} gone, {eta} left",
+        )?);
+        Ok(Self {
+            bar,
+            terminal: stderr().is_terminal(),
+            stage: String::new(),
+            said: Instant::now(),
+        })
+    }
+
+    fn tell(&mut self, stage: &str, done: usize, of: usize) {
+        let begins = self.stage != stage;
+        if begins {
+            stage.clone_into(&mut self.stage);
+            self.bar.set_message(self.stage.clone());
+            self.bar.reset();
+        }
+        self.bar.set_length(of as u64);
+        self.bar.set_position(done as u64);
+        if !self.terminal && (begins || self.said.elapsed() >= SILENCE) {
+            self.said = Instant::now();
+            say::note(format_args!("{stage}: {done} of {of}"));
+        }
+    }
+}

