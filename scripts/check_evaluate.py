@@ -114,8 +114,9 @@ def main():
         key, kind, name = row["network"], row["compared"], row["class"]
         data = features(key, "data")
         comparison = "compared" if kind in ("samples", "pictures") else kind
-        other = data[halves[1]] if kind == "halves" else features(key, comparison)
-        real = data[halves[0]] if kind == "halves" else data
+        real, other = data, data if kind == "halves" else features(key, comparison)
+        if kind in ("halves", "reconstructions"):
+            real, other = real[halves[0]], other[halves[1]]
         title = f"{key}, {kind}" + (f", {name}" if name else "")
         if name:
             # The class of a row is told by where its pictures are: labels are the model's, names are in order of them.

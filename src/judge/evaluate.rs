@@ -110,9 +110,12 @@ pub fn evaluate(mut plan: Plan<'_>, tell: Tell<'_>) -> Result<Outcome, JudgeErro
             neighbours = nearest.unwrap_or_default();
         }
         tell(&stage, 1, 4);
-        judge.whole("reconstructions", real, &reconstructions.features[at], None);
+        // Beside the other half: each picture's own copy is near it whatever the tokenizer loses.
+        let half = real.select(&halves[0]);
+        let copies = reconstructions.features[at].select(&halves[1]);
+        judge.whole("reconstructions", &half, &copies, None);
         tell(&stage, 2, 4);
-        judge.whole("halves", &real.select(&halves[0]), &real.select(&halves[1]), None);
+        judge.whole("halves", &half, &real.select(&halves[1]), None);
         tell(&stage, 3, 4);
         judge.classes(kind, plan.model, &data, &compared, at);
         notes.extend(few(network, [real.rows(), others.rows()]));

@@ -49,7 +49,7 @@ pub fn export(outcome: &Outcome, path: &Path) -> Result<(), JudgeError> {
         let of = |set: &Set| set.features[at].rows();
         for (comparison, counts) in [
             ("compared", [count, of(&outcome.compared)]),
-            ("reconstructions", [count, of(&outcome.reconstructions)]),
+            ("reconstructions", [halves[0].len(), halves[1].len()]),
             ("halves", [halves[0].len(), halves[1].len()]),
         ] {
             let name = format!("{key}.{comparison}");

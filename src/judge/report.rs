@@ -86,8 +86,8 @@ impl NetworkNote {
 pub struct Figures {
     /// Key of the network.
     pub network: &'static str,
-    /// `samples` or `pictures`; `reconstructions` for what the tokenizer makes of the data; `halves` for one half of
-    /// the data against the other.
+    /// `samples` or `pictures`; `halves` for one half of the data against the other; `reconstructions` for what the
+    /// tokenizer makes of the other half instead.
     pub compared: String,
     /// The class, where only pictures of one are compared.
     pub class: Option<String>,
