@@ -100,7 +100,7 @@ pub struct ImageFolder {
     files: Vec<(PathBuf, usize)>,
     /// The hashes of each file and picture, where all of them have been looked at.
     prints: Vec<Print>,
-    left: Left,
+    left: Box<Left>,
     /// Files that turned out unreadable and have been named in a warning.
     unreadable: Mutex<BTreeSet<usize>>,
 }
@@ -205,7 +205,7 @@ impl ImageFolder {
         left: Left,
     ) -> Self {
         let (root, size, background) = (root.to_owned(), size as u32, Background::default());
-        let (prints, unreadable) = (Vec::new(), Mutex::default());
+        let (prints, unreadable, left) = (Vec::new(), Mutex::default(), Box::new(left));
         Self { root, size, background, class_names, files, prints, left, unreadable }
     }
 
@@ -299,7 +299,7 @@ impl ImageFolder {
             class_names: self.class_names.clone(),
             files: indices.iter().map(|index| self.files[*index].clone()).collect(),
             prints: indices.iter().filter_map(|index| self.prints.get(*index).copied()).collect(),
-            left: Left::default(),
+            left: Box::default(),
             unreadable: Mutex::default(),
         }
     }
@@ -701,7 +701,7 @@ mod tests {
         let images = looked_through(open());
         assert_eq!(names(&images), ["0 a/1.png", "0 a/2.png", "1 b/1.png"]);
         assert_eq!(images.class_names(), ["a", "b", "c"], "labels stay what they are");
-        let Left { copies, across, unread, hopeless, .. } = &images.left;
+        let Left { copies, across, unread, hopeless, .. } = &*images.left;
         assert_eq!(copies.words(), "2 (a/3.png of a/1.png, a/4.png of a/1.png)");
         assert_eq!(across.words(), "1 (a/1.png and b/1.png)");
         assert_eq!((unread.count(), hopeless.words().as_str()), (2, "1 (c)"));

@@ -359,13 +359,15 @@ pub(super) mod tests {
         }
     }
 
+    type Place = fn(u32, u32) -> (u32, u32);
+
     /// The eight values of the EXIF standard: where the first row and the first column that are stored are seen.
     #[test]
     fn every_orientation_is_that_of_the_standard() {
         // Of 3 by 2 pixels, at (x, y) the colour 10 x + y.
         let shown = RgbImage::from_fn(3, 2, |x, y| Rgb([(10 * x + y) as u8; 3]));
         // What is stored at (x, y), of the picture that is seen at (column, row).
-        let seen_at: [fn(u32, u32) -> (u32, u32); 8] = [
+        let seen_at: [Place; 8] = [
             |x, y| (x, y),
             |x, y| (2 - x, y),
             |x, y| (2 - x, 1 - y),
