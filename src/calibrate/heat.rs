@@ -9,7 +9,7 @@ use std::ops::AddAssign;
 /// Number of inverse temperatures that sums are taken at: 1/4, 2/4, ... 3.
 pub const NODES: usize = 12;
 
-/// A temperature with a larger standard error is as good as not known.
+/// A temperature with a larger standard error, relative to itself, is as good as not known.
 const UNKNOWN: f64 = 0.05;
 
 /// How the cross-entropy changes at one inverse temperature.
@@ -76,7 +76,8 @@ pub fn best_temperature(pictures: &[[Heat; NODES]], tokens: usize) -> Option<Opt
     // Of the inverse temperature, and then of the temperature.
     let error = squares.sqrt() / curvature / (best * best);
     let gain = descent(&sum, node, at) / tokens.max(1) as f64;
-    (error < UNKNOWN).then_some(Optimum { temperature: 1.0 / best, error, gain })
+    let known = error * best < UNKNOWN;
+    known.then_some(Optimum { temperature: 1.0 / best, error, gain })
 }
 
 /// How far the cross-entropy falls from temperature 1 to a place between two nodes.
@@ -142,8 +143,8 @@ mod tests {
         let logits = [9f32.ln(), 0.0];
         let of = |code| figures(&logits, code, 1.0, &[0.0, 0.0]).unwrap();
         let pictures: Vec<_> = (0..4).map(|i| of(usize::from(i == 0)).heat).collect();
-        let many: Vec<_> = pictures.iter().cycle().take(400).copied().collect();
-        let found = best_temperature(&many, 400).unwrap();
+        let many: Vec<_> = pictures.iter().cycle().take(4_000).copied().collect();
+        let found = best_temperature(&many, 4_000).unwrap();
         assert!((found.temperature - 2.0).abs() < 2e-4, "{found:?}");
         let loss = |p: f64| -0.75 * p.ln() - 0.25 * (1.0 - p).ln();
         assert!((found.gain - (loss(0.9) - loss(0.75))).abs() < 1e-5, "{found:?}");

@@ -76,11 +76,13 @@ impl Known {
             // Of a model of one class all pictures are, whatever their folder is called.
             Err(DataError::Empty { .. }) | Ok(_) if names.len() == 1 => {
                 let images = ImageFolder::open_unsorted(path, size)?;
-                let own = images.class_names().to_vec();
-                images.relabelled(&own).0
+                images.tell();
+                images
             }
             opened => {
-                let (images, unknown) = opened?.relabelled(names);
+                let opened = opened?;
+                opened.tell();
+                let (images, unknown) = opened.relabelled(names);
                 if images.is_empty() {
                     let (theirs, ours) = (list(&unknown), list(names));
                     let reason = format!(

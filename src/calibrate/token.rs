@@ -205,11 +205,12 @@ mod tests {
             |inverse: f64| figures(&logits(1.3), 0, 1.0 / inverse, &[0.0; 4]).unwrap().surprise;
         let found = figures(&logits(1.3), 0, 1.0, &[0.0; 4]).unwrap();
         for (node, Heat { slope, curvature }) in found.heat.into_iter().enumerate() {
-            let (at, step) = ((node + 1) as f64 / 4.0, 1e-3);
+            // Wide enough that single precision does not show.
+            let (at, step) = ((node + 1) as f64 / 4.0, 0.02);
             let [before, here, after] = [at - step, at, at + step].map(surprise);
-            assert!(((after - before) / (2.0 * step) - slope).abs() < 1e-5, "{node}");
+            assert!(((after - before) / (2.0 * step) - slope).abs() < 2e-4, "{node}");
             let bend = (after - 2.0 * here + before) / (step * step);
-            assert!((bend - curvature).abs() < 1e-4, "{node}");
+            assert!((bend - curvature).abs() < 3e-3, "{node}: {bend} {curvature}");
         }
     }
 

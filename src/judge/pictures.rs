@@ -8,7 +8,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::JudgeError;
-use crate::data::{DataError, ImageFolder, Shards, names_shards};
+use crate::data::{DataError, ImageFolder, Shards, names_shards, picture_size};
 use crate::latents::Latents;
 use crate::model::Model;
 
@@ -49,6 +49,7 @@ impl<'a> Pictures<'a> {
             Err(DataError::Empty { .. }) => (ImageFolder::open_unsorted(path, size)?, false),
             Err(error) => return Err(error.into()),
         };
+        folder.tell();
         let mut notes = Vec::new();
         let names = &model.card.class_names;
         let known = folder.class_names().iter().filter(|name| names.contains(name)).count();
@@ -176,7 +177,5 @@ impl<'a> Pictures<'a> {
 fn others_in_size(root: &Path, folder: &ImageFolder, size: u32) -> bool {
     let spread = folder.len().div_ceil(LOOKED_AT).max(1);
     let mut files = folder.files().step_by(spread);
-    files.any(|(path, _)| {
-        image::image_dimensions(root.join(path)).is_ok_and(|found| found != (size, size))
-    })
+    files.any(|(path, _)| picture_size(&root.join(path)).is_some_and(|found| found != (size, size)))
 }

@@ -6,7 +6,7 @@ pub mod tests;
 
 use std::sync::Arc;
 
-use crate::calibrate::{Calibration, KeptReports, Moment};
+use crate::calibrate::{Calibration, KeptReports};
 use crate::studio::base::notices::About;
 use crate::studio::session::{Found, Outcome, Session};
 
@@ -15,7 +15,7 @@ use crate::studio::session::{Found, Outcome, Session};
 pub enum Map {
     /// Confidence less accuracy.
     #[default]
-    Overconfidence,
+    Gap,
     /// Surprise by the true code.
     CrossEntropy,
     /// Share of tokens whose likeliest code is the true one.
@@ -64,10 +64,5 @@ impl Calibrations {
             session.notices.error_about(About::Opening, text);
         }
         ours && chosen
-    }
-
-    /// The time that is shown.
-    pub fn shown<'a>(&self, report: &'a Calibration) -> Option<&'a Moment> {
-        report.times.get(self.moment).or(report.times.last())
     }
 }

@@ -16,6 +16,8 @@ use crate::studio::session::Session;
 
 /// Side of the reliability diagram and of the map, at most, in points.
 const SIDE: f32 = 68.0 * GRID;
+/// Least width of a block of three in a row, in points.
+const BLOCK: f32 = 62.0 * GRID;
 /// Height of a plot over time, in points.
 const PLOT: f32 = 40.0 * GRID;
 /// Least width of a plot, in points.
@@ -37,20 +39,36 @@ pub fn show(
         head(ui, &report, session, actions);
         ui.add_space(GRID);
         time(ui, calibrations, &report);
-        let Some(moment) = calibrations.shown(&report) else { return };
+        let Some(moment) = report.times.get(calibrations.moment).or(report.times.last()) else {
+            return;
+        };
         ui.add_space(2.0 * GRID);
         let gap = 4.0 * GRID;
-        ui.horizontal_wrapped(|ui| {
-            ui.spacing_mut().item_spacing = vec2(gap, 2.0 * GRID);
-            let side = ((ui.available_width() - 2.0 * gap) / 3.0).clamp(50.0 * GRID, SIDE);
+        // Three blocks in a row, or the figures under the pictures.
+        let wide = ui.available_width() >= 3.0 * BLOCK + 2.0 * gap;
+        let blocks = if wide { 3.0 } else { 2.0 };
+        let side =
+            ((ui.available_width() - (blocks - 1.0) * gap) / blocks).clamp(40.0 * GRID, SIDE);
+        ui.horizontal_top(|ui| {
+            ui.spacing_mut().item_spacing.x = gap;
             column(ui, side, |ui| reliability(ui, moment, side));
-            column(ui, side, |ui| map(ui, calibrations, &report, moment, side));
-            column(ui, side, |ui| {
-                figures(ui, moment);
-                ui.add_space(2.0 * GRID);
-                classes(ui, &report, moment);
-            });
+            column(ui, side, |ui| map(ui, &mut calibrations.map, &report, moment, side));
+            if wide {
+                column(ui, side, |ui| {
+                    figures(ui, moment);
+                    ui.add_space(2.0 * GRID);
+                    classes(ui, &report, moment);
+                });
+            }
         });
+        if !wide {
+            ui.add_space(2.0 * GRID);
+            ui.horizontal_top(|ui| {
+                ui.spacing_mut().item_spacing.x = gap;
+                column(ui, side, |ui| figures(ui, moment));
+                column(ui, side, |ui| classes(ui, &report, moment));
+            });
+        }
         ui.add_space(2.0 * GRID);
         over_time(ui, &report, moment.t, &session.draft.temperature());
     });
@@ -139,7 +157,7 @@ fn time(ui: &mut Ui, calibrations: &mut Calibrations, report: &Calibration) {
 
 /// Confidence against accuracy.
 fn reliability(ui: &mut Ui, moment: &Moment, side: f32) {
-    ui.label(theme::section(ui, "How often the likeliest code is right, by how sure it is"));
+    ui.label(theme::section(ui, "Share that is right, by how sure it is"));
     let colours = palette(ui.visuals());
     let bins = &moment.reliability.bins;
     let line = |name: &str, points, colour, stroked| PlotLine {
@@ -159,8 +177,7 @@ fn reliability(ui: &mut Ui, moment: &Moment, side: f32) {
         .show(ui, Vec2::splat(side), "Reliability", "sure of")
         .on_hover_cursor(egui::CursorIcon::Crosshair);
     let error = moment.reliability.error;
-    let text =
-        format!("off by {error:.4} on average; {:.4} by chance", moment.reliability.by_chance);
+    let text = format!("off by {error:.3}, by chance {:.3}", moment.reliability.by_chance);
     ui.label(theme::weak(ui, text)).on_hover_text(
         "Expected calibration error over 15 bins of as many tokens, and what a perfectly calibrated posterior would \
          have from so many independent tokens.",
@@ -173,38 +190,24 @@ fn of_place(map: Map, moment: &Moment, at: usize, most: f32) -> (Color32, String
     let [surprise, right, sure] =
         [&places.cross_entropy, &places.accuracy, &places.confidence].map(|values| values[at]);
     let colour = match map {
-        Map::Overconfidence => diverging((sure - right) / most),
+        Map::Gap => diverging((sure - right) / most),
         Map::CrossEntropy => viridis(surprise / most),
         Map::Accuracy => viridis(right),
     };
     (colour, format!("sure of {sure:.3}, right {right:.3}, cross-entropy {surprise:.3} nats"))
 }
 
-fn map(
-    ui: &mut Ui,
-    calibrations: &mut Calibrations,
-    report: &Calibration,
-    moment: &Moment,
-    side: f32,
-) {
-    let shown = &mut calibrations.map;
-    choice(
-        ui,
-        shown,
-        &[
-            (
-                Map::Overconfidence,
-                "Overconfidence",
-                "How much surer than right the model is, by place in the picture.",
-            ),
-            (Map::CrossEntropy, "Cross-entropy", "How surprised the model is by the true code."),
-            (Map::Accuracy, "Accuracy", "How often the likeliest code is the true one."),
-        ],
-    );
+fn map(ui: &mut Ui, shown: &mut Map, report: &Calibration, moment: &Moment, side: f32) {
+    let kinds = [
+        (Map::Gap, "Gap", "How much surer than right the model is, by place in the picture."),
+        (Map::CrossEntropy, "Cross-entropy", "How surprised the model is by the true code."),
+        (Map::Accuracy, "Accuracy", "How often the likeliest code is the true one."),
+    ];
+    ui.horizontal(|ui| choice(ui, shown, &kinds));
     let [rows, columns] = report.grid;
     let places = &moment.places;
     let most = match shown {
-        Map::Overconfidence => {
+        Map::Gap => {
             let pairs = places.confidence.iter().zip(&places.accuracy);
             pairs.map(|(sure, right)| (sure - right).abs()).fold(0.01, f32::max)
         }
@@ -229,11 +232,11 @@ fn map(
         }
     }
     ui.horizontal(|ui| match shown {
-        Map::Overconfidence => legend_between(
+        Map::Gap => legend_between(
             ui,
             diverging,
             [-1.0, 1.0],
-            [format!("{:.3} less", most), format!("{most:.3} surer than right")],
+            [format!("-{most:.2}"), format!("+{most:.2} too sure")],
         ),
         Map::CrossEntropy => {
             legend_between(ui, viridis, [0.0, 1.0], ["0".to_owned(), format!("{most:.2} nats")]);

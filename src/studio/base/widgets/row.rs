@@ -110,7 +110,7 @@ pub fn legend_between(
 ) {
     let words = |text: String| RichText::new(text).text_style(TextStyle::Small).monospace();
     ui.label(words(low));
-    let (rect, _) = ui.allocate_exact_size(vec2(20.0 * GRID, 2.0 * GRID), Sense::hover());
+    let (rect, _) = ui.allocate_exact_size(vec2(14.0 * GRID, 2.0 * GRID), Sense::hover());
     ui.painter().add(ramp(rect, colour, range));
     ui.label(words(high));
 }
