@@ -44,26 +44,26 @@ fn write(root: &Path, classes: &[&str], each: u8) {
 fn a_report_leads_to_a_schedule_that_fits_better() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    write(&at.join("pictures"), &["cat-00", "cat-05", "nobody"], 4);
+    write(&at.join("pictures"), &["cat-00", "cat-05", "nobody"], 16);
     let calibrate = ["calibrate", "--data", "pictures", "--times", "4", "--json", "report.json"];
     let said = succeed(at, &[&calibrate[..], &["--export", "tokens.safetensors"], &CPU].concat());
-    assert!(said.contains("8 pictures of pictures, guidance 1, temperature 1"), "{said}");
+    assert!(said.contains("32 pictures of pictures, guidance 1, temperature 1"), "{said}");
     let schedule = said.lines().find_map(|line| line.strip_prefix("--temperature ")).unwrap();
     assert!(schedule.starts_with("points:0.125="), "{schedule}");
 
     let report: Value = serde_json::from_slice(&fs::read(at.join("report.json")).unwrap()).unwrap();
-    assert_eq!((&report["pictures"], &report["grid"][0]), (&8.into(), &16.into()));
+    assert_eq!((&report["pictures"], &report["grid"][0]), (&32.into(), &16.into()));
     let times = report["times"].as_array().unwrap();
     assert_eq!(times.len(), 4);
     for time in times {
         let number = |name: &str| time[name].as_f64().unwrap();
-        assert_eq!(number("tokens"), 8.0 * 256.0);
+        assert_eq!(number("tokens"), 32.0 * 256.0);
         assert!(number("entropy") > 0.0 && number("confidence") <= 1.0);
         assert!(time["gap"]["value"].as_f64().unwrap() >= 0.0);
         assert_eq!(time["classes"].as_array().unwrap().len(), 2);
     }
     let said = succeed(at, &["inspect", "tokens.safetensors"]);
-    assert!(said.contains("8192"), "{said}");
+    assert!(said.contains("32768"), "{said}");
 
     // Such pictures the model has never seen: at the temperatures that fit, it is less surprised.
     let again = ["calibrate", "--data", "pictures", "--times", "4", "--json", "again.json"];
