@@ -158,7 +158,9 @@ impl<'a> Plan<'a> {
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.data.notes().to_vec();
         if let Compared::Pictures(pictures) = &self.compared {
-            notes.extend(pictures.notes().iter().cloned());
+            // The same folder may stand in both places.
+            let new = pictures.notes().iter().filter(|note| !self.data.notes().contains(note));
+            notes.extend(new.cloned());
         }
         let (data, path) = (&self.data, self.data.path().display());
         if let Some(labels) = data.labels() {
