@@ -191,7 +191,7 @@ mod tests {
         // Three quarters, but for the tenth that is drawn evenly.
         let early = 0.9 * 0.75 + 0.1 * 0.5;
         assert!((share(&drawn(&times), 0.0..0.5) - early).abs() < 0.01);
-        times.note(&grid, &vec![f32::NAN; BINS]);
+        times.note(&grid, &[f32::NAN; BINS]);
         assert!((share(&drawn(&times), 0.0..0.5) - early).abs() < 0.01);
     }
 

@@ -49,7 +49,8 @@ fn a_report_leads_to_a_schedule_that_fits_better() {
     let said = succeed(at, &[&calibrate[..], &["--export", "tokens.safetensors"], &CPU].concat());
     assert!(said.contains("32 pictures of pictures, guidance 1, temperature 1"), "{said}");
     let schedule = said.lines().find_map(|line| line.strip_prefix("--temperature ")).unwrap();
-    assert!(schedule.starts_with("points:0.125="), "{schedule}");
+    // Of noise a model that is so wrong is best made to say nothing: beyond a temperature of 4.
+    assert!(schedule.starts_with("points:0.") && schedule.contains(",0.875="), "{schedule}");
 
     let report: Value = serde_json::from_slice(&fs::read(at.join("report.json")).unwrap()).unwrap();
     assert_eq!((&report["pictures"], &report["grid"][0]), (&32.into(), &16.into()));
@@ -70,7 +71,7 @@ fn a_report_leads_to_a_schedule_that_fits_better() {
     succeed(at, &[&again[..], &["--temperature", schedule], &CPU].concat());
     let again: Value = serde_json::from_slice(&fs::read(at.join("again.json")).unwrap()).unwrap();
     for (before, after) in times.iter().zip(again["times"].as_array().unwrap()) {
-        let gain = before["implied"]["gain"].as_f64().unwrap_or(0.0);
+        let Some(gain) = before["implied"]["gain"].as_f64() else { continue };
         let [before, after] =
             [before, after].map(|time| time["cross_entropy"]["value"].as_f64().unwrap());
         assert!((before - after - gain).abs() < 0.01 + 0.1 * gain, "{before} {after} {gain}");
