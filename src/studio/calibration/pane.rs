@@ -306,14 +306,14 @@ fn classes(ui: &mut Ui, report: &Calibration, moment: &Moment) {
         return;
     }
     furthest.sort_by(|a, b| off(b).total_cmp(&off(a)));
-    ui.label(theme::section(ui, "Classes that are furthest off"));
+    ui.label(theme::section(ui, "Classes that are furthest off: sure of, and right"));
     Grid::new("classes").num_columns(3).spacing(vec2(3.0 * GRID, GRID)).show(ui, |ui| {
         for of in furthest.into_iter().take(CLASSES) {
             let name = report.class_names.get(of.class).map_or("", String::as_str);
             ui.add(Label::new(name).truncate()).on_hover_text(name);
-            let figures = &of.figures;
-            ui.label(theme::number(ui, format!("{:.1} % sure", 100.0 * figures.confidence)));
-            ui.label(theme::number(ui, format!("{:.1} % right", 100.0 * figures.accuracy)));
+            for share in [of.figures.confidence, of.figures.accuracy] {
+                ui.label(theme::number(ui, format!("{:.1} %", 100.0 * share)));
+            }
             ui.end_row();
         }
     });
@@ -389,8 +389,8 @@ fn over_time(ui: &mut Ui, report: &Calibration, t: f64, in_use: &Temperature) {
 
 /// The name of a plot, and of its lines as they are drawn.
 fn legend(ui: &mut Ui, name: &str, lines: &[PlotLine]) {
+    ui.label(RichText::new(name).color(palette(ui.visuals()).strong));
     ui.horizontal(|ui| {
-        ui.label(RichText::new(name).color(palette(ui.visuals()).strong));
         for line in lines {
             let (rect, _) = ui.allocate_exact_size(vec2(5.0 * GRID, 2.0 * GRID), Sense::hover());
             let y = rect.center().y;
