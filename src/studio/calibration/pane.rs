@@ -22,6 +22,8 @@ const BLOCK: f32 = 62.0 * GRID;
 const PLOT: f32 = 40.0 * GRID;
 /// Least width of a plot, in points.
 const WIDTH: f32 = 60.0 * GRID;
+/// Letters of a class's name that are shown.
+const LONGEST: usize = 18;
 /// Classes that are listed.
 const CLASSES: usize = 6;
 
@@ -310,7 +312,11 @@ fn classes(ui: &mut Ui, report: &Calibration, moment: &Moment) {
     Grid::new("classes").num_columns(3).spacing(vec2(3.0 * GRID, GRID)).show(ui, |ui| {
         for of in furthest.into_iter().take(CLASSES) {
             let name = report.class_names.get(of.class).map_or("", String::as_str);
-            ui.add(Label::new(name).truncate()).on_hover_text(name);
+            let shown = match name.char_indices().nth(LONGEST) {
+                Some((end, _)) => format!("{}…", &name[..end]),
+                None => name.to_owned(),
+            };
+            ui.label(shown).on_hover_text(name);
             for share in [of.figures.confidence, of.figures.accuracy] {
                 ui.label(theme::number(ui, format!("{:.1} %", 100.0 * share)));
             }
@@ -372,19 +378,23 @@ fn over_time(ui: &mut Ui, report: &Calibration, t: f64, in_use: &Temperature) {
         ),
     ];
     let gap = 4.0 * GRID;
-    let columns = ((ui.available_width() + gap) / (WIDTH + gap)).floor().clamp(1.0, 4.0);
+    let fit = (ui.available_width() + gap) / (WIDTH + gap);
+    let columns = if fit >= 4.0 { 4.0 } else { fit.floor().clamp(1.0, 2.0) };
     let width = (ui.available_width() - (columns - 1.0) * gap) / columns;
-    ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = vec2(gap, 2.0 * GRID);
-        for (name, lines) in plots {
-            column(ui, width, |ui| {
-                legend(ui, name, &lines);
-                Plot { lines, mark: Some(t as f32), ..Plot::default() }
-                    .show(ui, vec2(width, PLOT), name, "t")
-                    .on_hover_cursor(egui::CursorIcon::Crosshair);
-            });
-        }
-    });
+    for row in plots.chunks(columns as usize) {
+        ui.horizontal_top(|ui| {
+            ui.spacing_mut().item_spacing.x = gap;
+            for (name, lines) in row {
+                column(ui, width, |ui| {
+                    legend(ui, name, lines);
+                    Plot { lines: lines.clone(), mark: Some(t as f32), ..Plot::default() }
+                        .show(ui, vec2(width, PLOT), name, "t")
+                        .on_hover_cursor(egui::CursorIcon::Crosshair);
+                });
+            }
+        });
+        ui.add_space(2.0 * GRID);
+    }
 }
 
 /// The name of a plot, and of its lines as they are drawn.
