@@ -211,7 +211,7 @@ impl Calibration {
         }
     }
 
-    /// The report as JSON, its numbers to [seven digits](DIGITS).
+    /// The report as JSON, its numbers to seven digits.
     ///
     /// # Errors
     /// None that a report which was measured can cause.
