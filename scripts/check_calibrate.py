@@ -5,7 +5,8 @@ usage: check_calibrate.py REPORT.json EXPORT.safetensors
 
   purrscope calibrate --data DIR --count 16 --times 6 --json report.json --export tokens.safetensors
 
-Made at temperature 1. Prints the largest difference of every figure; exit 1 if one is beyond its tolerance.
+Made at temperature 1. Prints the largest difference of every figure, relative to it where it is above 1; exit 1 if one
+is beyond its tolerance. Numbers of a report have seven digits.
 """
 import json
 import struct
@@ -107,7 +108,8 @@ def main():
         first += moment["tokens"]
         ours = figures(held["logits"][part].astype(np.float64), held["codes"][part])
         for name, value in reported(moment).items():
-            worst[name] = max(worst.get(name, 0.0), abs(value - ours[name]))
+            off = abs(value - ours[name]) / max(1.0, abs(ours[name]))
+            worst[name] = max(worst.get(name, 0.0), off)
     assert first == len(held["codes"]), "the export is of another report"
     bad = 0
     for name, difference in worst.items():
