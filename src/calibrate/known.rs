@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use thiserror::Error;
 
 use super::CalibrateError;
 use crate::data::{DataError, ImageFolder, ShardError, Shards, list, names_shards};
 use crate::flow::Domain;
-use crate::model::{Model, from_pictures};
-use crate::readback;
-use crate::room;
+use crate::model::Model;
+use crate::model::card::Provenance;
+use crate::readback::Together;
 
 /// Pictures encoded at once.
 const BATCH: usize = 32;
@@ -72,34 +72,29 @@ impl Known {
         stop: &AtomicBool,
     ) -> Result<Self, KnownError> {
         let (names, size) = (&model.card.class_names, model.card.image_size());
-        let images = match ImageFolder::open(path, size) {
-            // Of a model of one class all pictures are, whatever their folder is called.
-            Err(DataError::Empty { .. }) | Ok(_) if names.len() == 1 => {
-                let images = ImageFolder::open_unsorted(path, size)?;
-                images.tell();
-                images
-            }
-            opened => {
-                let opened = opened?;
-                opened.tell();
-                let (images, unknown) = opened.relabelled(names);
-                if images.is_empty() {
-                    let (theirs, ours) = (list(&unknown), list(names));
-                    let reason = format!(
-                        "none of its classes ({theirs}) is among those of the model ({ours})"
-                    );
-                    return Err(KnownError::Misfit { path: path.display().to_string(), reason });
-                }
-                if !unknown.is_empty() {
-                    tracing::warn!(
-                        "{}: left out classes that the model does not have ({})",
-                        path.display(),
-                        list(&unknown)
-                    );
-                }
-                images
-            }
+        // Of a model of one class all pictures are, whatever their folder is called.
+        let opened = match names.len() {
+            1 => ImageFolder::open_unsorted(path, size)?,
+            _ => ImageFolder::open(path, size)?,
         };
+        opened.tell();
+        let (images, unknown) = match names.len() {
+            1 => (opened, Vec::new()),
+            _ => opened.relabelled(names),
+        };
+        if images.is_empty() {
+            let (theirs, ours) = (list(&unknown), list(names));
+            let reason =
+                format!("none of its classes ({theirs}) is among those of the model ({ours})");
+            return Err(KnownError::Misfit { path: path.display().to_string(), reason });
+        }
+        if !unknown.is_empty() {
+            tracing::warn!(
+                "{}: left out classes that the model does not have ({})",
+                path.display(),
+                list(&unknown)
+            );
+        }
         warn_of_training_data(model, path, images.len());
         let mut known = Self::default();
         for indices in spread(images.len(), count).chunks(BATCH) {
@@ -108,14 +103,7 @@ impl Known {
             }
             let (pictures, labels): (Vec<_>, Vec<_>) =
                 images.pictures(indices)?.into_iter().unzip();
-            known.codes.extend(model.within_room(pictures.len(), || {
-                let parts = room::parts(pictures.len(), model.images_at_once(pictures.len()));
-                let codes = parts.flat_map(|part| {
-                    let pictures = from_pictures(&pictures[part], model.device());
-                    codes_of(model.tokenizer.quantise(model.tokenizer.encode(pictures)))
-                });
-                codes.collect::<Vec<_>>()
-            }));
+            known.codes.extend(model.encode(&pictures));
             known.labels.extend(labels);
         }
         Ok(known)
@@ -152,7 +140,8 @@ impl Known {
             let [channels, height, width] = expected;
             let data = TensorData::new(latents, [indices.len(), channels, height, width]);
             let latents = Tensor::<4>::from_data(data, model.device());
-            known.codes.extend(codes_of(model.tokenizer.quantise(latents)));
+            let mut read = Together::default().with(model.tokenizer.quantise(latents)).read();
+            known.codes.extend(read.codes());
             known.labels.extend(indices.iter().map(|index| shards.class(*index)));
         }
         Ok(known)
@@ -180,10 +169,6 @@ impl Known {
     }
 }
 
-fn codes_of(codes: Tensor<3, Int>) -> Vec<u32> {
-    readback::integers(codes).into_iter().map(|code| code as u32).collect()
-}
-
 /// Up to `count` of `all` indices, evenly apart.
 fn spread(all: usize, count: usize) -> Vec<usize> {
     let count = count.min(all);
@@ -192,8 +177,8 @@ fn spread(all: usize, count: usize) -> Vec<usize> {
 
 /// Figures on what a model was trained on are better than it is.
 fn warn_of_training_data(model: &Model, path: &Path, pictures: usize) {
-    let trained = &model.card.provenance.data;
-    if trained.split(' ').next() == Some(pictures.to_string().as_str()) {
+    let card = &model.card;
+    if card.provenance.data == Provenance::of_pictures(pictures, card.image_size()) {
         tracing::warn!(
             "{}: as many pictures as the model was trained on; if they are the same, the figures flatter it",
             path.display()

@@ -121,7 +121,7 @@ pub struct Moment {
     pub t: f64,
     /// Tokens that were looked at.
     pub tokens: usize,
-    /// Mean surprise of the true code in nats a token.
+    /// Mean surprise of the true code in nats a token, at the temperature that was looked at.
     pub cross_entropy: Uncertain,
     /// Mean entropy in nats; the cross-entropy, where the posterior is calibrated.
     pub entropy: f64,
@@ -255,9 +255,12 @@ impl Calibration {
         }
     }
 
-    /// Cross-entropy at temperature 1 less what the schedule takes off it, both in nats a token, all tokens of
-    /// all times together.
-    pub fn cross_entropies(&self) -> [f64; 2] {
+    /// Cross-entropy at temperature 1, and less what the schedule takes off it, both in nats a token, all tokens of
+    /// all times together; nothing where another temperature was looked at.
+    pub fn cross_entropies(&self) -> Option<[f64; 2]> {
+        if self.temperature != Temperature::Constant(1.0) {
+            return None;
+        }
         let tokens: usize = self.times.iter().map(|moment| moment.tokens).sum();
         let mean = |of: fn(&Moment) -> f64| {
             let sum = self.times.iter().map(|moment| of(moment) * moment.tokens as f64);
@@ -265,7 +268,7 @@ impl Calibration {
         };
         let gain = |moment: &Moment| moment.implied.as_ref().map_or(0.0, |implied| implied.gain);
         let plain = mean(|moment| moment.cross_entropy.value);
-        [plain, plain - mean(gain)]
+        Some([plain, plain - mean(gain)])
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress::Stages;
 use super::{DeviceArg, PrecisionArg};
 use crate::calibrate::{
     Calibration, KeptReports, Known, MOST_TIMES, Moment, Question, Watch, calibrate,
@@ -82,13 +82,7 @@ pub fn run(args: &CalibrateArgs) -> Result<()> {
     let model = super::open_model(path.as_deref(), &selected, args.precision, None)?;
     let files = [&args.json, &args.export];
     files.into_iter().flatten().try_for_each(|path| outputs::prepare(path))?;
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        say::note("stopping (press again to leave at once)");
-    })
-    .context("cannot listen for Ctrl-C")?;
+    super::stop_on_interrupt(&STOP, "stopping (press again to leave at once)")?;
     let known = Known::read(&model, &args.data, args.count as usize, &STOP)?;
     let question = Question {
         times: usize::from(args.times),
@@ -96,7 +90,8 @@ pub fn run(args: &CalibrateArgs) -> Result<()> {
         temperature: args.temperature.clone(),
         seed: args.seed,
     };
-    let mut watcher = Watcher::new(args.export.as_ref().map(|_| Tokens::default()))?;
+    let tokens = args.export.as_ref().map(|_| Tokens::default());
+    let mut watcher = Watcher { stages: Stages::new()?, tokens };
     if args.export.is_some() {
         let tokens = known.codes.len().saturating_mul(question.times);
         let bytes = tokens.saturating_mul(model.card.tokenizer.codes * size_of::<f32>());
@@ -108,7 +103,7 @@ pub fn run(args: &CalibrateArgs) -> Result<()> {
         );
     }
     let found = calibrate(&model, &known, &question, &STOP, &mut watcher);
-    watcher.bar.finish_and_clear();
+    watcher.stages.end();
     let report = Calibration {
         model: model.card.name.clone(),
         model_hash: model.hash().to_owned(),
@@ -151,24 +146,13 @@ impl Tokens {
 
 /// Shows how far it is, and keeps the tokens where they are wanted.
 struct Watcher {
-    bar: ProgressBar,
+    stages: Stages,
     tokens: Option<Tokens>,
-}
-
-impl Watcher {
-    fn new(tokens: Option<Tokens>) -> Result<Self> {
-        let bar = ProgressBar::new(1);
-        bar.set_style(ProgressStyle::with_template(
-            "{bar:32} {percent}% of {len} pictures at all times  {elapsed_precise} gone, {eta_precise} left",
-        )?);
-        Ok(Self { bar, tokens })
-    }
 }
 
 impl Watch for Watcher {
     fn progress(&mut self, done: usize, all: usize) {
-        self.bar.set_length(all as u64);
-        self.bar.set_position(done as u64);
+        self.stages.tell("pictures at all times", done, all);
     }
 
     fn token(&mut self, logits: &[f32], code: u32) {
@@ -193,13 +177,13 @@ fn table(report: &Calibration) -> Result<String> {
     for moment in &report.times {
         writeln!(text, "{}", row(moment))?;
     }
-    let [plain, fitted] = report.cross_entropies();
+    let gain = report.cross_entropies().map_or_else(String::new, |[plain, fitted]| {
+        format!(" take the cross-entropy of all times from {plain:.4} to {fitted:.4} nats a token")
+    });
     match &report.schedule {
-        Some(schedule) => writeln!(
-            text,
-            "\nThe temperatures that fit best take the cross-entropy of all times from {plain:.4} to {fitted:.4} nats \
-             a token:\n--temperature {schedule}"
-        )?,
+        Some(schedule) => {
+            writeln!(text, "\nThe temperatures that fit best{gain}:\n--temperature {schedule}")?;
+        }
         None => text += "\nNo time has a temperature that the loss hangs on.\n",
     }
     Ok(text)

@@ -17,7 +17,7 @@ use crate::io::outputs::{self, Content};
 use crate::io::png;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
 use crate::model::{Model, from_pictures, params};
-use crate::{readback, room, say};
+use crate::say;
 
 /// Pictures encoded or decoded at once.
 const BATCH: usize = 32;
@@ -117,14 +117,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
             }
         }
         if !pictures.is_empty() {
-            codes.extend(model.within_room(pictures.len(), || {
-                let parts = room::parts(pictures.len(), model.images_at_once(pictures.len()));
-                let codes = parts.map(|part| {
-                    let images = from_pictures(&pictures[part], &selected.device);
-                    readback::integers(model.tokenizer.quantise(model.tokenizer.encode(images)))
-                });
-                codes.collect::<Vec<_>>().concat()
-            }));
+            codes.extend(model.encode(&pictures).into_iter().map(i64::from));
         }
     }
     ensure!(!names.is_empty(), "none of the {} pictures can be read", files.len());

@@ -1,13 +1,11 @@
 //! `purrscope evaluate`
 
-use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress::Stages;
 use super::settings::TableArgs;
 use super::{DeviceArg, PrecisionArg};
 use crate::flow::{Domain, SampleSettings};
@@ -21,8 +19,6 @@ use crate::say;
 
 /// What stands for the model's own encoder among feature networks.
 const ENCODER: &str = "encoder";
-/// Longest time without a line, where there is no terminal.
-const SILENCE: Duration = Duration::from_secs(30);
 
 /// Compares pictures of a model with real ones: distances, precision and recall, variety, copies.
 ///
@@ -134,9 +130,9 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     args.files().try_for_each(|(path, _)| outputs::prepare(path))?;
     let sheet = args.picture.is_some();
     let plan = Plan { model: &model, data, compared, training, networks, seed, sheet };
-    let mut told = Told::new()?;
+    let mut told = Stages::new()?;
     let outcome = evaluate(plan, &mut |stage, done, of| told.tell(stage, done, of))?;
-    told.bar.finish_and_clear();
+    told.end();
     outcome.report.notes.iter().for_each(|note| say::note(format_args!("note: {note}")));
     write(args, &outcome)?;
     super::print(&outcome.report.table())
@@ -156,42 +152,4 @@ fn write(args: &EvaluateArgs, outcome: &Outcome) -> Result<()> {
         atomic::write(path, (json + "\n").as_bytes()).with_context(|| cannot(path))?;
     }
     Ok(())
-}
-
-/// Progress: a bar on a terminal, lines elsewhere.
-struct Told {
-    bar: ProgressBar,
-    terminal: bool,
-    stage: String,
-    said: Instant,
-}
-
-impl Told {
-    fn new() -> Result<Self> {
-        let bar = ProgressBar::new(0);
-        bar.set_style(ProgressStyle::with_template(
-            "{bar:32} {msg}: {pos}/{len}  {elapsed} gone, {eta} left",
-        )?);
-        Ok(Self {
-            bar,
-            terminal: stderr().is_terminal(),
-            stage: String::new(),
-            said: Instant::now(),
-        })
-    }
-
-    fn tell(&mut self, stage: &str, done: usize, of: usize) {
-        let begins = self.stage != stage;
-        if begins {
-            stage.clone_into(&mut self.stage);
-            self.bar.set_message(self.stage.clone());
-            self.bar.reset();
-        }
-        self.bar.set_length(of as u64);
-        self.bar.set_position(done as u64);
-        if !self.terminal && (begins || self.said.elapsed() >= SILENCE) {
-            self.said = Instant::now();
-            say::note(format_args!("{stage}: {done} of {of}"));
-        }
-    }
 }

@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -353,6 +354,17 @@ fn check_finite(step: &StepRecord, model: &Model) -> Result<()> {
         step.step + 1
     );
     Ok(())
+}
+
+/// Asks for an end through `stop` on Ctrl-C, and says so; pressed again, it ends the program at once.
+fn stop_on_interrupt(stop: &'static AtomicBool, said: &'static str) -> Result<()> {
+    ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        say::note(said);
+    })
+    .context("cannot listen for Ctrl-C")
 }
 
 /// Writes a file into a folder, beside files of other contents that have its name already.

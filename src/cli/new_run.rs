@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{DeviceArg, print};
 use crate::bench::{Trial, trials};
-use crate::data::{DataError, ImageFolder, Labels, is_table, picture_size};
+use crate::data::{ImageFolder, Labels, is_table, picture_size};
 use crate::io::atomic;
 use crate::say::{self, count};
 use crate::train::RunConfig;
@@ -139,11 +139,7 @@ impl Pictures {
                 );
                 (ImageFolder::open_labelled(folder, probe, &Labels::read(table)?)?, false)
             }
-            None => match ImageFolder::open(folder, probe) {
-                Ok(images) => (images, true),
-                Err(DataError::Empty { .. }) => (ImageFolder::open_unsorted(folder, probe)?, false),
-                Err(error) => return Err(error.into()),
-            },
+            None => ImageFolder::open_sorted_or_not(folder, probe)?,
         };
         images.tell();
         let absolute =

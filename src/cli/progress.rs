@@ -1,6 +1,9 @@
-//! Progress of a run that nobody watches, as lines for a log.
+//! Progress of long work, on a terminal or as lines for a log.
 
 use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::say;
 use crate::train::Progress;
@@ -63,6 +66,45 @@ impl Lines {
             self.said = Some(now);
             line
         })
+    }
+}
+
+/// Progress of work in stages, each of so many things: a bar on a terminal, lines elsewhere.
+pub struct Stages {
+    bar: ProgressBar,
+    stage: String,
+    said: Instant,
+}
+
+impl Stages {
+    /// Nothing is shown yet.
+    pub fn new() -> Result<Self> {
+        let bar = ProgressBar::new(0);
+        bar.set_style(ProgressStyle::with_template(
+            "{bar:32} {msg}: {pos}/{len}  {elapsed} gone, {eta} left",
+        )?);
+        Ok(Self { bar, stage: String::new(), said: Instant::now() })
+    }
+
+    /// So much of a stage is done.
+    pub fn tell(&mut self, stage: &str, done: usize, of: usize) {
+        let begins = self.stage != stage;
+        if begins {
+            stage.clone_into(&mut self.stage);
+            self.bar.set_message(self.stage.clone());
+            self.bar.reset();
+        }
+        self.bar.set_length(of as u64);
+        self.bar.set_position(done as u64);
+        if self.bar.is_hidden() && (begins || self.said.elapsed() >= SILENCE) {
+            self.said = Instant::now();
+            say::note(format_args!("{stage}: {done} of {of}"));
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
     }
 }
 

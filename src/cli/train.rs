@@ -1,9 +1,9 @@
 //! `purrscope --train RUN.toml`
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::DeviceArg;
@@ -20,14 +20,8 @@ pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
     keep_ignoring_hang_ups();
     let stages = RunConfig::read_stages(file)?;
     let selected = device.open_examined()?;
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            // Asked twice: the last checkpoint is whole, so nothing is lost by leaving at once.
-            std::process::exit(130);
-        }
-        say::note("stopping after this step (press again to leave at once)");
-    })
-    .context("cannot listen for Ctrl-C")?;
+    // Asked twice: the last checkpoint is whole, so nothing is lost by leaving at once.
+    super::stop_on_interrupt(&STOP, "stopping after this step (press again to leave at once)")?;
 
     let bar = ProgressBar::new(stages[0].steps as u64);
     bar.set_style(

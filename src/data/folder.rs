@@ -197,6 +197,18 @@ impl ImageFolder {
         Ok(Self::of(root, size, class_names, files, left))
     }
 
+    /// As [`ImageFolder::open`] or, where no pictures lie in sub-folders, [`ImageFolder::open_unsorted`], and whether it
+    /// was the first.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or holds no pictures.
+    pub fn open_sorted_or_not(root: &Path, size: usize) -> Result<(Self, bool), DataError> {
+        match Self::open(root, size) {
+            Err(DataError::Empty { .. }) => Ok((Self::open_unsorted(root, size)?, false)),
+            opened => Ok((opened?, true)),
+        }
+    }
+
     fn of(
         root: &Path,
         size: usize,

@@ -20,7 +20,7 @@ pub enum Purpose {
 impl Purpose {
     /// Streams of a purpose.
     const EACH: u64 = 1 << 20;
-    /// Streams from here on are none of the sampler's or the trainer's.
+    /// Streams from here on are none of the sampler's.
     const FIRST: u64 = 1 << 61;
 
     fn stream(self, number: usize) -> u64 {

@@ -12,8 +12,8 @@ use super::report::{Counts, Figures, NetworkNote, Origin, Report};
 use super::sheet::{self, Row};
 use super::{JudgeError, Matrix, Network, Pictures, Samples, frechet, kid, sliced, vendi};
 use crate::data::list;
-use crate::model::{Model, from_pictures};
-use crate::readback::Together;
+use crate::model::Model;
+use crate::model::card::Provenance;
 use crate::room;
 use crate::say::count;
 
@@ -188,8 +188,7 @@ impl<'a> Plan<'a> {
             }
             None => {
                 let card = &self.model.card;
-                let trained = format!("{} pictures of {} pixels", data.len(), card.image_size());
-                if card.provenance.data == trained {
+                if card.provenance.data == Provenance::of_pictures(data.len(), card.image_size()) {
                     notes.push(format!(
                         "{path}: as many pictures as the model was trained on: if they are the same, a model that \
                          learned them by heart would look perfect"
@@ -384,18 +383,10 @@ fn label(set: Set, labels: Option<&[usize]>) -> Set {
 
 /// What the tokenizer makes of pictures: encoded, and decoded again.
 fn reconstruct(model: &Model, pictures: &[RgbImage]) -> Vec<RgbImage> {
-    if pictures.is_empty() {
-        return Vec::new();
+    match pictures.len() {
+        0 => Vec::new(),
+        count => model.decode_codes(&model.encode(pictures), count),
     }
-    let codes = model.within_room(pictures.len(), || {
-        let parts = room::parts(pictures.len(), model.images_at_once(pictures.len()));
-        let codes = parts.map(|part| {
-            let latents = model.tokenizer.encode(from_pictures(&pictures[part], model.device()));
-            Together::default().with(model.tokenizer.quantise(latents)).read().codes()
-        });
-        codes.collect::<Vec<_>>().concat()
-    });
-    model.decode_codes(&codes, pictures.len())
 }
 
 /// Compares sets by the features of one network.

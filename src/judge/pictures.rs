@@ -8,7 +8,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::JudgeError;
-use crate::data::{DataError, ImageFolder, Shards, names_shards, picture_size};
+use crate::data::{ImageFolder, Shards, names_shards, picture_size};
 use crate::latents::Latents;
 use crate::model::Model;
 
@@ -44,11 +44,7 @@ impl<'a> Pictures<'a> {
             return Self::open_shards(path, model);
         }
         let size = model.card.image_size();
-        let (folder, sorted) = match ImageFolder::open(path, size) {
-            Ok(folder) => (folder, true),
-            Err(DataError::Empty { .. }) => (ImageFolder::open_unsorted(path, size)?, false),
-            Err(error) => return Err(error.into()),
-        };
+        let (folder, sorted) = ImageFolder::open_sorted_or_not(path, size)?;
         folder.tell();
         let mut notes = Vec::new();
         let names = &model.card.class_names;

@@ -185,6 +185,13 @@ pub struct Provenance {
     pub credits: String,
 }
 
+impl Provenance {
+    /// [`Provenance::data`] of a model that was trained on so many pictures of a side in pixels.
+    pub fn of_pictures(number: usize, side: usize) -> String {
+        format!("{number} pictures of {side} pixels")
+    }
+}
+
 /// Everything about a model but its weights: the JSON under the header's key `purrscope`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(expecting = "the description of a model")]

@@ -15,6 +15,7 @@ pub mod precision;
 pub mod random;
 pub mod tokenizer;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -364,6 +365,19 @@ impl Model {
         let widest = vq.multipliers.iter().take(2).copied().max().unwrap_or(1);
         let bytes = pixels * vq.channels * widest * size_of::<f32>();
         (self.logits_at_once() / bytes.max(1)).max(1)
+    }
+
+    /// Codes of pictures of the model's size, `[pictures, height, width]`.
+    pub fn encode(&self, pictures: &[RgbImage]) -> Vec<u32> {
+        let encode = |part: Range<usize>| {
+            let latents = self.tokenizer.encode(from_pictures(&pictures[part], &self.device));
+            Together::default().with(self.tokenizer.quantise(latents)).read().codes()
+        };
+        self.within_room(pictures.len(), || {
+            room::parts(pictures.len(), self.images_at_once(pictures.len()))
+                .flat_map(encode)
+                .collect()
+        })
     }
 
     /// Pictures of codes, `[batch, height, width]`, each below the number of codes.

@@ -148,7 +148,7 @@ impl Beginning<'_> {
             latent_scale,
             provenance: Provenance {
                 program: program(),
-                data: format!("{} pictures of {} pixels", data.len(), config.image_size),
+                data: Provenance::of_pictures(data.len(), config.image_size),
                 flow_steps: 0,
                 tokenizer_steps: vq.steps,
                 credits: task.credits.clone(),

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use thiserror::Error;
 
@@ -234,9 +235,9 @@ pub fn averaged(run: &Path, length: f64, step: Option<usize>) -> Result<Averaged
             "averages were kept from step {first} to {last}, not at {step}"
         )));
     }
-    let mut snapshots: Vec<(Profile, TensorFile, String)> = Vec::new();
+    let mut snapshots: Vec<(Profile, Rc<TensorFile>, String)> = Vec::new();
     for (at, path) in files.iter().filter(|(at, _)| *at <= step) {
-        let file = TensorFile::open(path)?;
+        let file = Rc::new(TensorFile::open(path)?);
         let foreign = || AverageError::Foreign { path: path.clone() };
         let head: serde_json::Value =
             serde_json::from_str(file.metadata(METADATA_KEY).unwrap_or_default())
@@ -245,8 +246,7 @@ pub fn averaged(run: &Path, length: f64, step: Option<usize>) -> Result<Averaged
         for length in lengths {
             let length =
                 length.as_f64().filter(|l| (SHORTEST..=LONGEST).contains(l)).ok_or_else(foreign)?;
-            let file = TensorFile::open(path)?;
-            snapshots.push((Profile::new(length, *at), file, format!("{length}/")));
+            snapshots.push((Profile::new(length, *at), Rc::clone(&file), format!("{length}/")));
         }
     }
     let profiles: Vec<Profile> = snapshots.iter().map(|(profile, ..)| *profile).collect();

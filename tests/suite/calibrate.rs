@@ -63,12 +63,14 @@ fn a_report_leads_to_a_schedule_that_fits_better() {
         assert!(time["gap"]["value"].as_f64().unwrap() >= 0.0);
         assert_eq!(time["classes"].as_array().unwrap().len(), 2);
     }
+    assert!(said.contains("take the cross-entropy of all times from"), "{said}");
     let said = succeed(at, &["inspect", "tokens.safetensors"]);
     assert!(said.contains("32768"), "{said}");
 
     // Such pictures the model has never seen: at the temperatures that fit, it is less surprised.
     let again = ["calibrate", "--data", "pictures", "--times", "4", "--json", "again.json"];
-    succeed(at, &[&again[..], &["--temperature", schedule], &CPU].concat());
+    let said = succeed(at, &[&again[..], &["--temperature", schedule], &CPU].concat());
+    assert!(said.contains("The temperatures that fit best:"), "{said}");
     let again: Value = serde_json::from_slice(&fs::read(at.join("again.json")).unwrap()).unwrap();
     for (before, after) in times.iter().zip(again["times"].as_array().unwrap()) {
         let Some(gain) = before["implied"]["gain"].as_f64() else { continue };

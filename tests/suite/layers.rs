@@ -19,7 +19,7 @@ const MAY_KNOW: [(&str, &[&str]); 21] = [
     ("model", &["io", "kernels", "latents", "readback", "rng", "room", "device", "say"]),
     ("flow", &["io", "kernels", "latents", "model", "readback", "rng"]),
     ("sweep", &["flow", "io", "model"]),
-    ("calibrate", &["data", "flow", "io", "latents", "model", "readback", "rng", "room"]),
+    ("calibrate", &["data", "flow", "io", "latents", "model", "readback", "rng"]),
     (
         "judge",
         &["data", "flow", "io", "kernels", "latents", "model", "readback", "rng", "room", "say"],

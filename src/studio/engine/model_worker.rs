@@ -15,8 +15,7 @@ use crate::device::Selected;
 use crate::doctor::{self, Records};
 use crate::flow::{self, LatentShape, Latents, SampleSettings, Sampler, State, StepRecord};
 use crate::kernels::present::Pixels;
-use crate::model::{Model, Precision, PrecisionChoice, from_pictures, params, to_pictures};
-use crate::readback::Together;
+use crate::model::{Model, Precision, PrecisionChoice, params, to_pictures};
 
 /// A device, and the model that was last loaded on it.
 #[derive(Debug)]
@@ -180,8 +179,7 @@ impl Worker for ModelWorker {
     fn encode(&self, picture: &RgbImage) -> Result<Vec<u32>, String> {
         let model = self.model()?;
         let picture = fit_square(picture.clone(), model.card.image_size() as u32);
-        let latents = model.tokenizer.encode(from_pictures(&[picture], model.device()));
-        let codes = Together::default().with(model.tokenizer.quantise(latents)).read().codes();
+        let codes = model.encode(&[picture]);
         let tokens = model.card.backbone.input_size.pow(2);
         match codes.len() == tokens {
             true => Ok(codes),
