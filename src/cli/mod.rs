@@ -39,6 +39,7 @@ use crate::io::atomic;
 use crate::model::{Model, Precision, PrecisionChoice, file_of};
 use crate::studio::StudioOptions;
 use crate::studio::window::measure;
+use crate::train::Override;
 use crate::{fault, say};
 
 /// Watch, question and steer a generative flow over vector-quantised latents.
@@ -57,6 +58,10 @@ struct Cli {
     /// Continues the run from its last checkpoint
     #[arg(long, requires = "train")]
     resume: bool,
+    /// Changes an entry of the run file for this start, such as optimiser.learning_rate=1e-4, or flow.steps=5000 where it
+    /// has several stages; may be repeated
+    #[arg(long, requires = "train", value_name = "ENTRY=VALUE")]
+    set: Vec<Override>,
     #[command(flatten)]
     device: DeviceArg,
     /// What the networks of the studio compute with: f32, f16 (half precision, on a GPU that has it:
@@ -302,7 +307,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         None => match cli.train {
-            Some(file) => train::run(&file, cli.resume, cli.device),
+            Some(file) => train::run(&file, &cli.set, cli.resume, cli.device),
             None => studio(cli),
         },
     }

@@ -9,16 +9,16 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use super::DeviceArg;
 use super::progress::Lines;
 use crate::say;
-use crate::train::{self, Ending, Progress, RunConfig};
+use crate::train::{self, Ending, Override, Progress, RunConfig};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Trains until the run is finished or Ctrl-C is pressed.
-pub fn run(file: &Path, resume: bool, device: DeviceArg) -> Result<()> {
+pub fn run(file: &Path, set: &[Override], resume: bool, device: DeviceArg) -> Result<()> {
     // Before any thread is there, which would take the signal instead.
     #[cfg(unix)]
     keep_ignoring_hang_ups();
-    let stages = RunConfig::read_stages(file)?;
+    let stages = RunConfig::read_stages_with(file, set)?;
     let selected = device.open_examined()?;
     // Asked twice: the last checkpoint is whole, so nothing is lost by leaving at once.
     super::stop_on_interrupt(&STOP, "stopping after this step (press again to leave at once)")?;

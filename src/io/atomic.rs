@@ -175,6 +175,17 @@ pub fn prepare_folder(folder: &Path) -> io::Result<()> {
     begin(folder).map(drop)
 }
 
+/// Removes what writing that was broken off, by a kill, has left in a folder. Only for a folder into which nobody else
+/// writes.
+pub fn clear_leftovers(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(ASIDE) {
+            // What cannot be removed only takes room.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,22 +2,71 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::TrainError;
 use super::config::{RunConfig, Task};
 use super::optimiser::AdamW;
-use crate::data::{Augment, Classes, list};
+use super::{TrainError, io_error};
+use crate::data::{Augment, Classes};
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use crate::model::Objective;
 use crate::model::params::{self, NamedTensor, Naming};
+use crate::say::list;
 
 /// Name of the checkpoint in a run's folder.
 pub const FILE: &str = "checkpoint.safetensors";
+
+/// Name of the checkpoint of a step, kept besides the newest.
+fn file_of(step: usize) -> String {
+    format!("checkpoint-{step:07}.safetensors")
+}
+
+/// Checkpoints in a run's folder besides the newest, with their steps, the latest first.
+fn earlier(folder: &Path) -> Vec<(usize, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<(usize, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let step = name.strip_prefix("checkpoint-")?.strip_suffix(".safetensors")?;
+            Some((step.parse().ok()?, entry.path()))
+        })
+        .collect();
+    found.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+    found
+}
+
+/// Keeps the checkpoint that is about to be replaced, of so many steps, under their number, and of those before it
+/// so many that `keep` remain.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn set_aside(folder: &Path, step: usize, keep: usize) -> io::Result<()> {
+    let (newest, kept) = (folder.join(FILE), folder.join(file_of(step)));
+    if keep > 0 && newest.exists() && !kept.exists() {
+        second(&newest, &kept)?;
+    }
+    earlier(folder).into_iter().skip(keep).try_for_each(|(_, path)| fs::remove_file(path))
+}
+
+/// The same file under another name; a copy, as not every file system has links.
+fn second(file: &Path, name: &Path) -> io::Result<()> {
+    fs::hard_link(file, name).or_else(|_| fs::copy(file, name).map(|_| ()))
+}
+
+/// Removes checkpoints of later steps: of a run that went on from an earlier one.
+pub fn forget_after(folder: &Path, step: usize) {
+    for (of, path) in earlier(folder) {
+        if of > step {
+            // What stays is replaced when the run comes to that step.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
 
 /// Entry of an [`Identity`]: the hash of the tokenizer that a flow is trained on.
 pub const TOKENIZER: &str = "tokenizer";
@@ -73,6 +122,7 @@ impl Identity {
             _ => None,
         };
         Ok(self
+            .with("optimiser", serde_json::to_value(config.optimiser.kind)?)
             .with("balance", serde_json::to_value(config.balance)?)
             .with("background", serde_json::to_value(config.background)?)
             .with("duplicates", serde_json::to_value(config.duplicates)?)
@@ -215,15 +265,41 @@ pub struct Held {
 }
 
 impl Held {
-    /// The checkpoint in a run's folder, if there is one.
+    /// The newest checkpoint in a run's folder that can be read, if there is one. Where the newest of all cannot be
+    /// read, and one before it can, it is moved out of the way and the other takes its place.
     ///
     /// # Errors
-    /// It is damaged, or something else.
+    /// All of them are damaged, or something else; what is wrong with the newest.
     pub fn open(folder: &Path) -> Result<Option<Self>, TrainError> {
         let path = folder.join(FILE);
-        if !path.exists() {
-            return Ok(None);
+        let newest = match path.exists() {
+            true => match Self::read(path.clone()) {
+                Err(error) => Some(error),
+                held => return held.map(Some),
+            },
+            false => None,
+        };
+        for (_, kept) in earlier(folder) {
+            let Ok(held) = Self::read(kept.clone()) else { continue };
+            let moved = || {
+                if newest.is_some() {
+                    fs::rename(&path, folder.join("checkpoint.damaged"))?;
+                }
+                second(&kept, &path)
+            };
+            moved().map_err(io_error(&path))?;
+            if let Some(error) = &newest {
+                tracing::warn!(
+                    "{error}; the run goes on from the checkpoint of step {}",
+                    held.step
+                );
+            }
+            return Self::read(path).map(Some);
         }
+        newest.map_or(Ok(None), Err)
+    }
+
+    fn read(path: PathBuf) -> Result<Self, TrainError> {
         let file = TensorFile::open(&path)?;
         let text = file.metadata(METADATA_KEY).unwrap_or_default();
         let header = serde_json::from_str::<Header>(text)
@@ -231,7 +307,7 @@ impl Held {
         let Ok((step, identity)) = header else {
             return Err(TrainError::NotACheckpoint { path });
         };
-        Ok(Some(Self { path, file, step, identity }))
+        Ok(Self { path, file, step, identity })
     }
 
     /// That the run that asks is the one that was left.

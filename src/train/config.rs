@@ -42,6 +42,14 @@ pub enum ConfigError {
         /// What the parser said.
         reason: String,
     },
+    /// An entry of the command line.
+    #[error("--set {given}: {reason}")]
+    Override {
+        /// What was given.
+        given: String,
+        /// Why it cannot be.
+        reason: String,
+    },
     /// An entry outside its range.
     #[error("{path}: {reason}")]
     Invalid {
@@ -99,6 +107,12 @@ pub struct RunConfig {
     /// Steps between checkpoints.
     #[serde(default = "defaults::checkpoint_every")]
     pub checkpoint_every: usize,
+    /// Checkpoints that are kept besides the newest, to go on from where that is damaged.
+    #[serde(default = "defaults::keep_checkpoints")]
+    pub keep_checkpoints: usize,
+    /// Steps between models that are kept under their number; none, if it is not given.
+    #[serde(default)]
+    pub keep_models_every: Option<usize>,
     /// Steps between sample sheets.
     #[serde(default = "defaults::sample_every")]
     pub sample_every: usize,
@@ -114,6 +128,10 @@ mod defaults {
         200
     }
 
+    pub fn keep_checkpoints() -> usize {
+        1
+    }
+
     pub fn sample_every() -> usize {
         500
     }
@@ -124,6 +142,17 @@ impl RunConfig {
     pub fn at_once(&self) -> usize {
         self.at_once.unwrap_or(self.batch)
     }
+}
+
+/// What moves the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimiserKind {
+    /// AdamW, all of them.
+    #[default]
+    AdamW,
+    /// Muon, the matrices within a flow's blocks; AdamW, the rest.
+    Muon,
 }
 
 /// How the learning rate falls at the end.
@@ -143,6 +172,8 @@ pub enum Decay {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimiserConfig {
+    /// What moves the weights.
+    pub kind: OptimiserKind,
     /// Learning rate of the constant stretch.
     pub learning_rate: f64,
     /// Decay of the means of gradients and of their squares.
@@ -171,6 +202,7 @@ pub struct OptimiserConfig {
 impl Default for OptimiserConfig {
     fn default() -> Self {
         Self {
+            kind: OptimiserKind::default(),
             learning_rate: 1e-4,
             betas: (0.9, 0.999),
             epsilon: 1e-8,

@@ -13,7 +13,7 @@ use super::config::{FlowTask, RunConfig};
 use super::{Progress, TrainError};
 use crate::data::{
     Ahead, Augment, Background, Balance, Classes, DataError, Duplicates, EpochOrder, ImageFolder,
-    Labels, ShardError, Shards, list, names_shards,
+    Labels, ShardError, Shards, names_shards,
 };
 use crate::io::digest;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
@@ -21,7 +21,7 @@ use crate::model::{Tokenizer, from_pictures};
 use crate::readback;
 use crate::rng::Stream;
 use crate::room::{self, Room};
-use crate::say;
+use crate::say::{self, list};
 
 /// Pictures encoded at once.
 const ENCODE_BATCH: usize = 64;

@@ -1,7 +1,8 @@
 //! Training of the flow on the codes of a finished tokenizer.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -29,12 +30,14 @@ use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::precision::has_half;
 use crate::model::{
-    Dit, MODEL_FILE, Model, Tokenizer, backbone_name, read_tokenizer, read_tokenizer_card,
-    tokenizer_name, write_model,
+    Dit, Model, Tokenizer, backbone_name, read_tokenizer, read_tokenizer_card, tokenizer_name,
+    write_model,
 };
 use crate::rng::Stream;
 use crate::room::{self, Room};
 
+/// The loss on held-out pictures, of objectives that predict codes and of the others.
+const HELD_OUT: [&str; 2] = ["holdout_cross_entropy", "holdout_squared_error"];
 /// Held-out pictures that the loss is taken of at once.
 const HOLDOUT_BATCH: usize = 64;
 /// Columns of a sheet.
@@ -309,6 +312,7 @@ impl Trainee for Training {
     type Net = Dit;
 
     const NAMING: Naming = backbone_name;
+    const PRODUCT: &'static str = "model";
 
     fn identity(&self) -> &Identity {
         &self.identity
@@ -378,8 +382,8 @@ impl Trainee for Training {
                 })?);
             }
             let name = match self.card.objective.has_posterior() {
-                true => "holdout_cross_entropy",
-                false => "holdout_squared_error",
+                true => HELD_OUT[0],
+                false => HELD_OUT[1],
             };
             figures = by_time(name, &terms);
         }
@@ -397,8 +401,11 @@ impl Trainee for Training {
         Ok(Some(Evaluation { sheet: Sheet::rows_of(SHEET_COLUMNS).arrange(&pictures), figures }))
     }
 
-    fn export(&mut self, _: &Dit, optimiser: &AdamW) -> Result<PathBuf, TrainError> {
-        let path = self.config.out.join(MODEL_FILE);
+    fn merit(figures: &BTreeMap<String, f64>) -> Option<f64> {
+        HELD_OUT.iter().find_map(|name| figures.get(*name)).map(|loss| -loss)
+    }
+
+    fn export(&mut self, _: &Dit, optimiser: &AdamW, file: &Path) -> Result<(), TrainError> {
         let mut card = self.card.clone();
         card.provenance.flow_steps = optimiser.updates();
         let tokenizer = params::collect(&self.tokenizer, tokenizer_name);
@@ -406,8 +413,7 @@ impl Trainee for Training {
         if self.task.precision == Precision::F16 {
             fit_half(&backbone)?;
         }
-        write_model(&path, &card, backbone.iter().chain(&tokenizer), self.task.precision)?;
-        Ok(path)
+        Ok(write_model(file, &card, backbone.iter().chain(&tokenizer), self.task.precision)?)
     }
 }
 

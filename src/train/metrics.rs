@@ -1,5 +1,6 @@
 //! Figures of every step, as JSON lines.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -80,6 +81,17 @@ impl Log {
         }
         self.refused = done.is_err();
     }
+}
+
+/// The largest that `merit` is of the figures of any step in a file, as far as it can be read.
+pub fn best(path: &Path, merit: fn(&BTreeMap<String, f64>) -> Option<f64>) -> Option<f64> {
+    let lines = BufReader::new(File::open(path).ok()?).lines().map_while(Result::ok);
+    let figures = lines.filter_map(|line| {
+        let values: BTreeMap<String, Value> = serde_json::from_str(&line).ok()?;
+        let number = |(name, value): (String, Value)| Some((name, value.as_f64()?));
+        merit(&values.into_iter().filter_map(number).collect())
+    });
+    figures.fold(None, |best: Option<f64>, merit| Some(best.map_or(merit, |b| b.max(merit))))
 }
 
 /// Bytes of the leading lines whose step is below `steps`.

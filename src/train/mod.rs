@@ -3,12 +3,16 @@
 mod checkpoint;
 mod config;
 mod entries;
+mod events;
 mod examples;
 mod flow;
 mod memory;
 mod metrics;
+mod muon;
 mod optimiser;
+mod overrides;
 mod powers;
+mod report;
 mod runfile;
 mod scale;
 mod session;
@@ -16,6 +20,7 @@ mod stages;
 mod times;
 mod tokenizer;
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -38,6 +43,7 @@ use crate::model::params::{NamedTensor, Naming};
 use crate::room::Room;
 pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
 pub use optimiser::{AdamW, StepReport};
+pub use overrides::Override;
 pub use powers::{AverageError, Averaged, averaged};
 pub use stages::run_stages;
 pub use times::{TimeSampling, TimeWeights};
@@ -262,6 +268,9 @@ pub(crate) trait Trainee {
     /// Names of its parameters in files.
     const NAMING: Naming;
 
+    /// Name of the product's file, without what it ends in.
+    const PRODUCT: &'static str;
+
     /// What a run must share with a checkpoint to go on from it.
     fn identity(&self) -> &Identity;
 
@@ -309,8 +318,12 @@ pub(crate) trait Trainee {
         stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError>;
 
-    /// Writes the finished product as it stands.
-    fn export(&mut self, net: &Self::Net, optimiser: &AdamW) -> Result<PathBuf, TrainError>;
+    /// How good figures on held-out pictures are: the more the better.
+    fn merit(figures: &BTreeMap<String, f64>) -> Option<f64>;
+
+    /// Writes the finished product as it stands into a file.
+    fn export(&mut self, net: &Self::Net, optimiser: &AdamW, file: &Path)
+    -> Result<(), TrainError>;
 }
 
 /// Trains as the run file says, or goes on where its checkpoint left off.
@@ -329,6 +342,7 @@ pub fn run(
 ) -> Result<(Ending, PathBuf), TrainError> {
     atomic::prepare_folder(&config.out).map_err(io_error(&config.out))?;
     let _lock = lock(&config.out)?;
+    atomic::clear_leftovers(&config.out);
     let held = Held::open(&config.out);
     let held = match resume {
         true => held?,
@@ -350,7 +364,7 @@ pub fn run(
         None => {}
     }
     let session = Session { config, device, stop, room: Room::default() };
-    match &config.task {
+    let ended = match &config.task {
         Task::Tokenizer(task) => {
             let (trainee, net) = tokenizer::Training::new(config, task, device, identity, stop)?;
             session.train(trainee, net, held, watch)
@@ -360,7 +374,13 @@ pub fn run(
             let (trainee, net) = beginning.training(identity, watch)?;
             session.train(trainee, net, held, watch)
         }
+    }?;
+    // Not worth a run that has gone well.
+    match report::write(config, ended.0, &ended.1) {
+        Ok(path) => tracing::info!("{}: what became of the run", path.display()),
+        Err(error) => tracing::warn!("no report is written: {error}"),
     }
+    Ok(ended)
 }
 
 /// Keeps other processes from training in the same folder until it is dropped.

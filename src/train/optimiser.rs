@@ -1,4 +1,4 @@
-//! AdamW over the parameters of a module, with gradient clipping and a moving average of weights.
+//! AdamW, or Muon for matrices, over the parameters of a module, with gradient clipping and a moving average of weights.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use super::TrainError;
-use super::config::OptimiserConfig;
+use super::config::{OptimiserConfig, OptimiserKind};
+use super::muon;
 use super::powers;
 use crate::kernels::{AdamWStep, Optimised, square_sum};
 use crate::model::params::{self, NamedTensor, Naming, host};
@@ -102,7 +103,8 @@ impl AdamW {
         };
         let kept = |length: &f64| powers::keep(powers::exponent(*length), self.updates);
         let powers = config.lengths.iter().map(kept).collect();
-        module.map(&mut Update { optimiser: self, path: Vec::new(), gradients, step, powers })
+        let path = Vec::new();
+        module.map(&mut Update { optimiser: self, path, gradients, step, learning_rate, powers })
     }
 
     /// The moving average of every parameter, under its name in files.
@@ -286,6 +288,7 @@ struct Update<'a> {
     path: Vec<String>,
     gradients: Gradients,
     step: AdamWStep,
+    learning_rate: f64,
     /// What each average over a power of the time keeps of itself.
     powers: Vec<f64>,
 }
@@ -300,7 +303,7 @@ impl ModuleMapper for Update<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let AdamW { naming, moments, .. } = &mut *self.optimiser;
+        let AdamW { config, naming, moments, .. } = &mut *self.optimiser;
         let (name, value) = (naming(&self.path.join(".")), param.val());
         let Some(gradient) = value.grad_remove(&mut self.gradients) else { return param };
         let Some((name, kept)) = moments.remove_entry(&name) else { return param };
@@ -314,7 +317,12 @@ impl ModuleMapper for Update<'_> {
         };
         let Moments { shape: named, mean, mean_square, average, powers } = kept;
         let start = Optimised { value: flat(value.inner()), mean, mean_square, average };
-        let moved = start.step(flat(gradient), self.step);
+        let moved = match shape[..] {
+            [rows, columns] if config.kind == OptimiserKind::Muon && muon::moves(&name) => {
+                muon::step(start, flat(gradient), [rows, columns], self.step, self.learning_rate)
+            }
+            _ => start.step(flat(gradient), self.step),
+        };
         let Optimised { value, mean, mean_square, average } = moved;
         let pairs = powers.into_iter().zip(&self.powers);
         let powers = pairs.map(|(power, keep)| power * *keep + value.clone() * (1.0 - keep));

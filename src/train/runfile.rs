@@ -10,8 +10,10 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::config::{
-    BackboneSizes, ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask,
+    BackboneSizes, ConfigError, FlowTask, OptimiserConfig, OptimiserKind, RunConfig, Task,
+    TokenizerTask,
 };
+use super::overrides::{self, Override};
 use super::{entries, powers, stages};
 use crate::data::{Augment, Balance, Classes, MOST_CLASSES};
 use crate::flow::Domain;
@@ -25,6 +27,8 @@ pub const MOST_BATCH: usize = 1 << 16;
 pub const LARGEST_IMAGE: usize = 1 << 13;
 /// Most blocks, of a backbone or at one resolution of a tokenizer.
 pub const MOST_BLOCKS: usize = 1 << 10;
+/// Most checkpoints that are kept besides the newest.
+const MOST_KEPT: usize = 1000;
 /// Most variants of a picture that are kept as codes.
 const MOST_VARIANTS: usize = 64;
 
@@ -50,6 +54,14 @@ impl RunConfig {
     /// # Errors
     /// As for [`RunConfig::read`], or the stages do not fit each other.
     pub fn read_stages(path: &Path) -> Result<Vec<Self>, ConfigError> {
+        Self::read_stages_with(path, &[])
+    }
+
+    /// As [`RunConfig::read_stages`], with some entries changed.
+    ///
+    /// # Errors
+    /// As for [`RunConfig::read_stages`], or an override means nothing; the error names it.
+    pub fn read_stages_with(path: &Path, overrides: &[Override]) -> Result<Vec<Self>, ConfigError> {
         let io_error = |source| ConfigError::Io { path: path.to_owned(), source };
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(io_error)?;
@@ -58,7 +70,11 @@ impl RunConfig {
             .map_err(|found| ConfigError::NotText { path: path.to_owned(), found })?;
         let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let beside = beside.unwrap_or_else(|| Path::new("."));
-        let stages = Self::parse(text, beside).map_err(|(at, reason)| {
+        let stages = Self::parse(text, beside, overrides).map_err(|(at, reason)| {
+            let given = at.checked_sub(text.len() + 1).and_then(|i| overrides.get(i));
+            if let Some(given) = given {
+                return ConfigError::Override { given: given.to_string(), reason };
+            }
             let before = &text.as_bytes()[..at.min(text.len())];
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
             ConfigError::Toml { path: path.to_owned(), line, reason }
@@ -75,7 +91,11 @@ impl RunConfig {
     }
 
     /// The stages of a text that lies in the folder `beside`; an error is where it stands, and what it is.
-    fn parse(text: &str, beside: &Path) -> Result<Vec<Self>, (usize, String)> {
+    fn parse(
+        text: &str,
+        beside: &Path,
+        overrides: &[Override],
+    ) -> Result<Vec<Self>, (usize, String)> {
         let fault = |error: toml::de::Error| {
             let at = error.span().map_or(0, |span| span.start);
             let said = error.message().chars();
@@ -83,8 +103,9 @@ impl RunConfig {
         };
         let root = DeTable::parse(text).map_err(fault)?;
         let span = root.span();
-        let tables =
+        let mut tables =
             stages::tables(root.into_inner(), beside).map_err(|(span, said)| (span.start, said))?;
+        overrides::apply(overrides, &mut tables, text.len() + 1)?;
         let stage = |table: DeTable<'_>| {
             if let Some((span, said)) = entries::unknown(&table) {
                 return Err((span.start, said));
@@ -102,7 +123,11 @@ impl RunConfig {
             ("steps", self.steps, 1..=usize::MAX),
             ("checkpoint_every", self.checkpoint_every, 1..=usize::MAX),
             ("sample_every", self.sample_every, 1..=usize::MAX),
+            ("keep_checkpoints", self.keep_checkpoints, 0..=MOST_KEPT),
         ])?;
+        if let Some(every) = self.keep_models_every {
+            counts([("keep_models_every", every, 1..=usize::MAX)])?;
+        }
         if let Some(at_once) = self.at_once {
             counts([("at_once", at_once, 1..=self.batch)])?;
         }
@@ -146,6 +171,10 @@ impl RunConfig {
             }
         }
         match &self.task {
+            Task::Tokenizer(_) if self.optimiser.kind == OptimiserKind::Muon => {
+                Err("optimiser.kind = \"muon\" is for flows: a tokenizer has no blocks of matrices"
+                    .to_owned())
+            }
             Task::Tokenizer(task) => self.check_tokenizer(task),
             Task::Flow(task) => check_flow(task),
         }
@@ -282,7 +311,7 @@ mod tests {
     fn the_line_of_an_unknown_entry_is_named() {
         let said = read(FLOW.replace("\nname = ", "\nnmae = ").as_bytes()).unwrap_err();
         assert!(
-            said.contains(", line 22: unknown entry 'nmae' in [task]; did you mean 'name'?"),
+            said.contains(", line 23: unknown entry 'nmae' in [task]; did you mean 'name'?"),
             "{said}"
         );
     }
@@ -297,7 +326,7 @@ mod tests {
                 "batch must be at most 65536, not 1000000000000",
             ),
             (FLOW, "image_size = 64", "image_size = 1000000", "image_size must be at most 8192"),
-            (FLOW, "steps = 1160", "steps = 9000000000000000000", "steps times batch must be"),
+            (FLOW, "steps = 4500", "steps = 9000000000000000000", "steps times batch must be"),
             (FLOW, "out = \"runs/flow\"", "out = \"\"", "must each name a folder"),
             (FLOW, "depth = 8", "depth = 1000000000", "task.backbone.depth must be at most 1024"),
             (FLOW, "depth = 8", "depth = 8\nlabel_dropout = 2.0", "it belongs in [task]"),
@@ -326,7 +355,7 @@ mod tests {
             (FLOW, "temperature = 0.9", "temperature = nan", "task.samples: "),
             (TOKENIZER, "codes = 1024", "codes = 0", "task.model.codes must be at least 1"),
             (TOKENIZER, "codes = 1024", "codes = 100000000000", "task.model: "),
-            (TOKENIZER, "channels = 16", "channels = 100000000", "task.model: "),
+            (TOKENIZER, "channels = 24", "channels = 100000000", "task.model: "),
             (TOKENIZER, "residual_blocks = 1", "residual_blocks = 99999", "must be at most 1024"),
             (
                 TOKENIZER,

@@ -1,5 +1,6 @@
 //! The loop of a run: a step after another, each state proved before it is kept.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,9 +10,10 @@ use burn::tensor::{Device, Gradients};
 use image::RgbImage;
 use serde_json::{Map, Value, json};
 
-use super::checkpoint::{Held, State};
+use super::checkpoint::{self, Held, State};
 use super::config::RunConfig;
-use super::metrics::Log;
+use super::events::Events;
+use super::metrics::{self, Log};
 use super::optimiser::{AdamW, add_gradients, norm_of};
 use super::powers;
 use super::scale::LossScale;
@@ -75,7 +77,11 @@ impl Session<'_> {
             trainee.restore_extra(&held.file)?;
         }
         powers::forget_after(&config.out, optimiser.updates());
-        let mut log = Log::open(&config.out.join("metrics.jsonl"), optimiser.updates())?;
+        checkpoint::forget_after(&config.out, optimiser.updates());
+        let log_path = config.out.join("metrics.jsonl");
+        let mut log = Log::open(&log_path, optimiser.updates())?;
+        let mut events = Events::begin(&config.out, &log_path, config.batch);
+        let mut best = metrics::best(&log_path, T::merit);
         let mut pace = Pace::default();
         // Steps of the state in the checkpoint, and the product that was written with it.
         let (mut saved, mut product) = (optimiser.updates(), None);
@@ -95,23 +101,29 @@ impl Session<'_> {
             if let (Ok(_), Some(line)) = (&proof, &mut line)
                 && (step.is_multiple_of(config.sample_every) || step == config.steps)
             {
-                line.extend(self.figures(&mut trainee, &net, &optimiser, step));
+                let figures = self.figures(&mut trainee, &net, &optimiser, step);
+                if let Some(merit) = T::merit(&figures).filter(|m| best.is_none_or(|b| *m > b)) {
+                    best = Some(merit);
+                    self.keep(&mut trainee, &net, &optimiser, "best");
+                }
+                line.extend(figures.into_iter().map(|(name, figure)| (name, json!(figure))));
             }
             if let Some(line) = line.take() {
+                events.add(&line);
                 log.write(&Value::Object(line));
             }
             let proof = match proof {
                 Ok(proof) => proof,
                 // The pictures failed and not the state, which is as far as the run has come.
                 Err(error) if !error.is_of_the_run() && saved != step => {
-                    let saved = self.save(&mut trainee, &net, &optimiser, extra);
+                    let saved = self.save(&mut trainee, &net, &optimiser, extra, saved);
                     return Err(saved.err().filter(TrainError::is_of_the_run).unwrap_or(error));
                 }
                 Err(error) => return Err(error),
             };
             if saved != step && (over || step.is_multiple_of(config.checkpoint_every)) {
                 log.sync();
-                match self.save(&mut trainee, &net, &optimiser, extra) {
+                match self.save(&mut trainee, &net, &optimiser, extra, saved) {
                     Ok(path) => (saved, product) = (step, Some(path)),
                     Err(error) if over || error.is_of_the_run() => {
                         return Err(error.keeping(saved));
@@ -121,6 +133,10 @@ impl Session<'_> {
                         config.checkpoint_every
                     ),
                 }
+            }
+            if step > 0 && config.keep_models_every.is_some_and(|every| step.is_multiple_of(every))
+            {
+                self.keep(&mut trainee, &net, &optimiser, &format!("{step:07}"));
             }
             if over {
                 break;
@@ -140,7 +156,7 @@ impl Session<'_> {
             let (step, steps) = (step + 1, config.steps);
             watch(&Progress::Step { step, steps, loss, images_per_second });
         }
-        let product = product.map_or_else(|| trainee.export(&net, &optimiser), Ok)?;
+        let product = product.map_or_else(|| self.export(&mut trainee, &net, &optimiser), Ok)?;
         let finished = optimiser.updates() >= config.steps;
         Ok((if finished { Ending::Finished } else { Ending::Stopped }, product))
     }
@@ -159,21 +175,47 @@ impl Session<'_> {
         })
     }
 
-    /// Writes the checkpoint and the product of a state.
+    /// Writes the product of a state.
+    fn export<T: Trainee>(
+        &self,
+        trainee: &mut T,
+        net: &T::Net,
+        optimiser: &AdamW,
+    ) -> Result<PathBuf, TrainError> {
+        let path = self.config.out.join(format!("{}.safetensors", T::PRODUCT));
+        trainee.export(net, optimiser, &path)?;
+        Ok(path)
+    }
+
+    /// Keeps the product of a state besides the newest. It is not worth a run: what goes wrong is said.
+    fn keep<T: Trainee>(&self, trainee: &mut T, net: &T::Net, optimiser: &AdamW, name: &str) {
+        let path = self.config.out.join(format!("{}-{name}.safetensors", T::PRODUCT));
+        if let Err(error) = trainee.export(net, optimiser, &path) {
+            tracing::warn!("{}: not written ({error})", path.display());
+        }
+    }
+
+    /// Writes the checkpoint and the product of a state; the checkpoint in its place has `saved` steps.
     fn save<T: Trainee>(
         &self,
         trainee: &mut T,
         net: &T::Net,
         optimiser: &AdamW,
         extra: Vec<NamedTensor>,
+        saved: usize,
     ) -> Result<PathBuf, TrainError> {
         let state = State::read(net, T::NAMING, optimiser, extra)?;
         let lengths = &self.config.optimiser.lengths;
         if !lengths.is_empty() {
             powers::save(&self.config.out, optimiser.updates(), lengths, &optimiser.powers())?;
         }
-        state.save(&self.config.out, trainee.identity())?;
-        trainee.export(net, optimiser)
+        let folder = &self.config.out;
+        let aside = checkpoint::set_aside(folder, saved, self.config.keep_checkpoints);
+        aside.unwrap_or_else(|error| {
+            tracing::warn!("{}: no earlier checkpoint is kept ({error})", folder.display());
+        });
+        state.save(folder, trainee.identity())?;
+        self.export(trainee, net, optimiser)
     }
 
     /// Draws the sheet of a state and takes its figures. Neither is worth a run: what goes wrong is said.
@@ -183,18 +225,18 @@ impl Session<'_> {
         net: &T::Net,
         optimiser: &AdamW,
         step: usize,
-    ) -> Vec<(String, Value)> {
+    ) -> BTreeMap<String, f64> {
         let failed = |error| tracing::warn!("no samples of step {step}: {error}");
         match trainee.evaluate(net, optimiser, self.stop) {
             Ok(Some(Evaluation { sheet, figures })) => {
                 let path = self.config.out.join(format!("sample-{step:07}.png"));
                 write_sheet(&path, &sheet).unwrap_or_else(failed);
-                figures.into_iter().map(|(name, figure)| (name, json!(figure))).collect()
+                figures.into_iter().collect()
             }
-            Ok(None) => Vec::new(),
+            Ok(None) => BTreeMap::new(),
             Err(error) => {
                 failed(error);
-                Vec::new()
+                BTreeMap::new()
             }
         }
     }

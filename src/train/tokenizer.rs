@@ -1,7 +1,8 @@
 //! Training of the autoencoder: reconstruction, commitment, and codes that stay in use.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -33,6 +34,8 @@ const HOLDOUT: usize = 96;
 /// Pictures evaluated at once.
 const EVALUATION_BATCH: usize = 24;
 const USAGE: &str = "usage";
+/// The figure that tokenizers are compared by: peak signal-to-noise ratio of held-out pictures, in dB.
+const HELD_OUT: &str = "holdout_psnr";
 
 /// State of a tokenizer's training.
 pub struct Training {
@@ -158,6 +161,7 @@ impl Trainee for Training {
     type Net = Tokenizer;
 
     const NAMING: Naming = tokenizer_name;
+    const PRODUCT: &'static str = "tokenizer";
 
     fn identity(&self) -> &Identity {
         &self.identity
@@ -230,14 +234,22 @@ impl Trainee for Training {
         let of = |from: &[RgbImage]| from.iter().step_by(step).cloned().collect::<Vec<_>>();
         let sheet = Sheet::rows_of(SHEET).arrange(&[of(&pictures), of(&made)].concat());
         let figures = vec![
-            ("holdout_psnr".to_owned(), psnr),
+            (HELD_OUT.to_owned(), psnr),
             ("holdout_codes_used".to_owned(), codes.len() as f64 / self.task.model.codes as f64),
         ];
         Ok(Some(Evaluation { sheet, figures }))
     }
 
-    fn export(&mut self, net: &Tokenizer, optimiser: &AdamW) -> Result<PathBuf, TrainError> {
-        let path = self.config.out.join("tokenizer.safetensors");
+    fn merit(figures: &BTreeMap<String, f64>) -> Option<f64> {
+        figures.get(HELD_OUT).copied()
+    }
+
+    fn export(
+        &mut self,
+        net: &Tokenizer,
+        optimiser: &AdamW,
+        file: &Path,
+    ) -> Result<(), TrainError> {
         let card = TokenizerCard {
             format: TokenizerCard::FORMAT,
             tokenizer: self.task.model.clone(),
@@ -253,8 +265,7 @@ impl Trainee for Training {
         for NamedTensor { name, shape, values } in tensors {
             writer.floats(&name, &shape, &values, Precision::F32);
         }
-        writer.write(&path)?;
-        Ok(path)
+        Ok(writer.write(file)?)
     }
 }
 

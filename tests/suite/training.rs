@@ -167,6 +167,9 @@ fn every_way_to_train_resumes_bit_for_bit() {
         )
     });
     train(at, "tok.toml", &tokenizer_run("tok", 2), &["--device", "cpu"]);
+    both("muon", &|out, steps| {
+        flow_run(out, steps).replace("[optimiser]", "[optimiser]\nkind = \"muon\"")
+    });
     for (name, more) in [
         ("entropic", "times = \"entropic\"\ntime_weights = \"uniform\""),
         ("normal", "times = \"logit-normal\""),
@@ -216,14 +219,19 @@ fn an_average_of_another_length_is_made_afterwards() {
 
 #[cfg(unix)]
 #[test]
-fn a_run_killed_at_any_moment_resumes() {
+fn a_run_killed_at_twenty_moments_ends_as_one_that_was_left_alone() {
+    const KILLS: usize = 20;
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_pictures(at);
-    train(at, "whole.toml", &tokenizer_run("whole", 40), &["--device", "cpu"]);
-    fs::write(at.join("run.toml"), tokenizer_run("run", 40)).unwrap();
+    // Each start makes two steps at least, or it would never end.
+    let steps = 4 * KILLS;
+    train(at, "whole.toml", &tokenizer_run("whole", steps), &["--device", "cpu"]);
+    fs::write(at.join("run.toml"), tokenizer_run("run", steps)).unwrap();
     let checkpoint = at.join("run/checkpoint.safetensors");
-    for round in 0..3u64 {
+    let mut moments = Stream::new(5, 0);
+    let mut killed = 0;
+    for _ in 0..KILLS {
         let before = fs::metadata(&checkpoint).and_then(|data| data.modified()).ok();
         let arguments: &[&str] = if before.is_some() { &["--resume"] } else { &[] };
         let mut child =
@@ -237,18 +245,135 @@ fn a_run_killed_at_any_moment_resumes() {
             && begun.elapsed() < Duration::from_secs(60)
             && child.try_wait().unwrap().is_none()
         {
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(1));
         }
-        std::thread::sleep(Duration::from_millis(7 * round + 3));
+        std::thread::sleep(Duration::from_micros(moments.below(12_000) as u64));
+        killed += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    train(at, "run.toml", &tokenizer_run("run", 40), &["--resume", "--device", "cpu"]);
+    assert!(killed >= 3, "{killed}");
+    train(at, "run.toml", &tokenizer_run("run", steps), &["--resume", "--device", "cpu"]);
     assert_eq!(losses(at, "run"), losses(at, "whole"));
+    let product = |run: &str| fs::read(at.join(run).join("tokenizer.safetensors")).unwrap();
+    assert!(product("run") == product("whole"), "the weights differ");
     let left: Vec<_> =
         fs::read_dir(at.join("run")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    let model = left.iter().filter(|name| name.to_string_lossy().ends_with(".safetensors")).count();
-    assert_eq!(model, 2, "a checkpoint and a tokenizer: {left:?}");
+    let files = left.iter().filter(|name| name.to_string_lossy().ends_with(".safetensors")).count();
+    assert_eq!(files, 4, "two checkpoints, the newest and the best tokenizer: {left:?}");
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with('.')), "{left:?}");
+}
+
+#[test]
+fn earlier_checkpoints_and_the_best_model_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "tok.toml", &tokenizer_run("tok", 2), &["--device", "cpu"]);
+    let run = |out: &str| {
+        let kept = "sample_every = 4\nkeep_checkpoints = 2\nkeep_models_every = 4";
+        flow_run(out, 12).replace("sample_every = 1000", kept)
+    };
+    train(at, "flow.toml", &run("flow"), &["--device", "cpu"]);
+    let names = |run: &str| {
+        let entries = fs::read_dir(at.join(run)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let kept = |name: &String| name.starts_with("model") || name.starts_with("checkpoint");
+        let mut names: Vec<String> = names.filter(kept).collect();
+        names.sort();
+        names
+    };
+    let models =
+        ["0000004", "0000008", "0000012", "best"].map(|n| format!("model-{n}.safetensors"));
+    let checkpoints = ["-0000006", "-0000009", ""].map(|n| format!("checkpoint{n}.safetensors"));
+    let expected = [&checkpoints[..], &models[..], &["model.safetensors".to_owned()]].concat();
+    assert_eq!(names("flow"), expected);
+    let figures = |run: &str| -> Vec<(u64, f64)> {
+        let text = fs::read_to_string(at.join(run).join("metrics.jsonl")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines
+            .filter_map(|l| Some((l["step"].as_u64()? + 1, l["holdout_cross_entropy"].as_f64()?)))
+            .collect()
+    };
+    let steps_of = |file: &str| {
+        let said = crate::common::succeed(at, &["inspect", &format!("flow/{file}"), "--json"]);
+        let said: Value = serde_json::from_str(&said).unwrap();
+        said["card"]["provenance"]["flow_steps"].as_u64().unwrap()
+    };
+    let best = figures("flow").into_iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0;
+    assert_eq!(
+        (steps_of("model-best.safetensors"), steps_of("model-0000008.safetensors")),
+        (best, 8)
+    );
+
+    // What became of it, on a page of its own, as a table, and for TensorBoard.
+    let page = fs::read_to_string(at.join("flow/report.html")).unwrap();
+    for part in [
+        "<h1>Training of toy</h1>",
+        "finished, after 12 of 12 steps",
+        "holdout cross entropy",
+        "data:image/png;base64,",
+        "keep_models_every = 4",
+        "<polyline",
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    assert!(!page.contains("http"), "the page needs the network");
+    let table = fs::read_to_string(at.join("flow/metrics.csv")).unwrap();
+    assert!(table.lines().count() == 13 && table.starts_with("step,cross_entropy,"), "{table}");
+    assert!(
+        fs::metadata(at.join("flow/events.out.tfevents.0.purrscope")).unwrap().len() > 12 * 100
+    );
+
+    // The newest is damaged: the run goes on from the one before, and comes to the same.
+    let newest = at.join("flow/checkpoint.safetensors");
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    let longer = ["--resume", "--set", "steps=15", "--device", "cpu"];
+    let said = train(at, "flow.toml", &run("flow"), &longer);
+    assert!(said.contains("goes on from the checkpoint of step 9"), "{said}");
+    train(at, "whole.toml", &run("whole"), &longer[1..]);
+    assert_eq!(losses(at, "flow"), losses(at, "whole"));
+    let model = |run: &str| fs::read(at.join(run).join("model.safetensors")).unwrap();
+    assert!(model("flow") == model("whole"), "the models differ");
+    assert!(at.join("flow/checkpoint.damaged").exists());
+    // All of them damaged: the newest is named.
+    for name in names("flow").iter().filter(|name| name.starts_with("checkpoint")) {
+        fs::write(at.join("flow").join(name), b"half").unwrap();
+    }
+    let again = ["--train", "flow.toml", "--resume", "--device", "cpu"];
+    crate::common::fail(at, &again, 1, "flow/checkpoint.safetensors");
+}
+
+#[test]
+fn entries_are_changed_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let fast = ["--set", "optimiser.learning_rate = 5e-3", "--set", "steps=3", "--device", "cpu"];
+    train(at, "tok.toml", &tokenizer_run("tok", 9), &[&fast[..], &["--set", "out=new"]].concat());
+    assert_eq!(losses(at, "new").len(), 3);
+    let text = fs::read_to_string(at.join("new/metrics.jsonl")).unwrap();
+    assert!(text.lines().last().unwrap().contains("\"learning_rate\":0.005"), "{text}");
+    for (set, expected) in [
+        ("optimiser.lr=1", "--set optimiser.lr=1: unknown entry 'lr' in [optimiser]; did you mean"),
+        ("steps=many", "--set steps=many: invalid type"),
+        ("steps=0", "steps must be at least 1"),
+        ("steps.a=1", "--set steps.a=1: 'steps' is no table"),
+    ] {
+        crate::common::fail(at, &["--train", "tok.toml", "--set", set], 1, expected);
+    }
+    crate::common::fail(at, &["--train", "tok.toml", "--set", "steps"], 1, "expected ENTRY=VALUE");
+    let stages = "data = 'data'\nimage_size = 8\n[[stage]]\nbatch = 4\nsteps = 2\n[stage.task]\nkind = 'tokenizer'\n\
+                  [[stage]]\nbatch = 4\nsteps = 2\n[stage.task]\nkind = 'flow'\n";
+    fs::write(at.join("stages.toml"), stages).unwrap();
+    let change = ["--train", "stages.toml", "--set", "steps=3"];
+    crate::common::fail(
+        at,
+        &change,
+        1,
+        "--set steps=3: say which stage it is for, as in flow.steps",
+    );
 }
 
 #[cfg(unix)]
