@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The numbers that the unit tests of src/judge stand against, and tests/golden/efficientnet_lite0.safetensors.
 
-usage: evaluate_numbers.py [GOLDEN]
+usage: evaluate_numbers.py [GOLDEN [GOLDEN_INCEPTION]]
 
 Prints what scipy, scikit-learn and torchmetrics make of features that a hash gives, the same in Rust and here. With
 a file name, also writes what EfficientNet-Lite0 of the PyPI package efficientnet-lite-pytorch 0.1.0 gives for
-weights and pictures from the same hash. Needs numpy, scipy, scikit-learn, torch, torchmetrics and safetensors.
+weights and pictures from the same hash; with a second one likewise for Inception-v3 as the PyPI package pytorch-fid 0.3.0
+has it. Needs numpy, scipy, scikit-learn, torch, torchmetrics, torchvision and safetensors.
 """
 import sys
 
@@ -97,6 +98,48 @@ def golden(path):
     save_file({"features": found.float()}, path)
 
 
+def golden_inception(path):
+    import torchvision
+    from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
+    from safetensors.torch import save_file
+
+    net = torchvision.models.inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
+    # As pytorch_fid's fid_inception_v3 changes it, which also downloads the weights.
+    for name, width, pool in [("Mixed_5b", 192, 32), ("Mixed_5c", 256, 64), ("Mixed_5d", 288, 64)]:
+        setattr(net, name, FIDInceptionA(width, pool_features=pool))
+    for name, inner in [("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)]:
+        setattr(net, name, FIDInceptionC(768, channels_7x7=inner))
+    net.Mixed_7b, net.Mixed_7c = FIDInceptionE_1(1280), FIDInceptionE_2(2048)
+    net = net.eval().double()
+    state = net.state_dict()
+    names = sorted(n for n, value in state.items() if value.dtype.is_floating_point and not n.startswith("fc."))
+    for seed, name in enumerate(names):
+        shape = state[name].shape
+        fan_in = numpy.prod(shape[1:]) if len(shape) > 1 else 1
+        values = hashed(seed, int(numpy.prod(shape)))
+        if name.endswith("running_var"):
+            values = 1 + 0.5 * values
+        elif name.endswith("running_mean"):
+            values = 0.2 * values
+        elif name.endswith("bn.weight"):
+            values = 1 + 0.3 * values
+        elif name.endswith("bn.bias"):
+            values = 0.3 * values
+        else:
+            values = values * (6 / fan_in) ** 0.5
+        state[name] = torch.tensor(values.astype(numpy.float32), dtype=torch.float64).reshape(shape)
+    net.load_state_dict(state)
+    x = torch.tensor(hashed(2000, 3 * 299 * 299).astype(numpy.float32), dtype=torch.float64).reshape(1, 3, 299, 299)
+    with torch.no_grad():
+        for part in ["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2",
+                     "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e",
+                     "Mixed_7a", "Mixed_7b", "Mixed_7c"]:
+            x = getattr(net, part)(x)
+        found = x.mean((2, 3))
+    print("golden inception: mean", found.mean().item(), "deviation", found.std().item(), "zeros", (found == 0).float().mean().item())
+    save_file({"features": found.float()}, path)
+
+
 def main():
     def show(name, value):
         print(f"    const {name}: f64 = {value:.15};")
@@ -132,6 +175,8 @@ def main():
     print("    const POOLED: [f64; 32] = [", ", ".join(f"{v:.15}" for v in pooled.flatten().tolist()), "];")
     if len(sys.argv) > 1:
         golden(sys.argv[1])
+    if len(sys.argv) > 2:
+        golden_inception(sys.argv[2])
 
 
 if __name__ == "__main__":

@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use serde::Serialize;
+use serde_json::json;
 
 use super::progress::Stages;
 use super::settings::TableArgs;
 use super::{DeviceArg, PrecisionArg};
+use crate::device::Selected;
 use crate::flow::{Domain, SampleSettings};
 use crate::io::outputs::{self, Content};
 use crate::io::{atomic, png};
 use crate::judge::{
-    Compared, Network, Outcome, Pictures, Plan, Samples, evaluate, export, labels_like,
+    Compared, Network, Outcome, Pictures, Plan, Report, Samples, evaluate, export, labels_like,
+    tabulate,
 };
 use crate::model::Model;
 use crate::say;
@@ -27,6 +31,10 @@ const ENCODER: &str = "encoder";
 pub struct EvaluateArgs {
     /// Model file (the embedded model if none is named)
     model: Option<PathBuf>,
+    /// Judges every model that a run has kept under the number of its step (keep_models_every) instead, one after the
+    /// other; with --out, pictures are kept in a sub-folder a step
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "pictures", "picture", "export_features"])]
+    every_checkpoint: Option<PathBuf>,
     /// Real pictures, best ones that the model was not trained on: a folder, with a sub-folder a class or without, or
     /// shards of latents
     #[arg(long, value_name = "DIR|SHARDS")]
@@ -43,7 +51,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "DIR|SHARDS")]
     training: Option<PathBuf>,
     /// Network that pictures are compared by: encoder (the model's own), or a file with the weights of
-    /// EfficientNet-Lite0 (scripts/fetch_features.sh fetches them); may be repeated
+    /// EfficientNet-Lite0 (scripts/fetch_features.sh fetches them) or of the FID's Inception-v3; may be repeated
     #[arg(long, value_name = "encoder|FILE", default_value = ENCODER)]
     features: Vec<PathBuf>,
     /// Folder that keeps the pictures that are made: those of an interrupted evaluation are not made again
@@ -103,7 +111,70 @@ impl EvaluateArgs {
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     args.check_outputs()?;
     let selected = args.device.open()?;
-    let model = super::open_model(args.model.as_deref(), &selected, args.precision, None)?;
+    if let Some(run) = &args.every_checkpoint {
+        return every_checkpoint(args, run, &selected);
+    }
+    let outcome = judge(args, args.model.as_deref(), args.out.as_deref(), &selected)?;
+    write(args, &outcome)?;
+    super::print(&outcome.report.table())
+}
+
+/// A model that a run has kept, and what was found of it.
+#[derive(Serialize)]
+struct Checkpoint {
+    step: usize,
+    file: PathBuf,
+    report: Report,
+}
+
+/// Judges the models of a run in the order of their steps, and prints what became of them.
+fn every_checkpoint(args: &EvaluateArgs, run: &Path, selected: &Selected) -> Result<()> {
+    let models = kept_models(run).with_context(|| format!("cannot read {}", run.display()))?;
+    ensure!(
+        !models.is_empty(),
+        "{}: no models of steps (the run file's keep_models_every keeps them)",
+        run.display()
+    );
+    let mut found = Vec::new();
+    for (step, file) in models {
+        say::note(format_args!("step {step}"));
+        let out = args.out.as_ref().map(|folder| folder.join(format!("{step:07}")));
+        let report = judge(args, Some(&file), out.as_deref(), selected)?.report;
+        found.push(Checkpoint { step, file, report });
+        // Kept as it goes: each takes long.
+        if let Some(path) = &args.json {
+            let json = serde_json::to_string_pretty(&json!({ "format": 1, "checkpoints": found }))?;
+            atomic::write(path, (json + "\n").as_bytes())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    let rows = found.iter().map(|of| (format!("step {}", of.step), &of.report));
+    super::print(&tabulate(&rows.collect::<Vec<_>>()))
+}
+
+/// The models that a run has kept under the number of their step, in order.
+fn kept_models(run: &Path) -> std::io::Result<Vec<(usize, PathBuf)>> {
+    let mut models = Vec::new();
+    for entry in std::fs::read_dir(run)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let step = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+        if let Some(step) = step.and_then(|step| step.parse().ok()) {
+            models.push((step, path));
+        }
+    }
+    models.sort_unstable();
+    Ok(models)
+}
+
+/// Makes or reads the pictures of a model, and compares them.
+fn judge(
+    args: &EvaluateArgs,
+    model: Option<&Path>,
+    out: Option<&Path>,
+    selected: &Selected,
+) -> Result<Outcome> {
+    let model = super::open_model(model, selected, args.precision, None)?;
     let networks = args
         .features
         .iter()
@@ -123,10 +194,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         Some(path) => Compared::Pictures(Pictures::open(path, &model)?),
         None => {
             let settings = args.settings(&data, &model)?;
-            Compared::Samples(Samples::new(&model, settings, args.out.as_deref())?)
+            Compared::Samples(Samples::new(&model, settings, out)?)
         }
     };
-    args.out.iter().try_for_each(|folder| outputs::prepare_folder(folder))?;
+    out.iter().try_for_each(|folder| outputs::prepare_folder(folder))?;
     args.files().try_for_each(|(path, _)| outputs::prepare(path))?;
     let sheet = args.picture.is_some();
     let plan = Plan { model: &model, data, compared, training, networks, seed, sheet };
@@ -134,8 +205,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let outcome = evaluate(plan, &mut |stage, done, of| told.tell(stage, done, of))?;
     told.end();
     outcome.report.notes.iter().for_each(|note| say::note(format_args!("note: {note}")));
-    write(args, &outcome)?;
-    super::print(&outcome.report.table())
+    Ok(outcome)
 }
 
 fn write(args: &EvaluateArgs, outcome: &Outcome) -> Result<()> {

@@ -13,9 +13,7 @@ use image::imageops::{self, FilterType};
 use image::{DynamicImage, RgbImage};
 
 use super::JudgeError;
-use crate::io::foreign::{Foreign, recognise_file};
-use crate::io::tensors::TensorFile;
-use crate::io::torch::TorchFile;
+use super::weights::{Layer, Source, Weights};
 use crate::kernels::{self, Kind};
 use crate::readback;
 use crate::room::{self, Room};
@@ -26,8 +24,8 @@ pub const SIDE: u32 = 224;
 pub const FEATURES: usize = 1280;
 /// Channels before the first block.
 const STEM: usize = 32;
-/// What batch normalisation adds to a variance.
-const EPSILON: f64 = 1e-3;
+/// Its name where its weights are missing.
+const NAME: &str = "EfficientNet-Lite0";
 /// Pictures computed at once: their largest layer takes 5 MB each.
 const BATCH: usize = 8;
 
@@ -42,15 +40,6 @@ const STAGES: [(usize, usize, usize, usize, usize); 7] = [
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 ];
-
-/// A convolution with the batch normalisation behind it, as one.
-#[derive(Debug)]
-struct Layer {
-    /// `[outputs, inputs, kernel, kernel]`, of a layer by channels `[channels, 1, kernel, kernel]`
-    weight: Tensor<4>,
-    /// `[outputs]`
-    bias: Tensor<1>,
-}
 
 /// Channels widened, each looked at by itself, and narrowed again.
 #[derive(Debug)]
@@ -73,44 +62,17 @@ pub struct EfficientNet {
     device: Device,
 }
 
-/// Numbers of a tensor of a name and a shape.
-type Source<'a> = &'a dyn Fn(&str, &[usize]) -> Result<Vec<f32>, JudgeError>;
-
 impl EfficientNet {
     /// Reads the weights.
     ///
     /// # Errors
     /// The file cannot be read, or its tensors are not those of this network.
     pub fn open(path: &Path, device: &Device) -> Result<Self, JudgeError> {
-        let refused = |reason: String| JudgeError::NotTheNetwork { path: path.to_owned(), reason };
-        let fits = |name: &str, found: Option<&[usize]>, shape: &[usize]| match found {
-            Some(found) if found == shape => Ok(()),
-            Some(found) => {
-                Err(refused(format!("tensor '{name}' has shape {found:?}, expected {shape:?}")))
-            }
-            None => Err(refused(format!("it has no tensor '{name}' {shape:?}"))),
-        };
-        let found = recognise_file(path)
-            .map_err(|source| JudgeError::Io { path: path.to_owned(), source })?;
-        if found == Some(Foreign::Safetensors) {
-            let file = TensorFile::open(path)?;
-            let shapes = file.entries();
-            return Self::build(device, &|name, shape| {
-                let entry = shapes.iter().find(|(known, ..)| known == name);
-                fits(name, entry.map(|(.., shape)| &shape[..]), shape)?;
-                Ok(file.floats(name)?.1)
-            });
-        }
-        let file = TorchFile::open(path)?;
-        Self::build(device, &|name, shape| {
-            let pickle = file.pickle();
-            let view = pickle.get(pickle.root(), name).and_then(|id| pickle.tensor(id));
-            fits(name, view.map(|view| &view.shape[..]), shape)?;
-            match view {
-                Some(view) => Ok(file.floats(name, view)?),
-                None => Err(refused(format!("it has no tensor '{name}'"))),
-            }
-        })
+        Self::from_weights(&Weights::open(path)?, device)
+    }
+
+    pub(super) fn from_weights(weights: &Weights, device: &Device) -> Result<Self, JudgeError> {
+        Self::build(device, &|name, shape| weights.read(NAME, name, shape))
     }
 
     fn build(device: &Device, source: Source<'_>) -> Result<Self, JudgeError> {
@@ -191,33 +153,6 @@ impl EfficientNet {
 }
 
 impl Layer {
-    /// `gamma (w x - mean) / sqrt(variance + epsilon) + beta` as one convolution with a bias.
-    fn read(
-        convolution: &str,
-        norm: &str,
-        shape: [usize; 4],
-        device: &Device,
-        source: Source<'_>,
-    ) -> Result<Self, JudgeError> {
-        let [outputs, inputs, height, width] = shape;
-        let mut weight = source(&format!("{convolution}.weight"), &shape)?;
-        let vector = |part: &str| source(&format!("{norm}.{part}"), &[outputs]);
-        let (gamma, beta) = (vector("weight")?, vector("bias")?);
-        let (mean, variance) = (vector("running_mean")?, vector("running_var")?);
-        let mut bias = Vec::with_capacity(outputs);
-        for (channel, weights) in weight.chunks_mut(inputs * height * width).enumerate() {
-            let scale = f64::from(gamma[channel]) / (f64::from(variance[channel]) + EPSILON).sqrt();
-            for weight in weights {
-                *weight = (f64::from(*weight) * scale) as f32;
-            }
-            bias.push((f64::from(beta[channel]) - f64::from(mean[channel]) * scale) as f32);
-        }
-        Ok(Self {
-            weight: Tensor::from_data(TensorData::new(weight, shape), device),
-            bias: Tensor::from_data(TensorData::new(bias, [outputs]), device),
-        })
-    }
-
     fn apply(&self, x: Tensor<4>, kind: Kind) -> Tensor<4> {
         kernels::convolution(x, self.weight.clone(), self.bias.clone(), None, kind)
     }

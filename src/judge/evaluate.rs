@@ -11,11 +11,10 @@ use super::neighbours::{DENSITY_K, nearest, neighbourhoods};
 use super::report::{Counts, Figures, NetworkNote, Origin, Report};
 use super::sheet::{self, Row};
 use super::{JudgeError, Matrix, Network, Pictures, Samples, frechet, kid, sliced, vendi};
-use crate::data::list;
 use crate::model::Model;
 use crate::model::card::Provenance;
 use crate::room;
-use crate::say::count;
+use crate::say::{count, list};
 
 /// Pictures whose features are computed at once.
 const BATCH: usize = 32;

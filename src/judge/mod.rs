@@ -11,6 +11,7 @@ mod encoder;
 mod evaluate;
 mod export;
 pub mod frechet;
+mod inception;
 pub mod kid;
 mod matrix;
 pub mod memorisation;
@@ -22,6 +23,7 @@ mod samples;
 mod sheet;
 pub mod sliced;
 pub mod vendi;
+mod weights;
 
 use std::io;
 use std::path::PathBuf;
@@ -37,10 +39,11 @@ pub use efficientnet::EfficientNet;
 pub use encoder::Encoder;
 pub use evaluate::{Compared, Outcome, Plan, evaluate};
 pub use export::export;
+pub use inception::Inception;
 pub use matrix::Matrix;
 pub use network::Network;
 pub use pictures::Pictures;
-pub use report::{Figures, NetworkNote, Report};
+pub use report::{Figures, NetworkNote, Report, tabulate};
 pub use samples::{Samples, labels_like};
 pub use sheet::Row;
 
@@ -74,10 +77,12 @@ pub enum JudgeError {
         source: io::Error,
     },
     /// Weights of something else.
-    #[error("{path}: not the weights of EfficientNet-Lite0: {reason}")]
+    #[error("{path}: not the weights of {network}: {reason}")]
     NotTheNetwork {
         /// The file.
         path: PathBuf,
+        /// The network that was taken for meant.
+        network: &'static str,
         /// What is missing or wrong.
         reason: String,
     },

@@ -6,8 +6,10 @@ use burn::tensor::Device;
 use image::RgbImage;
 
 use super::JudgeError;
-use super::efficientnet::{EfficientNet, FEATURES};
+use super::efficientnet::{self, EfficientNet};
 use super::encoder::Encoder;
+use super::inception::{self, Inception};
+use super::weights::Weights;
 use crate::model::Model;
 
 /// A feature network. Distances are named after it: they compare with none that another network gives.
@@ -17,6 +19,8 @@ pub enum Network<'a> {
     Encoder(Encoder<'a>),
     /// EfficientNet-Lite0.
     EfficientNet(Box<EfficientNet>),
+    /// Inception-v3, of which the Frechet distance is the FID.
+    Inception(Box<Inception>),
 }
 
 impl<'a> Network<'a> {
@@ -30,7 +34,11 @@ impl<'a> Network<'a> {
     /// # Errors
     /// The file cannot be read, or holds no network that is known.
     pub fn open(path: &Path, device: &Device) -> Result<Self, JudgeError> {
-        Ok(Self::EfficientNet(Box::new(EfficientNet::open(path, device)?)))
+        let weights = Weights::open(path)?;
+        Ok(match Inception::is_in(&weights) {
+            true => Self::Inception(Box::new(Inception::from_weights(&weights, device)?)),
+            false => Self::EfficientNet(Box::new(EfficientNet::from_weights(&weights, device)?)),
+        })
     }
 
     /// Its name in files.
@@ -38,6 +46,7 @@ impl<'a> Network<'a> {
         match self {
             Self::Encoder(_) => "encoder",
             Self::EfficientNet(_) => "efficientnet_lite0",
+            Self::Inception(_) => "inception_v3",
         }
     }
 
@@ -46,6 +55,7 @@ impl<'a> Network<'a> {
         match self {
             Self::Encoder(_) => "the model's encoder",
             Self::EfficientNet(_) => "EfficientNet-Lite0",
+            Self::Inception(_) => "Inception-v3",
         }
     }
 
@@ -53,7 +63,8 @@ impl<'a> Network<'a> {
     pub fn dimension(&self) -> usize {
         match self {
             Self::Encoder(encoder) => encoder.dimension(),
-            Self::EfficientNet(_) => FEATURES,
+            Self::EfficientNet(_) => efficientnet::FEATURES,
+            Self::Inception(_) => inception::FEATURES,
         }
     }
 
@@ -62,6 +73,7 @@ impl<'a> Network<'a> {
         match self {
             Self::Encoder(encoder) => encoder.features(pictures),
             Self::EfficientNet(network) => network.features(pictures),
+            Self::Inception(network) => network.features(pictures),
         }
     }
 }

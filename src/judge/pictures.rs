@@ -53,7 +53,7 @@ impl<'a> Pictures<'a> {
             (true, 1..) => {
                 let (folder, unknown) = folder.relabelled(names);
                 if !unknown.is_empty() {
-                    let list = crate::data::list(&unknown);
+                    let list = crate::say::list(&unknown);
                     let shown = path.display();
                     notes.push(format!("{shown}: left out what is no class of the model: {list}"));
                 }

@@ -142,13 +142,7 @@ impl Report {
                 None if row.compared == "halves" => "data, by halves".to_owned(),
                 None => row.compared.clone(),
             };
-            let widest = own().map(|row| name(row).chars().count()).max().unwrap_or(0);
-            let heading =
-                format!("Frechet distance ({}), {} features", network.name, network.features);
-            let _ = writeln!(text, "{heading}\n{:widest$}{}", "", headings());
-            for row in own() {
-                let _ = writeln!(text, "{:<widest$}{}", name(row), cells(row));
-            }
+            text += &block(network, &own().map(|row| (name(row), row)).collect::<Vec<_>>());
             for found in own().filter_map(|row| row.memorisation.as_ref()) {
                 text += &told(found);
             }
@@ -156,6 +150,39 @@ impl Report {
         }
         text
     }
+}
+
+/// What several evaluations with the same data and networks found of what each judged, for people: a row each, under
+/// its name.
+pub fn tabulate(reports: &[(String, &Report)]) -> String {
+    let networks = reports.first().map_or(&[][..], |(_, report)| &report.networks);
+    let table = |network: &NetworkNote| {
+        let rows = reports.iter().filter_map(|(name, report)| {
+            let own = |row: &&Figures| row.network == network.key && row.class.is_none();
+            let judged = report.figures.iter().filter(own).find(|row| row.compared == report.kind);
+            Some((name.clone(), judged?))
+        });
+        block(network, &rows.collect::<Vec<_>>())
+    };
+    networks.iter().map(table).collect::<Vec<_>>().join("\n")
+}
+
+/// Rows of one network under its name.
+fn block(network: &NetworkNote, rows: &[(String, &Figures)]) -> String {
+    let widest = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    // Of all Frechet distances only this network's is called FID.
+    let what = if network.key == "inception_v3" { "FID" } else { "Frechet distance" };
+    let mut text = format!(
+        "{what} ({}), {} features\n{:widest$}{}\n",
+        network.name,
+        network.features,
+        "",
+        headings()
+    );
+    for (name, row) in rows {
+        let _ = writeln!(text, "{name:<widest$}{}", cells(row));
+    }
+    text
 }
 
 fn headings() -> String {

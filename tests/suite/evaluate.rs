@@ -152,7 +152,7 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-const CLASSES: [&str; 2] = ["cat-00", "robot-blue"];
+const CLASSES: [&str; 2] = ["cat-blue-in-a-meadow", "dog-golden-in-a-meadow"];
 
 #[test]
 fn a_set_lies_on_itself_and_copies_of_training_pictures_are_found() {
@@ -197,7 +197,7 @@ fn a_set_lies_on_itself_and_copies_of_training_pictures_are_found() {
         "{classes:?}"
     );
     let notes = same["notes"].to_string();
-    assert!(notes.contains("no pictures of cat-01"), "{notes}");
+    assert!(notes.contains("no pictures of cat-blue-in-the-bedroom"), "{notes}");
     assert!(notes.contains("40 pictures are no more than the 256 features"), "{notes}");
 
     let copied = judge("training", "copied.json");
@@ -231,7 +231,8 @@ fn samples_are_kept_and_not_made_again_and_everything_can_be_computed_again() {
     kept.sort();
     assert_eq!(kept.len(), 24);
     assert!(
-        kept[0].ends_with("000000-cat-00.png") && kept[23].ends_with("000023-robot-blue.png"),
+        kept[0].ends_with("000000-cat-blue-in-a-meadow.png")
+            && kept[23].ends_with("000023-dog-golden-in-a-meadow.png"),
         "{kept:?}"
     );
     let times = || -> Vec<_> {
@@ -277,6 +278,32 @@ fn samples_are_kept_and_not_made_again_and_everything_can_be_computed_again() {
 }
 
 #[test]
+fn every_model_that_a_run_has_kept_is_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(&at.join("data"), &CLASSES, 6, 1);
+    let embedded = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-dogs.safetensors");
+    fs::create_dir(at.join("run")).unwrap();
+    let arguments = ["evaluate", "--every-checkpoint", "run", "--data", "data", "--count", "12"];
+    let all = [&arguments[..], &["--steps", "1"], &CPU].concat();
+    fail(at, &all, 1, "run: no models of steps (the run file's keep_models_every keeps them)");
+    for name in ["model-0000010", "model-0000002", "model-best", "model", "checkpoint-0000002"] {
+        fs::copy(embedded, at.join("run").join(format!("{name}.safetensors"))).unwrap();
+    }
+    let said = succeed(at, &[&all[..], &["--out", "kept", "--json", "all.json"]].concat());
+    let (first, second) = (said.find("step 2 ").unwrap(), said.find("step 10").unwrap());
+    assert!(first < second && said.matches("step ").count() == 2, "{said}");
+    let found = report(at, "all.json");
+    let found = found["checkpoints"].as_array().unwrap();
+    assert_eq!(found.iter().map(|of| of["step"].as_u64()).collect::<Vec<_>>(), [Some(2), Some(10)]);
+    // Both are the same model.
+    assert_eq!(found[0]["report"]["figures"], found[1]["report"]["figures"]);
+    assert_eq!(fs::read_dir(at.join("kept/0000010")).unwrap().count(), 12);
+    let both = [&arguments[..], &["--picture", "sheet.png"]].concat();
+    fail(at, &both, 2, "--picture");
+}
+
+#[test]
 fn what_cannot_be_judged_is_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
@@ -294,7 +321,15 @@ fn what_cannot_be_judged_is_refused_in_one_line() {
     run(&["--data", "data", "--features", "nowhere.pth"], "nowhere.pth");
     fs::write(at.join("text.pth"), "no weights").unwrap();
     run(&["--data", "data", "--features", "text.pth"], "text.pth");
-    let embedded = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+    // torchvision's network, of which no FID can be taken.
+    let mut writer = TensorWriter::default();
+    writer.floats("Mixed_7c.branch_pool.conv.weight", &[1], &[0.0], Precision::F32);
+    writer.floats("fc.weight", &[1, 3], &[0.0; 3], Precision::F32);
+    writer.write(&at.join("torchvision.safetensors")).unwrap();
+    let expected = "not the weights of the Inception-v3 of the FID: tensor 'fc.weight' has shape [1, 3], expected \
+                    [1008, 2048]";
+    run(&["--data", "data", "--features", "torchvision.safetensors"], expected);
+    let embedded = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-dogs.safetensors");
     let other = "not the weights of EfficientNet-Lite0: it has no tensor '_conv_head.weight'";
     run(&["--data", "data", "--features", embedded], other);
     let torch = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/purrception.pth");
@@ -310,7 +345,7 @@ fn what_cannot_be_judged_is_refused_in_one_line() {
     assert!(!at.join("out.png").exists());
 
     // Classes that the model does not have are said, and what is left is compared.
-    write_pictures(&at.join("more"), &["cat-00", "teapot"], 6, 3);
+    write_pictures(&at.join("more"), &["cat-blue-in-a-meadow", "teapot"], 6, 3);
     write_pictures(&at.join("strange"), &["a", "b"], 6, 3);
     let says = |data: &str, expected: &str| {
         let arguments = ["evaluate", "--data", data, "--pictures", "data"];
@@ -321,7 +356,8 @@ fn what_cannot_be_judged_is_refused_in_one_line() {
     says("more", "left out what is no class of the model: teapot");
     says("strange", "none of its classes is one of the model's: compared as a whole");
     let big = RgbImage::from_pixel(90, 70, Rgb([9; 3]));
-    fs::write(at.join("data/cat-00/big.png"), png::encode(&big, "{}").unwrap()).unwrap();
+    fs::write(at.join("data/cat-blue-in-a-meadow/big.png"), png::encode(&big, "{}").unwrap())
+        .unwrap();
     says("strange", "data: not all of its pictures are 64x64");
 }
 
@@ -330,7 +366,7 @@ fn latents_in_shards_are_decoded_and_compared() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_pictures(&at.join("data"), &CLASSES, 10, 1);
-    let embedded = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+    let embedded = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-dogs.safetensors");
     succeed(at, &[&["encode", embedded, "data", "--shards", "shards"], &CPU[..]].concat());
     let arguments = ["evaluate", "--data", "shards", "--pictures", "data", "--json", "a.json"];
     succeed(at, &[&arguments[..], &["--export-features", "a.safetensors"], &CPU].concat());
