@@ -222,7 +222,7 @@ bench() {
 # Pictures drawn by the embedded model, on the CPU so that no GPU is needed for them: two classes in folders.
 make_pictures() {
     local class
-    for class in cat robot; do
+    for class in cat dog; do
         part "pictures-$class" 60 "$program" sample --class "$class" --count 32 --steps 4 --cfg 1 --device cpu \
             --out "$out/parts/pictures/$class" || return
     done

@@ -1,15 +1,37 @@
 #!/usr/bin/env bash
 # Makes the pictures in docs/: a row of samples, generations as GIFs, a sweep, and a screenshot of every pane.
-# Needs a release build, Xvfb, xdotool and ImageMagick (./x test installs them).
+# Needs a release build, Xvfb, xdotool and ImageMagick (./x test installs them). With a folder of held-out pictures, one folder
+# a class, also a row of them with what the tokenizer makes of them.
+# usage: scripts/pictures.sh [HOLDOUT]
 set -euo pipefail
+[ $# -eq 0 ] || set -- "$(realpath "$1")"
 cd "$(dirname "$0")/.."
 program=$(realpath "${CARGO_TARGET_DIR:-target}")/release/purrscope
 work=$(mktemp -d)
 export HOME=$work XDG_RUNTIME_DIR=$work PURRSCOPE_GALLERY=$work/gallery # nothing of other sessions is in the pictures
 mkdir -p docs
 
-"$program" sample --labels 4,1,8,6,14,7,15,18,21,23,30,32 --seed 5 --steps 40 --cfg 2 --out "$work/row"
+"$program" sample --labels 12,33,3,42,8,28,17,39,22,44,5,26 --seed 5 --steps 40 --cfg 2 --out "$work/row"
 convert $(for i in $(seq -w 0 11); do echo "$work"/row/*-0$i.png; done) -filter point -resize 128x128 +append docs/samples.png
+# Four of every class, as they come: a column a class, a row a seed from 0 to 3.
+for seed in 0 1 2 3; do
+    "$program" sample --count 48 --seed $seed --out "$work/classes"
+    for half in "$(seq -f %03g 0 23)" "$(seq -f %03g 24 47)"; do
+        convert $(for i in $half; do echo "$work"/classes/*-seed$seed-$i.png; done) +append "$work/row-${half%%$'\n'*}-$seed.png"
+    done
+done
+convert "$work"/row-*.png -append docs/classes.png
+if [ $# -gt 0 ]; then
+    mkdir "$work/held"
+    n=10
+    for folder in "$1"/*/; do
+        [ $((n % 4)) -ne 2 ] || cp "$folder/00000.png" "$work/held/$n.png"
+        n=$((n + 1))
+    done
+    "$program" encode assets/cats-and-dogs.safetensors "$work/held" --out "$work/held.safetensors"
+    "$program" decode assets/cats-and-dogs.safetensors "$work/held.safetensors" --out "$work/back"
+    convert \( "$work"/held/*.png +append \) \( "$work"/back/*.png +append \) -append -filter point -resize 200% docs/reconstructions.png
+fi
 "$program" sample --class cat --count 4 --seed 3 --steps 24 --cfg 2 --out "$work/gif" --animate gif
 cp "$work"/gif/*.gif docs/generation.gif
 
@@ -49,12 +71,15 @@ for y in 215 240 265; do
     xdotool mouseup 1; sleep 0.2
 done
 sleep 0.5; shot pane-region
+click 1014 128 8; xdotool mousemove 760 760; sleep 0.5; shot pane-question
+click 1168 100        # back to the run
 press v
 wide 396; click 410 190; shot pane-gallery
 xdotool keydown ctrl; click 550 190; xdotool keyup ctrl
 wide 462; sleep 5; shot pane-codebook
 wide 527; click 368 168 45; shot pane-sweep
-wide 596; sleep 3; shot pane-playground
+wide 596; sleep 1; shot pane-calibration
+wide 674; sleep 3; shot pane-playground
 wide 339
 click 1219 62; shot pane-model
 mkdir -p "$work/flow"; cp assets/recipe/flow.jsonl "$work/flow/metrics.jsonl"

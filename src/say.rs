@@ -43,6 +43,24 @@ pub fn count(number: usize, what: &str) -> String {
     }
 }
 
+/// Some names of `count` things, parted by commas, or by semicolons where a name has commas of its own.
+pub fn joined(named: &[String], count: usize) -> String {
+    let between = if named.iter().any(|name| name.contains([',', ';'])) { "; " } else { ", " };
+    let named_here = named.join(between);
+    match count.saturating_sub(named.len()) {
+        0 => named_here,
+        more => format!("{named_here} and {more} more"),
+    }
+}
+
+/// A few names, and how many there are besides.
+pub fn list(names: &[String]) -> String {
+    const MOST: usize = 8;
+    let shown: Vec<String> =
+        names.iter().take(MOST).map(|name| name.escape_debug().to_string()).collect();
+    joined(&shown, names.len())
+}
+
 /// A text from a file or a command line as one line that can be shown anywhere.
 pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, &[])
@@ -117,6 +135,15 @@ impl Write for Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lists_are_shortened() {
+        let names: Vec<String> = (0..10).map(|i| i.to_string()).collect();
+        assert_eq!(list(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
+        assert_eq!(list(&names[..2]), "0, 1");
+        let names = ["a", "birds, large", "c"].map(str::to_owned);
+        assert_eq!(list(&names), "a; birds, large; c");
+    }
 
     #[test]
     fn numbers_of_things_agree_with_them() {

@@ -31,7 +31,7 @@ const FLOW: &str = include_str!("../../assets/recipe/flow.toml");
 /// Their name in reports, where they cannot be measured.
 const RECIPE: &str = "the embedded model's recipe";
 /// Classes of the embedded model.
-const CLASSES: usize = 33;
+const CLASSES: usize = 48;
 /// Pictures a step of the published sizes.
 const BATCH: usize = 4;
 /// Forward passes that a step costs: the pass itself, and two kinds of gradients.

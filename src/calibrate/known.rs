@@ -7,11 +7,12 @@ use burn::tensor::{Tensor, TensorData};
 use thiserror::Error;
 
 use super::CalibrateError;
-use crate::data::{DataError, ImageFolder, ShardError, Shards, list, names_shards};
+use crate::data::{DataError, ImageFolder, ShardError, Shards, names_shards};
 use crate::flow::Domain;
 use crate::model::Model;
 use crate::model::card::Provenance;
 use crate::readback::Together;
+use crate::say::list;
 
 /// Pictures encoded at once.
 const BATCH: usize = 32;
@@ -152,9 +153,6 @@ impl Known {
     /// That a subject of this domain can be measured on them.
     pub(super) fn check(&self, domain: &Domain) -> Result<(), CalibrateError> {
         let (pictures, tokens) = (self.labels.len(), domain.height * domain.width);
-        if pictures < 2 {
-            return Err(CalibrateError::TooFew(pictures));
-        }
         let misfit = |reason: String| Err(CalibrateError::Misfit(reason));
         if self.codes.len() != pictures * tokens {
             return misfit(format!("{} codes are not {pictures} x {tokens}", self.codes.len()));

@@ -9,6 +9,7 @@ mod heat;
 mod joint;
 mod kept;
 mod known;
+mod picture;
 mod reliability;
 mod report;
 mod subject;
@@ -30,6 +31,7 @@ use crate::model::Objective;
 use crate::rng::Stream;
 pub use kept::{KeptReports, read};
 pub use known::{Known, KnownError};
+pub use picture::{Belief, NAMED, TokenBelief, ask_about};
 pub use reliability::{BINS, Bin, Reliability};
 pub use report::{Calibration, ClassFigures, CodeSet, Moment, PlaceFigures, Uncertain};
 pub use subject::Subject;
@@ -148,6 +150,9 @@ pub fn calibrate<S: Subject>(
     let domain = subject.domain();
     if !domain.objective.has_posterior() {
         return Err(CalibrateError::NoPosterior(domain.objective));
+    }
+    if known.labels.len() < 2 {
+        return Err(CalibrateError::TooFew(known.labels.len()));
     }
     known.check(&domain)?;
     if !(2..=MOST_TIMES).contains(&question.times) {

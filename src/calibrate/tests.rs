@@ -257,3 +257,48 @@ fn reports_that_do_not_hold_together_are_refused() {
     spoilt(&|bad| bad.class_names.clear(), "a class without a name");
     spoilt(&|bad| bad.schedule = Some(Temperature::Points(Vec::new())), "at least one point");
 }
+
+#[test]
+fn a_picture_alone_is_asked_about_as_it_is_measured_among_others() {
+    struct Seen(Vec<(Vec<f32>, u32)>);
+    impl Watch for Seen {
+        fn token(&mut self, logits: &[f32], code: u32) {
+            self.0.push((logits.to_vec(), code));
+        }
+    }
+    let tokens = SIDE * SIDE;
+    let mut known = known();
+    known.codes.truncate(2 * tokens);
+    known.labels.truncate(2);
+    let codes = &known.codes[..tokens];
+    let temperature = Temperature::Constant(0.8);
+    let question = Question { times: 5, seed: 3, temperature, ..Question::default() };
+    let mut seen = Seen(Vec::new());
+    calibrate(&oracle(), &known, &question, &AtomicBool::new(false), &mut seen).unwrap();
+    for (i, both) in seen.0.chunks_exact(2 * tokens).enumerate() {
+        let belief = ask_about(&oracle(), codes, 0, &question, i).unwrap();
+        for ((logits, code), found) in both[..tokens].iter().zip(&belief.tokens) {
+            let found = found.as_ref().unwrap();
+            let powers: Vec<f64> = logits.iter().map(|l| (f64::from(*l) / 0.8).exp()).collect();
+            let sum: f64 = powers.iter().sum();
+            let surprise = -(powers[*code as usize] / sum).ln();
+            assert!((f64::from(found.surprise) - surprise).abs() < 1e-4, "{surprise}");
+            let above = powers.iter().filter(|power| **power > powers[*code as usize]).count();
+            assert_eq!(found.rank, above);
+            let named = found.likeliest.iter().position(|(named, _)| named == code);
+            assert_eq!(named, (above < NAMED).then_some(above));
+            let (first, probability) = found.likeliest[0];
+            assert!((f64::from(probability) - powers[first as usize] / sum).abs() < 1e-5);
+        }
+        let (asked, right) = belief.right();
+        assert_eq!(asked, tokens);
+        assert!(i < 4 || right > tokens / 2, "{right}");
+    }
+    // Of masked codes those that the state hides.
+    let hidden = |i| ask_about(&oracle().masked(), codes, 0, &question, i).unwrap().right().0;
+    assert!(hidden(0) > hidden(4) && hidden(0) <= tokens);
+    for (codes, class, i) in [(&codes[1..], 0, 0), (codes, 7, 0), (codes, 0, 5)] {
+        let error = ask_about(&oracle(), codes, class, &question, i).unwrap_err();
+        assert!(matches!(error, CalibrateError::Misfit(_)), "{error}");
+    }
+}

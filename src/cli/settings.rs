@@ -7,6 +7,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use crate::flow::settings::SETTINGS;
 use crate::flow::{SampleSettings, Spot};
 use crate::model::ModelCard;
+use crate::say::list;
 
 /// What a run is asked to do.
 #[derive(Debug, Args)]
@@ -17,8 +18,8 @@ pub struct SettingsArgs {
     /// Class by name, or the beginning of several names, which then take turns
     #[arg(long)]
     class: Option<String>,
-    /// Images of the class
-    #[arg(long, requires = "class")]
+    /// Images of the class, or of all classes in turn
+    #[arg(long)]
     count: Option<usize>,
     #[command(flatten)]
     table: TableArgs,
@@ -41,8 +42,8 @@ impl SettingsArgs {
     pub fn settings(&self, card: &ModelCard) -> Result<SampleSettings> {
         let Some(labels) = self.labels(card)? else {
             bail!(
-                "name what to make: --class NAME --count N, or --labels 0,1,2 (classes: {})",
-                card.class_names.join(", ")
+                "name what to make: --class NAME, --count N or both, or --labels 0,1,2 (classes: {})",
+                list(&card.class_names)
             )
         };
         Ok(self.with_labels(labels))
@@ -53,11 +54,17 @@ impl SettingsArgs {
     /// # Errors
     /// The model has no such class.
     pub fn labels(&self, card: &ModelCard) -> Result<Option<Vec<usize>>> {
-        Ok(match (&self.labels, &self.class) {
-            (Some(labels), _) => Some(labels.clone()),
-            (None, Some(class)) => {
-                let fitting = card.labels(class)?;
-                let count = self.count.unwrap_or(1);
+        if let Some(labels) = &self.labels {
+            return Ok(Some(labels.clone()));
+        }
+        let fitting = match &self.class {
+            Some(class) => card.labels(class)?,
+            None => (0..card.class_names.len()).collect(),
+        };
+        Ok(match (&self.class, self.count) {
+            (None, None) => None,
+            (_, count) => {
+                let count = count.unwrap_or(1);
                 ensure!(
                     (1..=SampleSettings::MAX_PICTURES).contains(&count),
                     "count must be 1 to {}, not {count}",
@@ -65,7 +72,6 @@ impl SettingsArgs {
                 );
                 Some(fitting.into_iter().cycle().take(count).collect())
             }
-            (None, None) => None,
         })
     }
 
@@ -97,8 +103,11 @@ impl Args for TableArgs {
             let read = move |text: &str| {
                 setting.set(&mut SampleSettings::default(), text).map(|()| text.to_owned())
             };
+            // As it is called in run files and pictures, where that is another word.
+            let alias = (setting.key != setting.option).then_some(setting.key);
             command.arg(
                 Arg::new(setting.option)
+                    .aliases(alias)
                     .long(setting.option)
                     .value_name(setting.value_name)
                     .help(setting.help)
@@ -147,6 +156,19 @@ mod tests {
     }
 
     #[test]
+    fn settings_have_the_names_of_run_files_too() {
+        let words = ["purrscope", "sample", "--out", "out", "--class", "cat", "--guidance", "1.25"];
+        assert_eq!(parse_sample(&words.map(str::to_owned), &card()).guidance, 1.25);
+    }
+
+    #[test]
+    fn a_number_without_a_class_takes_all_in_turn() {
+        let words = ["purrscope", "sample", "--out", "out", "--count", "50"];
+        let expected: Vec<usize> = (0..48).chain([0, 1]).collect();
+        assert_eq!(parse_sample(&words.map(str::to_owned), &card()).labels, expected);
+    }
+
+    #[test]
     fn the_command_line_reads_back_every_setting() {
         let full = SampleSettings {
             labels: vec![3, 3, 7],
@@ -181,7 +203,7 @@ mod tests {
     fn what_the_controls_say_is_what_the_command_says() {
         let mut draft = Draft::default();
         assert_eq!(parsed(&draft.settings(&card())), draft.settings(&card()));
-        draft.toggle_class("robot-blue");
+        draft.toggle_class("dog-golden-in-a-meadow");
         draft.sampling.eta = 0.7;
         assert_eq!(parsed(&draft.settings(&card())), draft.settings(&card()));
     }

@@ -1,5 +1,7 @@
 //! Things that are counted, of which the first few are named.
 
+use crate::say;
+
 /// Things of one kind. However many there are, a few names are kept.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Few {
@@ -35,17 +37,7 @@ impl Few {
 
     /// The first few, and how many there are besides.
     pub fn names(&self) -> String {
-        joined(&self.named, self.count)
-    }
-}
-
-/// Some names of `count` things, parted by commas, or by semicolons where a name has commas of its own.
-pub(super) fn joined(named: &[String], count: usize) -> String {
-    let between = if named.iter().any(|name| name.contains([',', ';'])) { "; " } else { ", " };
-    let named_here = named.join(between);
-    match count.saturating_sub(named.len()) {
-        0 => named_here,
-        more => format!("{named_here} and {more} more"),
+        say::joined(&self.named, self.count)
     }
 }
 

@@ -16,7 +16,6 @@ use thiserror::Error;
 
 use super::augment::Augment;
 use super::background::Background;
-use super::few::joined;
 use super::labels::{Assigned, Labels};
 use super::left::Left;
 use super::pictures::{Print, fit_square, read_with};
@@ -508,14 +507,6 @@ fn named(root: &Path, path: &Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
 
-/// A few names, and how many there are besides.
-pub(crate) fn list(names: &[String]) -> String {
-    const MOST: usize = 8;
-    let shown: Vec<String> =
-        names.iter().take(MOST).map(|name| name.escape_debug().to_string()).collect();
-    joined(&shown, names.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -797,14 +788,5 @@ mod tests {
         assert_eq!(images.fingerprint(0), images.fingerprint(1));
         assert_ne!(images.fingerprint(0), images.fingerprint(2));
         assert_eq!(images.fingerprint(0)[..4], [0x2d, 0x71, 0x16, 0x42], "SHA-256 of x");
-    }
-
-    #[test]
-    fn long_lists_are_shortened() {
-        let names: Vec<String> = (0..10).map(|i| i.to_string()).collect();
-        assert_eq!(list(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
-        assert_eq!(list(&names[..2]), "0, 1");
-        let names = ["a", "birds, large", "c"].map(str::to_owned);
-        assert_eq!(list(&names), "a; birds, large; c");
     }
 }

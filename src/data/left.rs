@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::few::Few;
-use super::folder::list;
-use crate::say;
+use crate::say::{self, list};
 
 /// Names of folders that most likely hold parts of a data set and not classes.
 const PARTS: [&str; 8] =

@@ -15,7 +15,6 @@ mod walk;
 pub use ahead::Ahead;
 pub use augment::Augment;
 pub use background::Background;
-pub(crate) use folder::list;
 pub use folder::{DataError, Duplicates, ImageFolder};
 pub use labels::{Classes, Labels, is_table};
 pub use order::{Balance, EpochOrder};

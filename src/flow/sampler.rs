@@ -12,6 +12,7 @@ use super::predictor::{CodePrediction, Constraints, Prediction, Predictor, token
 use super::record::{CodeStep, Posterior, StepRecord};
 use super::settings::{SampleSettings, SettingsError};
 use super::solver::{Crossing, Flow, Interval, Memory, Tolerances, cross, stochastic};
+use crate::kernels::TokenMask;
 use crate::latents::{LatentShape, Latents};
 use crate::model::{Model, Objective};
 use crate::rng::Stream;
@@ -169,12 +170,43 @@ impl<'p, P: Predictor> Sampler<'p, P> {
         &self.times
     }
 
-    /// The code of every token of the state, `[batch, height, width]`: the nearest one, or for `dfm`
+    /// The code of every token of the state, `[batch, height, width]`: the nearest one that it may become, or for `dfm`
     /// the state itself, with its masked tokens at the number of codes before the end.
     pub fn codes(&self) -> Vec<u32> {
-        match &self.state.codes {
-            Some(codes) => codes.clone(),
-            None => self.predictor.nearest_codes(&self.state.x),
+        if let Some(codes) = &self.state.codes {
+            return codes.clone();
+        }
+        let mut codes = self.predictor.nearest_codes(&self.state.x);
+        if let Some(mask) = self.constraints.mask() {
+            self.keep_allowed(mask, &mut codes);
+        }
+        codes
+    }
+
+    /// A mean of codes that are allowed may lie nearest to one that is not: then the nearest that is takes its place.
+    fn keep_allowed(&self, mask: &TokenMask, codes: &mut [u32]) {
+        let wrong = |token: &usize| !mask.allows(*token, codes[*token] as usize);
+        let wrong: Vec<usize> = (0..codes.len()).filter(wrong).collect();
+        if wrong.is_empty() {
+            return;
+        }
+        let (x, number) = (&self.state.x, self.predictor.domain().codes);
+        let LatentShape { channels, .. } = x.shape;
+        let tokens = x.shape.tokens();
+        // The codebook, as grids of as many codes as a picture has tokens.
+        let all = (0..number.next_multiple_of(tokens)).map(|code| code.min(number - 1) as u32);
+        let all: Vec<u32> = all.collect();
+        let rows = self.predictor.look_up(&all, all.len() / tokens);
+        let of = |latents: &Latents, at: usize, channel: usize| {
+            latents.values[(at / tokens * channels + channel) * tokens + at % tokens]
+        };
+        for token in wrong {
+            let distance = |code: usize| -> f32 {
+                (0..channels).map(|c| (of(x, token, c) - of(&rows, code, c)).powi(2)).sum()
+            };
+            let allowed = (0..number).filter(|code| mask.allows(token, *code));
+            let nearest = allowed.min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+            codes[token] = nearest.map_or(codes[token], |code| code as u32);
         }
     }
 

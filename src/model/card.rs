@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::ModelError;
+use crate::say;
 
 /// What the network predicts and how it was trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -243,7 +244,7 @@ impl ModelCard {
         if class.is_empty() || fitting.is_empty() {
             return Err(ModelError::UnknownClass {
                 given: class.to_owned(),
-                known: names.join(", "),
+                known: say::list(names),
             });
         }
         Ok(fitting)
@@ -272,14 +273,15 @@ impl TokenizerCard {
 /// A card like that of the embedded model, for tests: 16x16 tokens, 1024 codes of 3 numbers.
 #[cfg(test)]
 pub(crate) fn example() -> ModelCard {
-    let cats = (1..=15).map(|i| format!("cat-{i:02}"));
-    let robots =
-        ["blue", "brown", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow"];
-    let robots = robots.map(|colour| format!("robot-{colour}"));
-    let droids = (1..=7).map(|i| format!("droid-{i}"));
+    let cats = ["blue", "brown", "cream", "orange", "silver", "white"].map(|coat| ("cat", coat));
+    let dogs = ["brown", "chocolate", "golden", "grey", "red", "white"].map(|coat| ("dog", coat));
+    let places = ["in-a-meadow", "in-the-bedroom", "in-the-living-room", "in-the-woods"];
+    let classes = cats.into_iter().chain(dogs).flat_map(|(animal, coat)| {
+        places.into_iter().map(move |place| format!("{animal}-{coat}-{place}"))
+    });
     ModelCard {
         format: ModelCard::FORMAT,
-        name: "cats-and-robots v1".to_owned(),
+        name: "cats-and-dogs".to_owned(),
         objective: Objective::Purrception,
         backbone: DitConfig {
             input_size: 16,
@@ -289,7 +291,7 @@ pub(crate) fn example() -> ModelCard {
             depth: 8,
             num_heads: 6,
             mlp_ratio: 4.0,
-            num_classes: 33,
+            num_classes: 48,
             out_channels: 1024,
             embeds_codes: false,
         },
@@ -306,10 +308,10 @@ pub(crate) fn example() -> ModelCard {
             codes: 1024,
             l2_normalised: true,
         },
-        class_names: cats.chain(robots).chain(droids).chain(["monster".to_owned()]).collect(),
+        class_names: classes.collect(),
         latent_scale: 1.0,
         provenance: Provenance {
-            credits: "Pictures composed from robohash artwork, CC BY.".to_owned(),
+            credits: "Cats and Dogs by DiceBear (https://www.dicebear.com), CC0 1.0".to_owned(),
             ..Provenance::default()
         },
     }

@@ -41,7 +41,7 @@ pub use precision::{Precision, PrecisionChoice};
 pub use tokenizer::Tokenizer;
 
 /// The model that is part of the program.
-static EMBEDDED: &[u8] = include_bytes!("../../assets/cats-and-robots.safetensors");
+static EMBEDDED: &[u8] = include_bytes!("../../assets/cats-and-dogs.safetensors");
 
 /// Side, in tokens, of a field of one code that is decoded to show what the code looks like.
 const SWATCH_FIELD: usize = 6;

@@ -21,6 +21,8 @@ pub enum Action {
     Controls(ControlsAction),
     /// For the canvas.
     Canvas(CanvasAction),
+    /// For the posterior.
+    Posterior(PosteriorAction),
     /// For the codebook.
     Codebook(CodebookAction),
     /// For exports.
@@ -72,6 +74,20 @@ pub enum CanvasAction {
     ChangePart(PathBuf),
 }
 
+/// What the posterior does.
+#[derive(Debug)]
+pub enum PosteriorAction {
+    /// Asks what the model believes about a picture.
+    Question {
+        /// What it is called.
+        name: String,
+        /// `[height, width]`
+        codes: Vec<u32>,
+        /// Its class, where that is known; else that on the controls is taken.
+        class: Option<String>,
+    },
+}
+
 /// What the codebook does.
 #[derive(Debug)]
 pub enum CodebookAction {
@@ -101,6 +117,7 @@ owned!(
     Files: FilesAction,
     Controls: ControlsAction,
     Canvas: CanvasAction,
+    Posterior: PosteriorAction,
     Codebook: CodebookAction,
     Export: ExportAction
 );

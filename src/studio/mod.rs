@@ -167,6 +167,10 @@ fn open(options: &StudioOptions, graphics: Graphics) -> Result<(), StudioError> 
         }
         app.shell.studio.calibration.kept = Some(KeptReports::of_user());
         app.shell.studio.training.device = device;
+        if measure.is_none() {
+            let beside = SavedFile::file().map(|file| file.with_file_name("classes"));
+            app.shell.studio.controls.show_pictures(beside);
+        }
         app.measure = measure.map(Measurement::new);
         Ok(Box::new(app) as Box<dyn eframe::App>)
     };

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::flow::settings::{self, Numbers, SETTINGS, Setting};
 use crate::flow::{Grid, SampleSettings};
+use crate::say;
 
 /// What a sweep can vary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Parameter {
     pub fn example(self) -> &'static str {
         match self {
             Self::Setting(setting) => setting.example,
-            Self::Class => "cat, robot",
+            Self::Class => "cat, dog",
             Self::Shift => "0.5, 1, 2, 4",
             Self::Count => "1, 2, 4",
             Self::Tolerance => "0.1, 0.01, 0.001",
@@ -318,7 +319,7 @@ fn read(parameter: Parameter, item: &str, classes: &[String]) -> Result<Vec<Valu
                 .collect();
         }
         Parameter::Class => {
-            let unknown = || AxisError::Class { given: item.to_owned(), known: some(classes) };
+            let unknown = || AxisError::Class { given: item.to_owned(), known: say::list(classes) };
             return read_classes(item, classes).ok_or_else(unknown);
         }
         _ => {}
@@ -343,13 +344,6 @@ fn read_classes(item: &str, classes: &[String]) -> Option<Vec<Value>> {
 /// The names of all parameters.
 pub fn names() -> String {
     Parameter::all().map(Parameter::name).collect::<Vec<_>>().join(", ")
-}
-
-/// The first few names of a list.
-fn some(names: &[String]) -> String {
-    const FEW: usize = 8;
-    let more = if names.len() > FEW { ", ..." } else { "" };
-    names[..names.len().min(FEW)].join(", ") + more
 }
 
 /// Reads `FROM..TO`, `FROM..TO x COUNT` or `FROM..TO x COUNT log`.
@@ -462,7 +456,7 @@ mod tests {
     use super::*;
 
     fn classes() -> Vec<String> {
-        ["cat-1", "cat-2", "robot"].map(str::to_owned).to_vec()
+        ["cat-1", "cat-2", "dog"].map(str::to_owned).to_vec()
     }
 
     fn values(parameter: &str, text: &str) -> String {
@@ -482,7 +476,7 @@ mod tests {
             ("steps", "1..3 x 9", "1, 2, 3"),
             ("seed", "3..1, 18446744073709551615", "3, 2, 1, 18446744073709551615"),
             ("solver", "heun, all", "heun, euler, midpoint, rk4, dopri5, exp2m"),
-            ("class", "robot, cat", "robot, cat-1, cat-2"),
+            ("class", "dog, cat", "dog, cat-1, cat-2"),
             ("grid", "cosine, shifted:2.5", "cosine, shifted:2.5"),
             ("guidance", "-1..1 x 3", "-1, 0, 1"),
         ] {
@@ -506,7 +500,7 @@ mod tests {
             ("seed", "0..1e300", "values: 64 are the most"),
             ("guidance", "1e30", "'1e30' is not a valid value of guidance"),
             ("eta", "1e9", "'1e9' is not a valid value of eta"),
-            ("class", "dog", "no class name starts with 'dog' (there are cat-1, cat-2"),
+            ("class", "goat", "no class name starts with 'goat' (there are cat-1, cat-2"),
             ("solver", "magic", "'magic' is not a valid value of solver"),
             ("shift", "0", "'0' is not a valid value of shift"),
             ("guidance", "1..2 x 1", "two values at least"),
@@ -522,8 +516,8 @@ mod tests {
 
     #[test]
     fn an_axis_of_classes_begins_with_those_chosen() {
-        let chosen = ["robot", "gone"].map(str::to_owned);
-        assert_eq!(AxisText::of_classes(&chosen, &classes()).text, "robot, cat-1, cat-2");
+        let chosen = ["dog", "gone"].map(str::to_owned);
+        assert_eq!(AxisText::of_classes(&chosen, &classes()).text, "dog, cat-1, cat-2");
     }
 
     #[test]

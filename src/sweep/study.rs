@@ -476,9 +476,12 @@ pub(crate) mod tests {
     #[test]
     fn count_and_class_agree_in_either_order() {
         let base = SampleSettings { labels: vec![1, 2], ..SampleSettings::default() };
-        for (x, y) in [("count=3", "class=robot-blue"), ("class=robot-blue", "count=3")] {
+        for (x, y) in [
+            ("count=3", "class=dog-golden-in-a-meadow"),
+            ("class=dog-golden-in-a-meadow", "count=3"),
+        ] {
             let plan = study(x, Some(y), base.clone()).unwrap().plan;
-            assert_eq!(plan.settings(0).labels, [15; 3]);
+            assert_eq!(plan.settings(0).labels, [32; 3]);
         }
     }
 

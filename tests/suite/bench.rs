@@ -86,7 +86,7 @@ fn sampling_is_measured_with_random_weights_within_the_time() {
 #[test]
 fn training_is_measured_on_the_recipe_of_the_embedded_model() {
     let (_, document) = bench("training", &["--size", "XL/2"]);
-    measured(&document, "tokenizer of the embedded model, step of 24", &["pictures_per_second"]);
+    measured(&document, "tokenizer of the embedded model, step of 32", &["pictures_per_second"]);
     let flow = "flow of the embedded model, step of 64";
     measured(&document, flow, &["pictures_per_second", "gflops"]);
     assert_eq!(row(&document, "XL/2, step of 4 pictures")["outcome"], "skipped");

@@ -44,13 +44,13 @@ fn write(root: &Path, classes: &[&str], each: u8) {
 fn a_report_leads_to_a_schedule_that_fits_better() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    write(&at.join("pictures"), &["cat-00", "cat-05", "nobody"], 16);
+    write(&at.join("pictures"), &["cat-blue-in-a-meadow", "cat-orange-in-a-meadow", "nobody"], 16);
     let calibrate = ["calibrate", "--data", "pictures", "--times", "4", "--json", "report.json"];
     let said = succeed(at, &[&calibrate[..], &["--export", "tokens.safetensors"], &CPU].concat());
     assert!(said.contains("32 pictures of pictures, guidance 1, temperature 1"), "{said}");
     let schedule = said.lines().find_map(|line| line.strip_prefix("--temperature ")).unwrap();
     // Of noise a model that is so wrong is best made to say nothing: beyond a temperature of 4.
-    assert!(schedule.starts_with("points:0.") && schedule.contains(",0.875="), "{schedule}");
+    assert!(schedule.starts_with("points:0.") && schedule.contains("0.875="), "{schedule}");
 
     let report: Value = serde_json::from_slice(&fs::read(at.join("report.json")).unwrap()).unwrap();
     assert_eq!((&report["pictures"], &report["grid"][0]), (&32.into(), &16.into()));
@@ -78,7 +78,7 @@ fn a_report_leads_to_a_schedule_that_fits_better() {
             [before, after].map(|time| time["cross_entropy"]["value"].as_f64().unwrap());
         assert!((before - after - gain).abs() < 0.01 + 0.1 * gain, "{before} {after} {gain}");
     }
-    let sample = ["sample", "--class", "cat-05", "--steps", "2", "--out", "out"];
+    let sample = ["sample", "--class", "cat-orange-in-a-meadow", "--steps", "2", "--out", "out"];
     succeed(at, &[&sample[..], &["--temperature", schedule], &CPU].concat());
 }
 
@@ -88,7 +88,7 @@ fn what_cannot_be_measured_is_refused_in_one_line() {
     let at = folder.path();
     write(&at.join("pictures"), &["nobody"], 2);
     fs::create_dir(at.join("empty")).unwrap();
-    write(&at.join("one"), &["cat-00"], 1);
+    write(&at.join("one"), &["cat-blue-in-a-meadow"], 1);
     let run = |more: &[&str], expected: &str| {
         let output = purrscope(at, &[&["calibrate"], more, &CPU].concat());
         let said = String::from_utf8_lossy(&output.stderr);

@@ -25,7 +25,16 @@ fn the_same_seed_gives_the_same_bytes_and_the_gpu_the_same_picture() {
     let at = folder.path();
     let run = |out: &str, device: &str| {
         let arguments = [
-            "sample", "--class", "cat-05", "--steps", "3", "--seed", "7", "--out", out, "--device",
+            "sample",
+            "--class",
+            "cat-orange-in-a-meadow",
+            "--steps",
+            "3",
+            "--seed",
+            "7",
+            "--out",
+            out,
+            "--device",
             device,
         ];
         succeed(at, &arguments);
@@ -153,8 +162,21 @@ fn extreme_temperatures_work_and_bad_settings_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let sample = |more: &[&'static str]| {
-        [&["sample", "--class", "monster", "--steps", "2", "--device", "cpu", "--out", "o"], more]
-            .concat()
+        [
+            &[
+                "sample",
+                "--class",
+                "dog-red-in-the-woods",
+                "--steps",
+                "2",
+                "--device",
+                "cpu",
+                "--out",
+                "o",
+            ],
+            more,
+        ]
+        .concat()
     };
     for temperature in ["0", "1e9"] {
         succeed(at, &sample(&["--temperature", temperature]));
@@ -163,8 +185,8 @@ fn extreme_temperatures_work_and_bad_settings_are_refused() {
     for temperature in ["-1", "NaN", "hot"] {
         fail(at, &sample(&["--temperature", temperature]), 1, "temperature");
     }
-    fail(at, &["sample", "--class", "dog", "--out", "o"], 1, "unknown class 'dog'");
-    fail(at, &["sample", "--labels", "33", "--out", "o"], 1, "label 33 is out of range");
+    fail(at, &["sample", "--class", "goat", "--out", "o"], 1, "unknown class 'goat'");
+    fail(at, &["sample", "--labels", "48", "--out", "o"], 1, "label 48 is out of range");
     fail(
         at,
         &["sample", "--labels", "1", "--steps", "0", "--out", "o"],
@@ -200,7 +222,7 @@ fn extreme_temperatures_work_and_bad_settings_are_refused() {
 fn truncated_models_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let whole = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+    let whole = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-dogs.safetensors");
     let bytes = fs::read(whole).unwrap();
     for percent in [0, 1, 20, 50, 99] {
         fs::write(at.join("m.safetensors"), &bytes[..bytes.len() * percent / 100]).unwrap();
@@ -229,7 +251,7 @@ fn truncated_models_are_refused() {
         fail(at, &["sample", "m.safetensors", "--labels", "1", "--out", "o"], 1, "m.safetensors");
     }
     let report: Value = serde_json::from_str(&succeed(at, &["inspect", whole, "--json"])).unwrap();
-    assert_eq!(report["card"]["class_names"].as_array().unwrap().len(), 33);
+    assert_eq!(report["card"]["class_names"].as_array().unwrap().len(), 48);
 }
 
 #[test]
@@ -266,7 +288,7 @@ fn devices_are_listed() {
 fn pictures_become_codes_and_pictures_again() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-dogs.safetensors");
     let sample = ["sample", "--labels", "4,18", "--steps", "4", "--out", "o", "--device", "cpu"];
     succeed(at, &sample);
     fs::write(at.join("o/broken.png"), b"x").unwrap();
@@ -304,7 +326,7 @@ fn a_picture_is_made_again_from_its_own_settings() {
     let sample = [
         "sample",
         "--class",
-        "cat-05",
+        "cat-orange-in-a-meadow",
         "--count",
         "2",
         "--steps",
@@ -341,7 +363,7 @@ fn a_picture_is_made_again_from_its_own_settings() {
 fn the_oracle_gives_back_its_prior_and_measures_solvers() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let model = format!("{}/assets/cats-and-robots.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let model = format!("{}/assets/cats-and-dogs.safetensors", env!("CARGO_MANIFEST_DIR"));
     for more in [
         vec!["--codebook", "ring", "--steps", "200"],
         vec!["--codebook", "grid", "--solver", "exp2m", "--steps", "80", "--prior", "uniform"],
@@ -374,7 +396,7 @@ fn the_oracle_gives_back_its_prior_and_measures_solvers() {
 fn a_sweep_fills_a_sheet_and_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let base = ["sweep", "--class", "cat-05", "--seed", "7", "--device", "cpu"];
+    let base = ["sweep", "--class", "cat-orange-in-a-meadow", "--seed", "7", "--device", "cpu"];
     let sweep = |more: &[&'static str]| [&base[..], more].concat();
     let said = succeed(
         at,
@@ -413,7 +435,15 @@ fn a_sweep_fills_a_sheet_and_a_table() {
     assert_eq!(lines.len(), 5);
 
     // One axis, of classes, needs no other class; a part of a name means all that begin so.
-    let classes = ["sweep", "--x", "class=monster, droid-b", "--steps", "1", "--device", "cpu"];
+    let classes = [
+        "sweep",
+        "--x",
+        "class=dog-white-in-the-woods, dog-red-in-a",
+        "--steps",
+        "1",
+        "--device",
+        "cpu",
+    ];
     let said = succeed(at, &[&classes[..], &["--all", "--out", "c.png"]].concat());
     assert!(said.starts_with("2 x 1 cells in c.png"), "{said}");
 

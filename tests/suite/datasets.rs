@@ -9,7 +9,7 @@ use purrscope::io::tensors::TensorFile;
 use crate::common::{fail, purrscope, succeed};
 use crate::training::{flow_run, losses, tokenizer_run, train, write_pictures};
 
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-dogs.safetensors");
 const CPU: [&str; 2] = ["--device", "cpu"];
 
 /// A picture that tells `shade` from others.

@@ -43,7 +43,7 @@ fn every_command_calls_a_foreign_file_what_it_is() {
         golden_path("tokenizer_vqf8.ckpt"),
     );
     let sample = |file| ["sample", file, "--labels", "0", "--out", "o"];
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-dogs.safetensors");
     let out = "m.safetensors";
     for (name, bytes, called, advice) in KINDS {
         fs::write(at.join(name), bytes).unwrap();

@@ -18,8 +18,8 @@ const MAY_KNOW: [(&str, &[&str]); 21] = [
     ("data", &["io", "rng", "say"]),
     ("model", &["io", "kernels", "latents", "readback", "rng", "room", "device", "say"]),
     ("flow", &["io", "kernels", "latents", "model", "readback", "rng"]),
-    ("sweep", &["flow", "io", "model"]),
-    ("calibrate", &["data", "flow", "io", "latents", "model", "readback", "rng"]),
+    ("sweep", &["flow", "io", "model", "say"]),
+    ("calibrate", &["data", "flow", "io", "latents", "model", "readback", "rng", "say"]),
     (
         "judge",
         &["data", "flow", "io", "kernels", "latents", "model", "readback", "rng", "room", "say"],

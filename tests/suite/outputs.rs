@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use crate::common::{cpu, fail, golden_path, purrscope, succeed};
 
 /// The model that is embedded, as a file.
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-dogs.safetensors");
 /// One picture of one step.
-const SAMPLE: [&str; 7] = ["sample", "--labels", "5", "--steps", "1", "--device", "cpu"];
+const SAMPLE: [&str; 7] = ["sample", "--labels", "12", "--steps", "1", "--device", "cpu"];
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten();
@@ -51,7 +51,8 @@ fn pictures_of_other_settings_are_numbered_on() {
         sample(temperature, "gif");
     }
     let made = names(&at.join("out"));
-    let expected = ["-2.png", "-3.png", ".png"].map(|end| format!("cat-05-seed0-000{end}"));
+    let expected =
+        ["-2.png", "-3.png", ".png"].map(|end| format!("cat-orange-in-a-meadow-seed0-000{end}"));
     assert_eq!(made[..3], expected);
     assert!(made[3..].iter().all(|name| name.starts_with("seed0") && name.ends_with(".gif")));
     // The same again is there already.
@@ -62,7 +63,10 @@ fn pictures_of_other_settings_are_numbered_on() {
     assert!(sample("0.2", "apng").contains("1 numbered since other pictures have their names"));
     assert!(at.join("out/seed0.png").exists());
 
-    succeed(at, &["encode", MODEL, "out/cat-05-seed0-000.png", "--out", "c.safetensors"]);
+    succeed(
+        at,
+        &["encode", MODEL, "out/cat-orange-in-a-meadow-seed0-000.png", "--out", "c.safetensors"],
+    );
     let decode = ["decode", MODEL, "c.safetensors", "--out", "p", "--device", "cpu"];
     succeed(at, &decode);
     succeed(at, &decode);
@@ -241,7 +245,8 @@ fn numbers_beyond_reason_are_refused() {
     let at = folder.path();
     let huge = u64::MAX.to_string();
     let sample = |more: &[&str]| {
-        let fixed = ["sample", "--class", "cat-05", "--out", "o", "--device", "cpu"];
+        let fixed =
+            ["sample", "--class", "cat-orange-in-a-meadow", "--out", "o", "--device", "cpu"];
         fixed.iter().chain(more).map(|word| (*word).to_owned()).collect::<Vec<_>>()
     };
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -446,7 +451,7 @@ fn a_reader_that_has_gone_is_no_fault() {
         assert!(!said.contains("panicked") && !said.contains("error:"), "{said}");
         assert_eq!(run_into(at, arguments, broken(), broken()).status.code(), Some(0));
     }
-    assert_eq!(names(&at.join("o")), ["cat-05-seed0-000.png"]);
+    assert_eq!(names(&at.join("o")), ["cat-orange-in-a-meadow-seed0-000.png"]);
     // What goes wrong still ends with 1, said or not.
     let wrong = ["inspect", "gone"];
     assert_eq!(run_into(at, &wrong, broken(), broken()).status.code(), Some(1));
@@ -481,6 +486,9 @@ fn closed_streams_are_no_fault() {
     assert!(status.success());
     TensorFile::open(&at.join("t.safetensors")).unwrap();
     let mut start = [0; 4];
-    File::open(at.join("o/cat-05-seed0-000.png")).unwrap().read_exact(&mut start).unwrap();
+    File::open(at.join("o/cat-orange-in-a-meadow-seed0-000.png"))
+        .unwrap()
+        .read_exact(&mut start)
+        .unwrap();
     assert_eq!(&start, b"\x89PNG");
 }

@@ -182,7 +182,7 @@ fn the_command_line_takes_precision_and_records_say_it() {
     let at = tempfile::tempdir().unwrap();
     let at = at.path();
     let options = |out: &'static str, more: &[&'static str]| {
-        let all = ["sample", "--class", "cat-05", "--steps", "3", "--out", out];
+        let all = ["sample", "--class", "cat-orange-in-a-meadow", "--steps", "3", "--out", out];
         [&all[..], more].concat()
     };
     let refused = ["--device", "cpu", "--precision", "f16"];
@@ -194,7 +194,7 @@ fn the_command_line_takes_precision_and_records_say_it() {
         fail(at, &options("a", &["--device", "gpu", "--precision", "f16"]), 1, "16-bit floats");
         return;
     }
-    let picture = |folder: &str| at.join(folder).join("cat-05-seed0-000.png");
+    let picture = |folder: &str| at.join(folder).join("cat-orange-in-a-meadow-seed0-000.png");
     succeed(at, &options("single", &["--device", "gpu"]));
     assert_eq!(record_of(&picture("single")).get("precision"), None);
     let half = ["--device", "gpu", "--precision", "f16", "--trajectory", "half.safetensors"];
@@ -221,7 +221,7 @@ fn largest() -> ModelCard {
     let card = read_card(
         &TensorFile::open(Path::new(concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/assets/cats-and-robots.safetensors"
+            "/assets/cats-and-dogs.safetensors"
         )))
         .unwrap(),
     )

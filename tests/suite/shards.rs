@@ -30,14 +30,14 @@ fn written_shards_hold_what_the_codes_do() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     succeed(at, &["sample", "--labels", "3,7", "--steps", "2", "--out", "p", "--device", "cpu"]);
-    for (i, class) in ["cat-05", "zebra"].iter().enumerate() {
+    for (i, class) in ["cat-orange-in-a-meadow", "zebra"].iter().enumerate() {
         fs::create_dir_all(at.join("d").join(class)).unwrap();
         let picture = fs::read_dir(at.join("p")).unwrap().nth(i).unwrap().unwrap().path();
         for copy in 0..3 {
             fs::copy(&picture, at.join("d").join(class).join(format!("{copy}.png"))).unwrap();
         }
     }
-    let model = format!("{}/assets/cats-and-robots.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let model = format!("{}/assets/cats-and-dogs.safetensors", env!("CARGO_MANIFEST_DIR"));
     let said = succeed(
         at,
         &["encode", &model, "d", "--shards", "s", "--shard-size", "4", "--device", "cpu"],

@@ -106,7 +106,7 @@ fn a_wrong_tokenizer_is_named_with_what_was_expected() {
     write_pictures(at);
     fs::write(at.join("pointer.safetensors"), "version https://git-lfs.github.com/spec/v1\n")
         .unwrap();
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-robots.safetensors");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/cats-and-dogs.safetensors");
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/");
     let file = |name: &str| format!("{golden}{name}");
     for (path, expected) in [

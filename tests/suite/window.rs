@@ -299,7 +299,7 @@ fn without_a_graphics_driver_one_line_says_what_to_install() {
     assert!(said.contains("Vulkan driver") && said.contains("mesa-vulkan-drivers"), "{said}");
     let mut sample = Command::new(env!("CARGO_BIN_EXE_purrscope"));
     sample.current_dir(folder.path()).env("XDG_RUNTIME_DIR", folder.path());
-    sample.args(["sample", "--class", "cat-05", "--out", "out", "--device", "gpu"]);
+    sample.args(["sample", "--class", "cat-orange-in-a-meadow", "--out", "out", "--device", "gpu"]);
     without(&mut sample);
     let said = refused(&mut sample);
     assert!(said.contains("mesa-vulkan-drivers") && said.contains("--device cpu"), "{said}");

@@ -63,7 +63,8 @@ const PLACES: [(&str, &str); 4] = [
 
 /// What a class is: an animal with a coat, somewhere.
 struct Class<'a> {
-    name: String,
+    /// In words; pictures are drawn from them and a number.
+    words: String,
     style: &'a Style,
     options: Value,
 }
@@ -75,6 +76,11 @@ struct Drawn {
 }
 
 impl Class<'_> {
+    /// Its folder, which needs no quotes on a command line: the words with hyphens between them.
+    fn name(&self) -> String {
+        self.words.replace(", ", "-").replace(' ', "-")
+    }
+
     fn draw(&self, seed: &str, size: u32) -> Result<Drawn> {
         let mut options = self.options.clone();
         options["seed"] = json!(seed);
@@ -115,15 +121,16 @@ fn shrunk(canvas: &Pixmap, size: u32) -> Result<RgbImage> {
 fn draw_part(folder: &Path, part: &str, count: usize, size: u32, classes: &[Class]) -> Result<()> {
     let mut table = String::from("file\tclass\tfactors\n");
     for class in classes {
-        let folder = folder.join(part).join(&class.name);
+        let name = class.name();
+        let folder = folder.join(part).join(&name);
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let lines: Result<Vec<String>> = (0..count)
             .into_par_iter()
             .map(|number| {
-                let drawn = class.draw(&format!("{part} {} {number}", class.name), size)?;
-                let name = format!("{number:05}.png");
-                drawn.picture.save(folder.join(&name))?;
-                let mut line = format!("{}/{name}\t{}\t", class.name, class.name);
+                let drawn = class.draw(&format!("{part} {} {number}", class.words), size)?;
+                let file = format!("{number:05}.png");
+                drawn.picture.save(folder.join(&file))?;
+                let mut line = format!("{name}/{file}\t{name}\t");
                 for (i, (factor, value)) in drawn.factors.iter().enumerate() {
                     let comma = if i == 0 { "" } else { "," };
                     write!(line, "{comma}{factor}={value}")?;
@@ -161,7 +168,7 @@ fn main() -> Result<()> {
         for (coat, colour) in animal.coats {
             for (scene, place) in PLACES {
                 classes.push(Class {
-                    name: format!("{}, {coat}, {place}", animal.name),
+                    words: format!("{}, {coat}, {place}", animal.name),
                     style,
                     options: json!({ "furColor": [colour], "sceneVariant": [scene] }),
                 });

@@ -12,6 +12,7 @@ use crate::studio::session::draft::Draft;
 use crate::studio::session::kinds::TemperatureKind;
 use crate::studio::session::token::Token;
 use crate::studio::testing::window::{Window, click, finished, wait_until, window};
+use crate::studio::window::app::StudioApp;
 use crate::studio::window::saved::SavedFile;
 use crate::studio::window::studio::Studio;
 use crate::sweep::sheet::{Show, draw};
@@ -56,17 +57,17 @@ fn with_objective(window: &mut Window, objective: Objective) {
 #[test]
 fn several_classes_take_turns() {
     let mut window = tall();
-    window.get_by_label("robot-blue").click_modifiers(Modifiers::COMMAND);
+    window.get_by_label("cat-orange-in-the-woods").click_modifiers(Modifiers::COMMAND);
     window.run_steps(3);
-    assert_eq!(draft(&window).classes, ["cat-05", "robot-blue"]);
+    assert_eq!(draft(&window).classes, ["cat-orange-in-a-meadow", "cat-orange-in-the-woods"]);
     assert!(window.query_by_label("2 take turns").is_some());
     let labels = window.state().shell.studio.session.settings().unwrap().labels.clone();
-    assert_eq!(labels, [4, 15, 4, 15]);
-    click(&mut window, "Remove cat-05");
-    assert_eq!(draft(&window).classes, ["robot-blue"]);
-    assert!(window.query_by_label("Remove robot-blue").is_none());
-    click(&mut window, "cat-07");
-    assert_eq!(draft(&window).classes, ["cat-07"]);
+    assert_eq!(labels, [12, 15, 12, 15]);
+    click(&mut window, "Remove cat-orange-in-a-meadow");
+    assert_eq!(draft(&window).classes, ["cat-orange-in-the-woods"]);
+    assert!(window.query_by_label("Remove cat-orange-in-the-woods").is_none());
+    click(&mut window, "cat-cream-in-the-woods");
+    assert_eq!(draft(&window).classes, ["cat-cream-in-the-woods"]);
 }
 
 #[test]
@@ -295,7 +296,8 @@ fn cost_and_command_are_told() {
     assert!(window.query_by_label("s in all").is_some());
     click(&mut window, "Command line");
     window.run_steps(20);
-    let command = window.get_by_label_contains("purrscope sample --class cat-05 --count 4");
+    let command =
+        window.get_by_label_contains("purrscope sample --class cat-orange-in-a-meadow --count 4");
     let text = command.accesskit_node().label().or(command.accesskit_node().value());
     let text = text.unwrap();
     assert!(text.ends_with("--cfg 1.5 --eta 0 --out out"), "{text}");
@@ -342,8 +344,8 @@ fn pictures_of_controls() {
         window.run_steps(4);
         shoot(&mut window, "constant");
         studio(&mut window).session.draft.temperature = TemperatureKind::Drawn;
-        studio(&mut window).session.draft.toggle_class("robot-blue");
-        studio(&mut window).session.draft.toggle_class("droid-3");
+        studio(&mut window).session.draft.toggle_class("dog-golden-in-a-meadow");
+        studio(&mut window).session.draft.toggle_class("dog-red-in-the-woods");
         studio(&mut window).session.go_to(9);
         studio(&mut window).session.playback.temperature = true;
         window.run_steps(4);
@@ -392,4 +394,28 @@ fn pictures_of_controls() {
         let sheet = draw(&study, show);
         sheet.save(folder.join(format!("{name}-sheet.png"))).unwrap();
     }
+}
+
+#[test]
+fn classes_have_pictures_that_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let with_pictures = || {
+        let mut window = tall();
+        studio(&mut window).controls.show_pictures(Some(folder.path().to_owned()));
+        window
+    };
+    let shown = |app: &StudioApp| app.shell.studio.controls.pictures.as_ref().unwrap().shown();
+    let mut window = with_pictures();
+    wait_until(&mut window, |app| shown(app).len() >= 4);
+    // Whatever is asked for comes first, and they go on after it.
+    click(&mut window, "Generate");
+    wait_until(&mut window, finished);
+    wait_until(&mut window, |app| shown(app).len() >= 8 && app.shell.studio.session.is_quiet());
+    drop(window);
+    let kept = std::fs::read_dir(folder.path().join("0123abcd")).unwrap().count();
+    assert!(kept >= 8, "{kept}");
+    // The next window shows them at once.
+    let mut window = with_pictures();
+    window.run_steps(3);
+    assert!(shown(window.state()).len() >= 8);
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 
-use super::message::{Command, Event, Question, RunEvent};
+use super::message::{Command, Event, Question, RunEvent, Sketch};
 
 /// Commands that have arrived and wait, with those that newer ones make pointless left out.
 pub(super) struct Inbox {
@@ -35,8 +35,12 @@ impl Inbox {
     fn admit(&mut self, command: Command, report: &dyn Fn(Event)) {
         self.waiting.retain(|old| {
             let pointless = supersedes(&command, old);
-            if let (true, Command::Run { run, .. }) = (pointless, old) {
-                report(Event::Run(*run, RunEvent::Stopped));
+            match old {
+                Command::Run { run, .. } if pointless => {
+                    report(Event::Run(*run, RunEvent::Stopped));
+                }
+                Command::Sketch(_) if pointless => report(Event::Sketched(Sketch::Dropped)),
+                _ => {}
             }
             !pointless
         });
@@ -45,7 +49,12 @@ impl Inbox {
 
     /// Whether something waits that ends the run in progress.
     pub(super) fn interrupts(&self) -> bool {
-        self.waiting.iter().any(|command| !matches!(command, Command::Ask(_)))
+        self.waiting.iter().any(|command| !matches!(command, Command::Ask(_) | Command::Sketch(_)))
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// The next question, which can be answered between two steps.
@@ -61,12 +70,21 @@ impl Inbox {
 /// Whether `new` makes `old` pointless.
 fn supersedes(new: &Command, old: &Command) -> bool {
     match (new, old) {
-        (Command::Shutdown, _) => true,
+        (Command::Shutdown, _) | (_, Command::Sketch(_)) => true,
         (Command::Load(_), Command::Load(_) | Command::Run { .. }) => true,
-        // Those without a key are asked by someone who waits, of whatever model there is.
+        // A picture's codes are those of the model that is left.
+        (Command::Load(_), Command::Ask(Question::Picture { .. })) => true,
+        // Others without a key are asked by someone who waits, of whatever model there is.
         (Command::Load(_), Command::Ask(old)) => old.key().is_some(),
         (Command::Run { .. } | Command::Stop, Command::Run { .. }) => true,
         (Command::Ask(new), Command::Ask(old)) => new.key().is_some() && new.key() == old.key(),
-        (Command::Load(_) | Command::Run { .. } | Command::Stop | Command::Ask(_), _) => false,
+        (
+            Command::Load(_)
+            | Command::Run { .. }
+            | Command::Sketch(_)
+            | Command::Stop
+            | Command::Ask(_),
+            _,
+        ) => false,
     }
 }

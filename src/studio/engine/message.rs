@@ -9,6 +9,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::pictures::Pictures;
+use crate::calibrate::{self, Belief};
 use crate::flow::{LatentShape, SampleSettings, State, StepRecord};
 use crate::model::{ModelCard, Precision};
 
@@ -113,6 +114,8 @@ pub enum Command {
         /// Whether the prediction of every step is decoded.
         watched: bool,
     },
+    /// Make these pictures while nothing else is asked for; whatever is asked ends it.
+    Sketch(Box<SampleSettings>),
     /// Drop the run in progress.
     Stop,
     /// Answer this, between two steps if a run is in progress.
@@ -176,8 +179,28 @@ pub enum Question {
         /// The picture.
         picture: Box<RgbImage>,
     },
+    /// What the model believes about a picture at one time.
+    Picture {
+        /// Number of the request, chosen by the window.
+        ticket: u64,
+        /// The picture and the time.
+        about: Box<PictureQuestion>,
+    },
     /// Decode these codes as swatches.
     Swatches(Vec<u32>),
+}
+
+/// A picture whose codes are known, and the time at which the model is asked about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PictureQuestion {
+    /// `[height, width]`
+    pub codes: Vec<u32>,
+    /// Its class.
+    pub label: usize,
+    /// Grid of times, seed of the noise.
+    pub question: calibrate::Question,
+    /// Place in the grid.
+    pub time: usize,
 }
 
 /// Kinds of questions of which only the newest is answered.
@@ -202,6 +225,7 @@ impl Question {
             Self::Decode { .. }
             | Self::DecodeStep { .. }
             | Self::Encode { .. }
+            | Self::Picture { .. }
             | Self::Swatches(_) => None,
         }
     }
@@ -210,7 +234,10 @@ impl Question {
     /// asked again when it is wanted again.
     pub fn is_awaited(&self) -> bool {
         match self {
-            Self::Decode { .. } | Self::DecodeStep { .. } | Self::Encode { .. } => true,
+            Self::Decode { .. }
+            | Self::DecodeStep { .. }
+            | Self::Encode { .. }
+            | Self::Picture { .. } => true,
             Self::Render { .. }
             | Self::Rethink { .. }
             | Self::Overlay { .. }
@@ -228,6 +255,8 @@ pub enum Event {
     LoadFailed(String),
     /// Something happened to a run.
     Run(RunId, RunEvent),
+    /// What came of a [`Command::Sketch`]; there is one for each.
+    Sketched(Sketch),
     /// A question is answered.
     Answered(Answer),
     /// A question cannot be answered: what is wrong and what to do, in words.
@@ -239,9 +268,20 @@ impl Event {
     pub fn is_failure(&self) -> bool {
         match self {
             Self::LoadFailed(_) | Self::Run(_, RunEvent::Failed(_)) | Self::AskFailed(_) => true,
-            Self::ModelReady(_) | Self::Run(..) | Self::Answered(_) => false,
+            Self::ModelReady(_) | Self::Run(..) | Self::Sketched(_) | Self::Answered(_) => false,
         }
     }
+}
+
+/// What came of pictures that were made in passing.
+#[derive(Debug, Clone)]
+pub enum Sketch {
+    /// One a label.
+    Made(Pictures),
+    /// Something else was asked for.
+    Dropped,
+    /// What is wrong, in words.
+    Failed(String),
 }
 
 /// What happens to a run.
@@ -310,6 +350,13 @@ pub enum Answer {
         ticket: u64,
         /// `[height, width]`
         codes: Vec<u32>,
+    },
+    /// To [`Question::Picture`].
+    Believed {
+        /// Which request.
+        ticket: u64,
+        /// What it believes.
+        belief: Arc<Belief>,
     },
     /// To [`Question::Swatches`].
     Swatches(Vec<(u32, RgbImage)>),

@@ -25,8 +25,8 @@ mod thread;
 mod worker;
 
 pub use self::message::{
-    Answer, Command, Drawing, Event, ModelInfo, ModelSource, NewestOnly, PictureKey, Question,
-    RunEvent, RunId, View,
+    Answer, Command, Drawing, Event, ModelInfo, ModelSource, NewestOnly, PictureKey,
+    PictureQuestion, Question, RunEvent, RunId, Sketch, View,
 };
 pub use self::thread::Engine;
 pub use self::worker::{Trajectory, Worker};

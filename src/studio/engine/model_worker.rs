@@ -5,11 +5,12 @@ use eframe::egui_wgpu::RenderState;
 use image::RgbImage;
 
 use super::colormap;
-use super::message::{Drawing, ModelInfo, ModelSource};
+use super::message::{Drawing, ModelInfo, ModelSource, PictureQuestion};
 use super::opener::Opener;
 use super::pictures::Pictures;
 use super::present::Presenter;
 use super::worker::{Trajectory, Worker};
+use crate::calibrate::{self, Belief};
 use crate::data::fit_square;
 use crate::device::Selected;
 use crate::doctor::{self, Records};
@@ -189,6 +190,12 @@ impl Worker for ModelWorker {
                 codes.len()
             )),
         }
+    }
+
+    fn believe(&self, about: &PictureQuestion) -> Result<Belief, String> {
+        let PictureQuestion { codes, label, question, time } = about;
+        calibrate::ask_about(self.model()?, codes, *label, question, *time)
+            .map_err(|error| format!("The model cannot be asked about that picture: {error}"))
     }
 
     fn decode(&self, latents: &Latents) -> Pictures {

@@ -33,11 +33,15 @@ fn name(event: &Event) -> String {
             RunEvent::Stopped => format!("stopped {run}"),
             RunEvent::Failed(_) => format!("failed {run}"),
         },
+        Event::Sketched(Sketch::Made(pictures)) => format!("sketched {}", pictures.count()),
+        Event::Sketched(Sketch::Dropped) => "sketch dropped".to_owned(),
+        Event::Sketched(Sketch::Failed(_)) => "sketch failed".to_owned(),
         Event::Answered(Answer::Rendered { key, .. }) => format!("rendered {}", key.position),
         Event::Answered(Answer::Rethought { ticket, .. }) => format!("rethought {ticket}"),
         Event::Answered(Answer::Decoded { ticket, .. }) => format!("decoded {ticket}"),
         Event::Answered(Answer::Overlaid { ticket, .. }) => format!("overlaid {ticket}"),
         Event::Answered(Answer::Encoded { ticket, .. }) => format!("encoded {ticket}"),
+        Event::Answered(Answer::Believed { ticket, .. }) => format!("believed {ticket}"),
         Event::Answered(Answer::Swatches(list)) => format!("swatches {}", list.len()),
     }
 }
@@ -271,4 +275,38 @@ fn a_newer_question_takes_the_place_of_one_with_its_key_alone() {
         })
         .collect();
     assert_eq!(order, ["swatches", "overlay 2", "swatches"]);
+}
+
+#[test]
+fn a_sketch_gives_way_to_whatever_is_asked() {
+    let sketch = |steps| Command::Sketch(Box::new(settings(3, steps)));
+    let (gate, worker) = FakeWorker::gated();
+    let engine = engine(worker);
+    engine.send(sketch(2));
+    gate.let_pass(2);
+    assert_eq!(name(&engine.wait()), "sketched 3");
+    // In the midst of one, and while one waits.
+    engine.send(sketch(1000));
+    gate.let_pass(1);
+    engine.send(generate(1, settings(1, 2)));
+    gate.let_pass(1);
+    assert_eq!(name(&engine.wait()), "sketch dropped");
+    assert_eq!(name(&engine.wait()), "started 1");
+    engine.send(sketch(1));
+    gate.let_pass(1000);
+    // A run goes on over it.
+    assert_eq!(names_until(&engine, "finished 1"), ["step 1.0", "step 1.1", "finished 1"]);
+    assert_eq!(name(&engine.wait()), "sketched 3");
+}
+
+#[test]
+fn a_sketch_that_fails_is_no_failure_of_what_was_asked() {
+    let worker = FakeWorker { panics_at: Some((0, 1)), ..FakeWorker::default() };
+    let engine = engine(worker);
+    engine.send(Command::Sketch(Box::new(SampleSettings { seed: 0, ..settings(1, 3) })));
+    let event = engine.wait();
+    assert!(matches!(&event, Event::Sketched(Sketch::Failed(_))) && !event.is_failure());
+    // The model comes back with the next run.
+    engine.send(generate(1, SampleSettings { seed: 5, ..settings(1, 1) }));
+    assert_eq!(names_until(&engine, "finished 1").last().unwrap(), "finished 1");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::inbox::Inbox;
 use super::message::{
-    Answer, Command, Event, ModelInfo, ModelSource, Question, RunEvent, RunId, View,
+    Answer, Command, Event, ModelInfo, ModelSource, Question, RunEvent, RunId, Sketch, View,
 };
 use super::pictures::Pictures;
 use super::worker::Worker;
@@ -104,6 +104,7 @@ enum Doing {
     Nothing,
     Loading,
     Running(RunId),
+    Sketching,
     Answering,
 }
 
@@ -112,6 +113,7 @@ impl From<&Command> for Doing {
         match command {
             Command::Load(_) => Self::Loading,
             Command::Run { run, .. } => Self::Running(*run),
+            Command::Sketch(_) => Self::Sketching,
             Command::Ask(_) => Self::Answering,
             Command::Stop | Command::Shutdown => Self::Nothing,
         }
@@ -155,6 +157,7 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> ComputeLoop<'_, W, M> {
         (self.report)(match self.doing {
             Doing::Loading => Event::LoadFailed(text),
             Doing::Running(run) => Event::Run(run, RunEvent::Failed(text)),
+            Doing::Sketching => Event::Sketched(Sketch::Failed(text)),
             Doing::Answering | Doing::Nothing => Event::AskFailed(text),
         });
     }
@@ -166,6 +169,10 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> ComputeLoop<'_, W, M> {
                 if self.recover() {
                     self.run(run, &settings, start.map(|start| *start), watched);
                 }
+            }
+            Command::Sketch(settings) => {
+                let sketch = self.sketch(&settings);
+                (self.report)(Event::Sketched(sketch));
             }
             Command::Ask(question) => {
                 if question.is_awaited() && !self.recover() {
@@ -262,6 +269,27 @@ impl<W: Worker, M: FnMut() -> Result<W, String>> ComputeLoop<'_, W, M> {
     }
 }
 
+impl<W: Worker, M> ComputeLoop<'_, W, M> {
+    /// Makes pictures until something else is asked for.
+    fn sketch(&mut self, settings: &SampleSettings) -> Sketch {
+        let Some(worker) = &self.worker else { return Sketch::Dropped };
+        let mut trajectory = match worker.begin(settings, None) {
+            Ok(trajectory) => trajectory,
+            Err(text) => return Sketch::Failed(text),
+        };
+        loop {
+            self.inbox.absorb(self.report);
+            if !self.inbox.is_empty() {
+                return Sketch::Dropped;
+            }
+            if trajectory.advance().is_none() {
+                break;
+            }
+        }
+        Sketch::Made(decoded_codes(worker, &trajectory.codes(), settings.labels.len()))
+    }
+}
+
 /// Answers a question.
 fn answer<W: Worker>(worker: &W, question: Question, report: &dyn Fn(Event)) {
     let answer = match question {
@@ -289,6 +317,10 @@ fn answer<W: Worker>(worker: &W, question: Question, report: &dyn Fn(Event)) {
         }
         Question::Encode { ticket, picture } => {
             worker.encode(&picture).map(|codes| Answer::Encoded { ticket, codes })
+        }
+        Question::Picture { ticket, about } => {
+            let believed = worker.believe(&about);
+            believed.map(|belief| Answer::Believed { ticket, belief: Arc::new(belief) })
         }
         Question::Swatches(codes) => {
             let pictures = worker.swatches(&codes);

@@ -2,8 +2,9 @@
 
 use image::RgbImage;
 
-use super::message::{Drawing, ModelInfo, ModelSource};
+use super::message::{Drawing, ModelInfo, ModelSource, PictureQuestion};
 use super::pictures::Pictures;
+use crate::calibrate::Belief;
 use crate::flow::{LatentShape, Latents, SampleSettings, State, StepRecord};
 
 /// What the compute thread drives: the model, or a stand-in for it in a test.
@@ -36,6 +37,12 @@ pub trait Worker {
     /// # Errors
     /// What is wrong, in words.
     fn encode(&self, picture: &RgbImage) -> Result<Vec<u32>, String>;
+
+    /// What is believed about a picture at one time.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    fn believe(&self, about: &PictureQuestion) -> Result<Belief, String>;
 
     /// One picture an image of the batch. What cannot be decoded ends in a panic, which is reported as
     /// any other.

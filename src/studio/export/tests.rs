@@ -43,7 +43,7 @@ fn pictures_hold_the_pixels_on_show_and_the_settings() {
     let mut bench = bench();
     bench.studio.session.go_to(7);
     let (name, bytes) = export(&mut bench, Export::Picture(1));
-    assert_eq!(name, "cat-05-seed42-001-step8.png");
+    assert_eq!(name, "cat-orange-in-a-meadow-seed42-001-step8.png");
     let run = bench.studio.session.run.as_ref().unwrap();
     let shown = run.pictures(7, View::Predicted).unwrap().host().unwrap();
     assert!(image::load_from_memory(&bytes).unwrap().to_rgb8() == shown[1]);
@@ -51,7 +51,7 @@ fn pictures_hold_the_pixels_on_show_and_the_settings() {
     assert_eq!((&json["image"], &json["seed"]), (&1.into(), &42.into()));
     assert!((json["t"].as_f64().unwrap() - 7.0 / 24.0).abs() < 1e-6);
     let (name, bytes) = export(&mut bench, Export::Sheet);
-    assert_eq!(name, "cat-05-seed42-sheet-step8.png");
+    assert_eq!(name, "cat-orange-in-a-meadow-seed42-sheet-step8.png");
     assert_eq!(image::load_from_memory(&bytes).unwrap().width(), 2 * 68 + 4);
 }
 
@@ -94,7 +94,7 @@ fn another_belief_is_exported_as_the_branch_that_has_it() {
 fn animations_have_a_frame_a_position_however_little_is_in_memory() {
     let mut bench = bench();
     let (name, gif) = export(&mut bench, Export::Animation(Format::Gif));
-    assert_eq!(name, "cat-05-seed42.gif");
+    assert_eq!(name, "cat-orange-in-a-meadow-seed42.gif");
     let decoder = GifDecoder::new(Cursor::new(gif)).unwrap();
     assert_eq!(decoder.into_frames().collect_frames().unwrap().len(), 25);
     let (_, whole) = export(&mut bench, Export::Animation(Format::Apng));
@@ -117,7 +117,7 @@ fn a_trajectory_has_every_number_of_the_run() {
     let mut bench = bench();
     bench.studio.session.run.as_mut().unwrap().set_budget(100_000, usize::MAX);
     let (name, bytes) = export(&mut bench, Export::Trajectory);
-    assert_eq!(name, "cat-05-seed42.safetensors");
+    assert_eq!(name, "cat-orange-in-a-meadow-seed42.safetensors");
     let path = bench.place.path().join("exports").join(&name);
     assert_eq!(bytes.len() as u64, std::fs::metadata(&path).unwrap().len());
     let file = TensorFile::open(&path).unwrap();
@@ -138,7 +138,7 @@ fn a_trajectory_has_every_number_of_the_run() {
 fn numbers_are_a_line_a_step() {
     let mut bench = bench();
     let (name, bytes) = export(&mut bench, Export::Numbers);
-    assert_eq!(name, "cat-05-seed42.csv");
+    assert_eq!(name, "cat-orange-in-a-meadow-seed42.csv");
     let text = String::from_utf8(bytes).unwrap();
     let mut lines = text.lines();
     assert_eq!(
@@ -183,7 +183,10 @@ fn names_that_are_taken_are_not_taken_again() {
     bench.studio.session.generate();
     bench.until(Bench::is_done);
     let (other, _) = export(&mut bench, Export::Settings);
-    assert_eq!((one.as_str(), other.as_str()), ("cat-05-seed42.toml", "cat-05-seed42 (2).toml"));
+    assert_eq!(
+        (one.as_str(), other.as_str()),
+        ("cat-orange-in-a-meadow-seed42.toml", "cat-orange-in-a-meadow-seed42 (2).toml")
+    );
 }
 
 #[test]
@@ -216,7 +219,7 @@ fn pictures_of_a_model_that_is_gone_are_asked_of_nobody_else() {
     bench.until_quiet();
     let errors = bench.errors();
     assert!(
-        errors.iter().any(|text| text.contains("decoded again by cats-and-robots")),
+        errors.iter().any(|text| text.contains("decoded again by cats-and-dogs")),
         "{errors:?}"
     );
     assert!(bench.exported().is_empty());

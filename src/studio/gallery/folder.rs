@@ -275,7 +275,7 @@ pub(super) mod tests {
     use super::*;
 
     pub const JSON: &str = r#"{"program":"purrscope","model":"a model","model_hash":"0123abcd",
-        "labels":[4,4],"seed":7,"class":"cat-05","image":1,"solver":"heun"}"#;
+        "labels":[4,4],"seed":7,"class":"cat-orange-in-a-meadow","image":1,"solver":"heun"}"#;
 
     pub fn picture(level: u8) -> RgbImage {
         RgbImage::from_fn(8, 8, |x, y| image::Rgb([level, x as u8, y as u8]))
@@ -299,7 +299,9 @@ pub(super) mod tests {
         assert_eq!(scan(&folder), (vec![], vec![]));
         let now = SystemTime::now();
         let kept: Vec<Item> = (0..3)
-            .map(|i| folder.write(now, "000-cat-05-seed7", &picture(i), JSON).unwrap())
+            .map(|i| {
+                folder.write(now, "000-cat-orange-in-a-meadow-seed7", &picture(i), JSON).unwrap()
+            })
             .collect();
         let (mut items, skipped) = scan(&folder);
         items.sort_by(|a, b| a.name.cmp(&b.name));
@@ -308,7 +310,7 @@ pub(super) mod tests {
         for (level, item) in kept.iter().enumerate() {
             assert!(items.contains(item));
             assert_eq!(folder.picture(&item.name).unwrap(), picture(level as u8));
-            assert_eq!((item.class(), item.size), ("cat-05", [8, 8]));
+            assert_eq!((item.class(), item.size), ("cat-orange-in-a-meadow", [8, 8]));
             assert_eq!(item.made.restored.settings.labels, [4, 4]);
             assert!(item.fits("cat seed7 heun") && item.fits("seed 7") && !item.fits("euler"));
         }

@@ -75,7 +75,7 @@ mod tests {
         let name = format!("{stamp}-000-cat.png");
         assert_eq!(of_name(&name), Some(stamp.as_str()));
         assert_eq!(words(&stamp), "2026-11-24 13:26:40 UTC");
-        assert_eq!(of_name("cat-05-seed42-000.png"), None);
+        assert_eq!(of_name("cat-orange-in-a-meadow-seed42-000.png"), None);
         assert_eq!(of_name("äääääääääääääääääää.png"), None);
     }
 }

@@ -63,7 +63,7 @@ fn live_runs_are_kept_only_when_told() {
     bench.studio.keep();
     bench.until_kept(12);
     let item = &bench.studio.gallery.items()[0];
-    assert!(item.name.ends_with("-000-cat-05-seed42-step5.png"), "{}", item.name);
+    assert!(item.name.ends_with("-000-cat-orange-in-a-meadow-seed42-step5.png"), "{}", item.name);
     assert_eq!(item.made.t, Some(4.0 / 24.0));
 }
 

@@ -174,3 +174,33 @@ fn every_input_has_a_name() {
     window.run_steps(4);
     window.check_accessibility();
 }
+
+#[test]
+fn a_picture_is_questioned_and_its_codes_are_marked() {
+    let (mut window, _) = asked();
+    let studio = &mut window.state_mut().shell.studio;
+    let codes: Vec<u32> = (0..256).collect();
+    let class = Some("dog-red-in-the-woods".to_owned());
+    studio.canvas.begin_inpaint(&mut studio.session, codes, "mine.png".to_owned(), class, None);
+    window.run_steps(3);
+    click(&mut window, "Question the picture");
+    wait_until(&mut window, |app| {
+        app.shell.studio.is_quiet()
+            && app.shell.studio.posterior.own.as_ref().is_some_and(|own| own.beliefs.len() == 20)
+    });
+    assert!(window.query_by_label("taken for dog-red-in-the-woods").is_some());
+    // Every fifth token's code is far down the list, and is named with its place all the same.
+    window.state_mut().shell.studio.posterior.own.as_mut().unwrap().token = Some(5);
+    window.run_steps(3);
+    assert!(window.query_by_label("Token (0, 5)").is_some());
+    let marked = window.query_all_by_label_contains(", the code that the picture has").count();
+    assert_eq!((marked, window.query_all_by_label_contains("Code 5: probability").count()), (1, 1));
+    assert!(window.query_by_label_contains("is code 5: number 12 of the likeliest").is_some());
+    // The class on the controls, and the belief about the run, are a click away.
+    click(&mut window, "Ask again");
+    wait_until(&mut window, |app| app.shell.studio.is_quiet());
+    let class = window.state().shell.studio.session.draft.class().to_owned();
+    assert!(window.query_by_label(&format!("taken for {class}")).is_some());
+    click(&mut window, "This run");
+    assert!(window.query_by_label("Token (8, 8)").is_some());
+}

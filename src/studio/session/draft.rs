@@ -9,7 +9,7 @@ use crate::flow::{Grid, LatentShape, SampleSettings, SettingsError, Solver, Temp
 use crate::model::{ModelCard, Objective};
 
 /// The class that a first start shows, where the model has it.
-pub const FIRST_CLASS: &str = "cat-05";
+pub const FIRST_CLASS: &str = "cat-orange-in-a-meadow";
 
 /// The settings on the controls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -378,11 +378,11 @@ mod tests {
     #[test]
     fn classes_take_turns_and_one_always_stays() {
         let mut draft = Draft { count: 5, ..Draft::default() };
-        draft.toggle_class("robot-blue");
-        assert_eq!(draft.labels(&card()), [4, 15, 4, 15, 4]);
-        draft.toggle_class("cat-05");
-        draft.toggle_class("robot-blue");
-        assert_eq!(draft.labels(&card()), [15; 5]);
+        draft.toggle_class("dog-golden-in-a-meadow");
+        assert_eq!(draft.labels(&card()), [12, 32, 12, 32, 12]);
+        draft.toggle_class("cat-orange-in-a-meadow");
+        draft.toggle_class("dog-golden-in-a-meadow");
+        assert_eq!(draft.labels(&card()), [32; 5]);
         draft.choose_class("not there");
         assert_eq!(draft.labels(&card()), [0; 5]);
     }

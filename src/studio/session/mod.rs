@@ -275,6 +275,8 @@ impl Session {
             }
             Event::Run(run, event) => return self.take_run(run, event),
             Event::Answered(answer) => self.take_answer(answer),
+            // The controls take it.
+            Event::Sketched(_) => {}
             Event::AskFailed(text) => self.notices.error_about(About::Computing, text),
         }
         None
@@ -307,6 +309,7 @@ impl Session {
             }
             Answer::Decoded { ticket, pictures } => self.answers.take_decoded(ticket, pictures),
             Answer::Encoded { ticket, codes } => self.answers.take_encoded(ticket, codes),
+            Answer::Believed { ticket, belief } => self.answers.take_believed(ticket, belief),
             Answer::Swatches(list) => self.swatches.take(list),
             // The canvas takes its own.
             Answer::Overlaid { .. } => {}
@@ -406,11 +409,15 @@ impl Session {
         self.active.take_if(|active| active.id == run).is_some()
     }
 
+    /// Whether neither a model is being read nor a run computed.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_none() && self.loading.is_none()
+    }
+
     /// Whether nothing that was asked for is still on its way.
     #[cfg(test)]
     pub(in crate::studio) fn is_quiet(&self) -> bool {
-        let computed =
-            self.active.is_none() && self.loading.is_none() && self.outbox.commands.is_empty();
+        let computed = self.is_idle() && self.outbox.commands.is_empty();
         let answered = self.answers.asked_view.is_none()
             && self.what_if.as_ref().is_none_or(WhatIf::is_answered)
             && self.swatches.are_here();

@@ -1,7 +1,9 @@
 //! What goes to the compute thread and comes from it, until it is taken.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use crate::calibrate::Belief;
 use crate::studio::engine::pictures::Pictures;
 use crate::studio::engine::{Command, PictureKey, RunId};
 
@@ -27,6 +29,7 @@ pub(super) struct Answers {
     pub(super) asked_view: Option<PictureKey>,
     pub(super) decoded: HashMap<u64, Pictures>,
     pub(super) encoded: HashMap<u64, Vec<u32>>,
+    pub(super) believed: HashMap<u64, Arc<Belief>>,
 }
 
 impl Answers {
@@ -38,9 +41,14 @@ impl Answers {
         self.encoded.insert(ticket, codes);
     }
 
+    pub(super) fn take_believed(&mut self, ticket: u64, belief: Arc<Belief>) {
+        self.believed.insert(ticket, belief);
+    }
+
     /// Forgets answers: they are of a model that is no longer there.
     pub(super) fn clear(&mut self) {
         self.decoded.clear();
         self.encoded.clear();
+        self.believed.clear();
     }
 }

@@ -1,11 +1,14 @@
 //! What is asked of the compute thread beside runs.
 
+use std::sync::Arc;
+
 use image::RgbImage;
 
 use super::Session;
 use super::what_if::Shown;
+use crate::calibrate::Belief;
 use crate::studio::engine::pictures::Pictures;
-use crate::studio::engine::{Command, PictureKey, Question, RunId, View};
+use crate::studio::engine::{Command, PictureKey, PictureQuestion, Question, RunId, View};
 
 impl Session {
     /// What is to be sent to the compute thread.
@@ -58,6 +61,19 @@ impl Session {
     /// What came of [`Session::ask_encode`], `[height, width]`, once it has come.
     pub fn take_encoded(&mut self, ticket: u64) -> Option<Vec<u32>> {
         self.answers.encoded.remove(&ticket)
+    }
+
+    /// Asks what the model believes about a picture at one time; gives the number that
+    /// [`Session::take_believed`] takes.
+    pub fn ask_about(&mut self, about: PictureQuestion) -> u64 {
+        let ticket = self.number_ticket();
+        self.ask(Question::Picture { ticket, about: Box::new(about) });
+        ticket
+    }
+
+    /// What came of [`Session::ask_about`], once it has come.
+    pub fn take_believed(&mut self, ticket: u64) -> Option<Arc<Belief>> {
+        self.answers.believed.remove(&ticket)
     }
 
     /// Waits no longer for what was asked of the compute thread; what is still wanted is asked again.

@@ -137,10 +137,10 @@ mod tests {
         let path = folder.path().join("cat.png");
         let json = r#"{"program":"purrscope 0.1.0","model":"m","model_hash":"ab","labels":[4,4],
             "seed":7,"solver":"euler","grid":"shifted:3","steps":12,
-            "temperature":"linear:1.2:0.6","guidance":2.0,"image":1,"class":"cat-05"}"#;
+            "temperature":"linear:1.2:0.6","guidance":2.0,"image":1,"class":"cat-orange-in-a-meadow"}"#;
         write_png(&path, &RgbImage::new(2, 2), json).unwrap();
         let restored = Restored::read(&path).unwrap();
-        assert_eq!(restored.class.as_deref(), Some("cat-05"));
+        assert_eq!(restored.class.as_deref(), Some("cat-orange-in-a-meadow"));
         assert_eq!(restored.settings.temperature.to_string(), "linear:1.2:0.6");
         assert_eq!((restored.settings.seed, restored.settings.steps), (7, 12));
 

@@ -71,7 +71,7 @@ fn ready() -> Session {
 fn the_first_model_starts_a_run_of_four_cats() {
     let session = ready();
     let run = session.run.as_ref().unwrap();
-    assert_eq!(run.settings.labels, [4; 4]);
+    assert_eq!(run.settings.labels, [12; 4]);
     assert_eq!((run.positions(), session.position), (25, 24));
     assert!(session.active.is_none() && run.is_end(24));
 }

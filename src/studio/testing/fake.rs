@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use image::{Rgb, RgbImage};
 
+use crate::calibrate::{Belief, NAMED, TokenBelief};
 use crate::flow::{
     Domain, LatentShape, Latents, Posterior, SampleSettings, Spot, State, StepRecord,
 };
@@ -12,7 +13,7 @@ pub(crate) use crate::model::card::example as card;
 use crate::model::{DitConfig, ModelCard, Objective, Precision};
 use crate::rng::Stream;
 use crate::studio::engine::pictures::Pictures;
-use crate::studio::engine::{ModelInfo, ModelSource, Trajectory, Worker};
+use crate::studio::engine::{ModelInfo, ModelSource, PictureQuestion, Trajectory, Worker};
 
 /// How long a test waits for something that comes at once, save on a machine that is busy with all
 /// else.
@@ -159,6 +160,22 @@ impl Worker for FakeWorker {
         let side = SIDE as u32;
         let small = image::imageops::thumbnail(picture, side, side);
         Ok(small.pixels().map(|p| code_of(p.0.map(|value| f32::from(value) / 255.0))).collect())
+    }
+
+    fn believe(&self, about: &PictureQuestion) -> Result<Belief, String> {
+        let t = about.question.grid()[about.time];
+        let token = |(at, code): (usize, &u32)| {
+            let doubt = (1.0 - t as f32) * (1.0 + (at % 7) as f32 / 3.0);
+            let rank = if at % 5 == 0 { 11 } else { at % 3 };
+            let mut likeliest: Vec<(u32, f32)> = (0..NAMED as u32)
+                .map(|i| ((code + 1 + i) % CODES as u32, 0.4 / (1.0 + i as f32)))
+                .collect();
+            if let Some(place) = likeliest.get_mut(rank) {
+                place.0 = *code;
+            }
+            Some(TokenBelief { surprise: doubt, rank, entropy: 0.8 * doubt, likeliest })
+        };
+        Ok(Belief { t, tokens: about.codes.iter().enumerate().map(token).collect() })
     }
 
     fn decode(&self, latents: &Latents) -> Pictures {

@@ -156,11 +156,11 @@ fn a_class_is_found_by_name() {
     let mut window = window();
     window.get_by_label("Search classes").focus();
     window.run_steps(2);
-    window.get_by_label("Search classes").type_text("droid-3");
+    window.get_by_label("Search classes").type_text("red woods");
     window.run_steps(2);
-    assert!(window.query_by_label("cat-01").is_none());
-    click(&mut window, "droid-3");
-    assert_eq!(window.state().shell.studio.session.draft.class(), "droid-3");
+    assert!(window.query_by_label("cat-blue-in-the-bedroom").is_none());
+    click(&mut window, "dog-red-in-the-woods");
+    assert_eq!(window.state().shell.studio.session.draft.class(), "dog-red-in-the-woods");
 }
 
 #[test]

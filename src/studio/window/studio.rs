@@ -19,8 +19,8 @@ use crate::studio::pane::Pane;
 use crate::studio::playground::Playground;
 use crate::studio::posterior::Posterior;
 use crate::studio::session::{Found, Happened, Outcome, Session};
-use crate::studio::sweep::Sweep;
 use crate::studio::sweep::pane::SweepPane;
+use crate::studio::sweep::{Phase, Sweep};
 use crate::studio::training::Training;
 
 /// The session, and the features over it.
@@ -90,6 +90,7 @@ impl Studio {
             self.canvas.end_inpaint(&mut self.session);
         }
         let event = self.sweep.absorb(event).and_then(|event| self.canvas.absorb(event));
+        let event = event.and_then(|event| self.controls.absorb(event, &mut self.session));
         match event.and_then(|event| self.session.take(event)) {
             Some(Happened::ModelLoaded) => {
                 self.canvas.forget_overlays();
@@ -167,6 +168,9 @@ impl Studio {
                 }
                 Action::Controls(action) => self.controls.perform(action),
                 Action::Canvas(action) => self.canvas.perform(action, &mut self.actions),
+                Action::Posterior(action) => {
+                    self.posterior.perform(action, &mut self.session, &mut self.actions);
+                }
                 Action::Codebook(action) => {
                     self.codebook.perform(action, &mut self.session, &mut self.actions);
                 }
@@ -181,6 +185,7 @@ impl Studio {
     pub fn follow_draft(&mut self, busy: bool) {
         self.canvas.follow(&mut self.session);
         self.session.follow_draft(busy);
+        self.controls.follow(&mut self.session, busy || self.sweep.phase() == Phase::Running);
     }
 
     /// What is to be sent to the compute thread.

@@ -6,7 +6,7 @@ use egui::{
     UiBuilder, Vec2, vec2,
 };
 
-use crate::studio::action::{Actions, WindowAction};
+use crate::studio::action::{Actions, PosteriorAction, WindowAction};
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::choice;
@@ -262,6 +262,7 @@ fn region(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mut
         return;
     };
     let name = subject.name.clone();
+    let (codes, class) = (subject.codes().to_vec(), subject.class.clone());
     let shrink = &mut canvas.brush.takes_away;
     if ui
         .add(Button::selectable(*shrink, "Shrink").frame_when_inactive(true))
@@ -320,6 +321,17 @@ fn region(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mut
         .on_hover_text("Keep the current pictures, leave the region, and restore the controls.")
         .accessible_name("Done with the region")
         .clicked();
+    if ui
+        .button("Question")
+        .on_hover_text(
+            "Ask what the model believes about this picture at every step: how surprised it is by each of \
+             its codes.",
+        )
+        .accessible_name("Question the picture")
+        .clicked()
+    {
+        actions.push(PosteriorAction::Question { name, codes, class });
+    }
     if ui.available_width() > 16.0 * GRID {
         let text = format!("{chosen} of {} tokens", inpaint.region.tokens());
         ui.add(Label::new(theme::weak(ui, text)).truncate());

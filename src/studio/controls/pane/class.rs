@@ -1,10 +1,16 @@
 //! Choosing classes: a search, a list, and those chosen.
 
-use egui::{Align, Button, Frame, Key, Layout, Margin, RichText, ScrollArea, TextEdit, Ui};
+use egui::{
+    Align, Atom, Button, Frame, IdSalt, Key, Layout, Margin, Rect, Response, RichText, ScrollArea,
+    TextEdit, TextureId, Ui, Vec2, pos2,
+};
 
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::controls::Controls;
 use crate::studio::session::Session;
+
+/// Side of the picture of a class.
+const PICTURE: f32 = 7.0 * GRID;
 
 /// Shows the search and the list, `height` points high, and the classes that take turns. Before its
 /// height has `settled`, the list does not scroll to what is chosen.
@@ -40,8 +46,11 @@ pub(super) fn show(
         .desired_width(f32::INFINITY)
         .margin(Margin::symmetric(8, 4));
     let typed = ui.add(search).accessible_name("Search classes");
-    let wanted = controls.search.trim().to_lowercase();
-    let fits = |name: &&String| name.to_lowercase().contains(&wanted);
+    let wanted = controls.search.to_lowercase();
+    let fits = |name: &&String| {
+        let name = name.to_lowercase();
+        wanted.split_whitespace().all(|word| name.contains(word))
+    };
     if typed.lost_focus()
         && ui.input(|input| input.key_pressed(Key::Enter))
         && let Some(first) = names.iter().find(fits)
@@ -58,10 +67,16 @@ pub(super) fn show(
             ui.with_layout(Layout::top_down_justified(Align::Min), |ui| {
                 ui.spacing_mut().item_spacing.y = 0.0;
                 let mut found = false;
-                for name in names.iter().filter(fits) {
+                for (label, name) in names.iter().enumerate().filter(|(_, name)| fits(name)) {
                     found = true;
                     let chosen = session.draft.classes.contains(name);
-                    let response = ui.add(Button::selectable(chosen, name.as_str()));
+                    let response = match &mut controls.pictures {
+                        Some(pictures) => {
+                            let ctx = ui.ctx().clone();
+                            row(ui, chosen, name, || pictures.texture(&ctx, label))
+                        }
+                        None => ui.add(Button::selectable(chosen, name.as_str())),
+                    };
                     if response.clicked() {
                         match ui.input(|input| input.modifiers.command) {
                             true => session.draft.toggle_class(name),
@@ -79,6 +94,37 @@ pub(super) fn show(
             });
         });
     });
+}
+
+/// A row of the list with a picture, which is asked for if the row is in view.
+fn row(
+    ui: &mut Ui,
+    chosen: bool,
+    name: &str,
+    picture: impl FnOnce() -> Option<TextureId>,
+) -> Response {
+    let id = IdSalt::new("picture");
+    let place = Atom::custom(id, Vec2::splat(PICTURE));
+    let row = ui.scope(|ui| {
+        ui.spacing_mut().button_padding.y = 1.0;
+        Button::selectable(chosen, (place, name)).atom_ui(ui)
+    });
+    let row = row.inner;
+    if let Some(rect) = row.rect(id).filter(|rect| ui.is_rect_visible(*rect)) {
+        let rounding = 3.0;
+        match picture() {
+            Some(texture) => {
+                let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
+                let image = egui::Image::new((texture, rect.size())).corner_radius(rounding);
+                image.uv(whole).paint_at(ui, rect);
+            }
+            None => {
+                let colour = ui.visuals().faint_bg_color;
+                ui.painter().rect_filled(rect, rounding, colour);
+            }
+        }
+    }
+    row.response
 }
 
 fn hint_of_list() -> &'static str {

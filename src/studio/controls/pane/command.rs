@@ -46,7 +46,10 @@ mod tests {
         };
         let settings = Draft::default().settings(&card());
         let text = command(&settings, &load(&mut worker, ModelSource::Embedded)).unwrap();
-        assert!(text.starts_with("purrscope sample --class cat-05 --count 4 --seed 42"), "{text}");
+        assert!(
+            text.starts_with("purrscope sample --class cat-orange-in-a-meadow --count 4 --seed 42"),
+            "{text}"
+        );
         let file = ModelSource::File("my models/it's.safetensors".into());
         let text = command(&settings, &load(&mut worker, file)).unwrap();
         assert!(text.contains(r"sample 'my models/it'\''s.safetensors' --class"), "{text}");

@@ -38,17 +38,17 @@ fn pane_of(size: egui::Vec2, bench: Bench) -> Pane {
     )
 }
 
-/// The pane over three runs: two cats, two robots, two cats again.
+/// The pane over three runs: two cats, two dogs, two cats again.
 fn pane(size: egui::Vec2) -> Pane {
     let mut bench = Bench::idle(FakeWorker::default());
     bench.studio.session.draft.count = 2;
     bench.studio.session.load_model(ModelSource::Embedded);
     bench.until_kept(2);
-    bench.studio.session.draft.choose_class("robot-blue");
+    bench.studio.session.draft.choose_class("dog-golden-in-a-meadow");
     bench.studio.session.draft.sampling.seed = 7;
     bench.studio.session.generate();
     bench.until_kept(4);
-    bench.studio.session.draft.choose_class("cat-05");
+    bench.studio.session.draft.choose_class("cat-orange-in-a-meadow");
     bench.studio.session.draft.sampling.guidance = 3.0;
     bench.studio.session.draft.sampling.seed = 8;
     bench.studio.session.generate();
@@ -93,8 +93,8 @@ fn shown(pane: &Pane) -> usize {
 }
 
 const WIDE: egui::Vec2 = vec2(1000.0, 700.0);
-const FIRST: &str = "cat-05, seed 8, picture 1";
-const ROBOT: &str = "robot-blue, seed 7, picture 2";
+const FIRST: &str = "cat-orange-in-a-meadow, seed 8, picture 1";
+const DOG: &str = "dog-golden-in-a-meadow, seed 7, picture 2";
 
 #[test]
 fn a_filter_of_words_and_of_favourites() {
@@ -102,7 +102,7 @@ fn a_filter_of_words_and_of_favourites() {
     assert_eq!(shown(&pane), 6);
     pane.get_by_label("Filter pictures").focus();
     pane.run_steps(2);
-    pane.get_by_label("Filter pictures").type_text("Robot seed7");
+    pane.get_by_label("Filter pictures").type_text("Dog-golden seed7");
     pane.run_steps(3);
     assert_eq!(shown(&pane), 2);
     assert!(pane.query_by_label("2 of 6 pictures").is_some());
@@ -111,11 +111,11 @@ fn a_filter_of_words_and_of_favourites() {
     assert!(pane.query_by_label("No picture matches").is_some());
     pane.state_mut().studio.gallery_pane.filter.clear();
     pane.run_steps(2);
-    pick(&mut pane, ROBOT, Modifiers::NONE);
+    pick(&mut pane, DOG, Modifiers::NONE);
     click(&mut pane, "Favourite");
     click(&mut pane, "Favourites");
     assert_eq!(shown(&pane), 1);
-    assert!(pane.query(picture(&format!("{ROBOT}, favourite"))).is_some());
+    assert!(pane.query(picture(&format!("{DOG}, favourite"))).is_some());
 }
 
 #[test]
@@ -125,14 +125,14 @@ fn pictures_are_chosen_by_pointer_and_by_key() {
     pick(&mut pane, FIRST, Modifiers::NONE);
     assert_eq!(chosen(&pane), [FIRST]);
     assert!(pane.query_by_label("Temperature").is_some(), "the details are shown");
-    pick(&mut pane, ROBOT, Modifiers::COMMAND);
-    assert_eq!(chosen(&pane), [FIRST, ROBOT]);
-    pick(&mut pane, ROBOT, Modifiers::COMMAND);
+    pick(&mut pane, DOG, Modifiers::COMMAND);
+    assert_eq!(chosen(&pane), [FIRST, DOG]);
+    pick(&mut pane, DOG, Modifiers::COMMAND);
     assert_eq!(chosen(&pane), [FIRST]);
     pick(&mut pane, FIRST, Modifiers::NONE);
     pane.key_press(Key::ArrowRight);
     pane.run_steps(2);
-    assert_eq!(chosen(&pane), ["cat-05, seed 8, picture 2"]);
+    assert_eq!(chosen(&pane), ["cat-orange-in-a-meadow, seed 8, picture 2"]);
     pane.key_press_modifiers(Modifiers::SHIFT, Key::End);
     pane.run_steps(2);
     assert_eq!(chosen(&pane).len(), 5);
@@ -147,7 +147,7 @@ fn pictures_are_chosen_by_pointer_and_by_key() {
 fn two_pictures_are_compared() {
     let mut pane = pane(WIDE);
     pick(&mut pane, FIRST, Modifiers::NONE);
-    pick(&mut pane, ROBOT, Modifiers::COMMAND);
+    pick(&mut pane, DOG, Modifiers::COMMAND);
     click(&mut pane, "Compare");
     wait(&mut pane, |pane| pane.query_by_label_contains("Difference: mean").is_some());
     assert!(pane.query_by_label("What differs").is_some());
@@ -166,34 +166,34 @@ fn two_pictures_are_compared() {
 #[test]
 fn a_deleted_picture_is_brought_back() {
     let mut pane = pane(WIDE);
-    pick(&mut pane, ROBOT, Modifiers::NONE);
+    pick(&mut pane, DOG, Modifiers::NONE);
     click(&mut pane, "Delete");
     assert_eq!(shown(&pane), 5);
     assert_eq!(chosen(&pane).len(), 1, "its neighbour is chosen");
     click(&mut pane, "Undo delete");
     wait(&mut pane, |pane| shown(pane) == 6);
-    assert!(pane.query(picture(ROBOT)).is_some());
+    assert!(pane.query(picture(DOG)).is_some());
 }
 
 #[test]
 fn settings_are_restored() {
     let mut pane = pane(WIDE);
-    pick(&mut pane, ROBOT, Modifiers::NONE);
+    pick(&mut pane, DOG, Modifiers::NONE);
     click(&mut pane, "Restore settings");
     wait(&mut pane, |pane| pane.state().is_done());
     let studio = &pane.state().studio;
     let settings = &studio.session.run.as_ref().unwrap().settings;
-    assert_eq!((settings.seed, settings.labels.as_slice()), (7, &[15, 15][..]));
+    assert_eq!((settings.seed, settings.labels.as_slice()), (7, &[32, 32][..]));
     assert_eq!(
         (studio.session.draft.class(), studio.session.draft.sampling.guidance),
-        ("robot-blue", 1.5)
+        ("dog-golden-in-a-meadow", 1.5)
     );
 }
 
 #[test]
 fn a_picture_is_copied_out() {
     let mut pane = pane(WIDE);
-    pick(&mut pane, ROBOT, Modifiers::NONE);
+    pick(&mut pane, DOG, Modifiers::NONE);
     click(&mut pane, "Export...");
     wait(&mut pane, |pane| pane.state().exported().len() == 1);
     wait(&mut pane, |pane| pane.state().studio.session.jobs.all().is_empty());
@@ -262,7 +262,11 @@ fn of_thousands_only_those_in_view_are_laid_out_and_loaded() {
     println!("a frame over 3004 pictures: {:?}", begun.elapsed() / 10);
     assert!(shown(&pane) < 60, "{} thumbnails are laid out", shown(&pane));
     let first = pane.state().studio.gallery.items()[0].date();
-    pick(&mut pane, &format!("cat-05, seed 42, picture 1, {first}"), Modifiers::NONE);
+    pick(
+        &mut pane,
+        &format!("cat-orange-in-a-meadow, seed 42, picture 1, {first}"),
+        Modifiers::NONE,
+    );
     pane.key_press(Key::End);
     pane.run_steps(30);
     let last = pane.state().studio.gallery.items().last().unwrap().date();
@@ -272,7 +276,7 @@ fn of_thousands_only_those_in_view_are_laid_out_and_loaded() {
 #[test]
 fn every_input_of_the_pane_has_a_name() {
     let mut pane = pane(WIDE);
-    pick(&mut pane, ROBOT, Modifiers::NONE);
+    pick(&mut pane, DOG, Modifiers::NONE);
     pane.check_accessibility();
 }
 
@@ -351,7 +355,9 @@ fn screenshots_of_the_gallery() {
         shoot(&mut empty, "empty");
         let mut bench = Bench::idle(FakeWorker::default());
         bench.studio.session.draft.classes =
-            ["cat-05", "robot-blue", "droid-3", "monster"].map(str::to_owned).into();
+            ["cat-orange-in-a-meadow", "dog-golden-in-a-meadow", "dog-red-in-the-woods", "monster"]
+                .map(str::to_owned)
+                .into();
         bench.studio.session.draft.count = 16;
         bench.studio.session.load_model(ModelSource::Embedded);
         bench.until_kept(16);

@@ -1,6 +1,7 @@
 //! What the model believes about one token, and what it is allowed to become.
 
 mod edits;
+mod own;
 mod preview;
 mod swatch;
 
@@ -11,7 +12,7 @@ use egui::{
 use self::swatch::paint_swatch;
 use crate::studio::action::{Actions, CanvasAction, CodebookAction};
 use crate::studio::base::theme::{self, GRID, palette};
-use crate::studio::base::widgets::{Chart, Curve, Dash, empty_state, scroll_area};
+use crate::studio::base::widgets::{Chart, Curve, Dash, choice, empty_state, scroll_area};
 use crate::studio::posterior::Posterior;
 use crate::studio::session::Session;
 use crate::studio::session::run::Run;
@@ -35,6 +36,20 @@ pub fn show(ui: &mut Ui, posterior: &mut Posterior, session: &mut Session, actio
             run.model.card.name,
         );
         return empty_state(ui, "This model has no belief about codes", &text);
+    }
+    if let Some(own) = &mut posterior.own {
+        own.follow(session);
+        let name = own.name.clone();
+        let options = [
+            (false, "This run", "What was believed about the pictures of the current run."),
+            (true, name.as_str(), "What is believed about the picture that was asked about."),
+        ];
+        ui.horizontal(|ui| choice(ui, &mut posterior.shows_own, &options));
+        ui.add_space(GRID);
+        if posterior.shows_own {
+            scroll_area().show(ui, |ui| own::show(ui, own, session));
+            return;
+        }
     }
     let shown = session.shown();
     let belief = session
@@ -181,16 +196,18 @@ fn title(ui: &mut Ui, session: &mut Session, belief: &Belief) {
     ui.add(egui::Label::new(when).truncate());
 }
 
+/// A number under its name.
+fn figure(ui: &mut Ui, name: &str, value: String, hint: &str) {
+    let layout = Layout::top_down(Align::Min);
+    ui.allocate_ui_with_layout(vec2(19.0 * GRID, 9.0 * GRID), layout, |ui| {
+        ui.set_min_width(19.0 * GRID);
+        ui.spacing_mut().item_spacing.y = 0.0;
+        ui.label(theme::section(ui, name)).on_hover_text(hint);
+        ui.label(theme::number(ui, value)).on_hover_text(hint);
+    });
+}
+
 fn figures(ui: &mut Ui, belief: &Belief) {
-    let figure = |ui: &mut Ui, name: &str, value: String, hint: &str| {
-        let layout = Layout::top_down(Align::Min);
-        ui.allocate_ui_with_layout(vec2(19.0 * GRID, 9.0 * GRID), layout, |ui| {
-            ui.set_min_width(19.0 * GRID);
-            ui.spacing_mut().item_spacing.y = 0.0;
-            ui.label(theme::section(ui, name)).on_hover_text(hint);
-            ui.label(theme::number(ui, value)).on_hover_text(hint);
-        });
-    };
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = vec2(GRID, GRID);
         figure(ui, "Entropy", format!("{:.2} nats", belief.entropy), ENTROPY_HINT);
@@ -354,9 +371,15 @@ fn over_time(ui: &mut Ui, belief: &Belief) {
     let chart = Chart { rect, curves: vec![curve], cursor: Some(belief.cursor) };
     chart.paint(ui);
     chart.note(ui, Align2::RIGHT_TOP, &top, colours.weak);
+    paint_time_axis(ui, &chart, rect);
+    response.on_hover_text("How undecided the model was about this token at each step.");
+}
+
+/// The ends of the path under a chart.
+fn paint_time_axis(ui: &Ui, chart: &Chart, rect: Rect) {
+    let colour = palette(ui.visuals()).weak;
     for (t, align, text) in [(0.0, Align2::LEFT_TOP, "t = 0"), (1.0, Align2::RIGHT_TOP, "t = 1")] {
         let at = pos2(chart.x(t), rect.bottom() + 2.0);
-        ui.painter().text(at, align, text, egui::FontId::monospace(10.5), colours.weak);
+        ui.painter().text(at, align, text, egui::FontId::monospace(10.5), colour);
     }
-    response.on_hover_text("How undecided the model was about this token at each step.");
 }

@@ -170,7 +170,7 @@ fn training_screenshots() {
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|end| end == "png"));
-    for step in [580, 1160] {
+    for step in [1500, 4500] {
         fs::copy(picture.as_ref().unwrap(), runs[0].join(format!("sample-{step:07}.png"))).unwrap();
     }
     for (theme, name) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {

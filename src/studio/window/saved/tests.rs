@@ -110,7 +110,9 @@ fn numbers_that_cannot_be_cost_nothing_but_themselves() {
 
 #[test]
 fn a_good_session_makes_no_trouble() {
-    for text in ["()", "(draft:(classes:[\"cat-05\"],count:4,steps:3),greeted:true)"] {
+    for text in
+        ["()", "(draft:(classes:[\"cat-orange-in-a-meadow\"],count:4,steps:3),greeted:true)"]
+    {
         let begun = begin(text);
         assert_eq!(begun.trouble, None, "{text}");
     }

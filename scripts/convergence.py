@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""The four objectives on the same data, tokenizer, network, batch and budget: how soon each makes good pictures.
+
+usage: convergence.py PURRSCOPE TOKENIZER TRAIN HOLDOUT FOLDER [--steps N] [--every N] [--seeds N] [--count N]
+                      [--sample-steps N] [--features WEIGHTS] [--device D] [--hidden N] [--depth N] [--z-loss]
+
+Trains every objective with every seed, lets each choose guidance and temperature from the same small grid on samples of its own
+(the last model of its first seed, other noise), and judges the models of all steps on held-out pictures with `purrscope
+evaluate`. Everything found is kept in FOLDER; started again, it goes on where it was. Writes FOLDER/convergence.md and, for each
+feature network, FOLDER/convergence-NETWORK.svg. With --z-loss purrception is also trained without it. Needs Python alone.
+"""
+import argparse
+import itertools
+import json
+import math
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+
+OBJECTIVES = ["purrception", "cfm-endpoint", "cfm", "dfm"]
+# Of objectives that predict no codes the temperature means nothing.
+TEMPERATURES = {"purrception": [0.7, 0.8, 0.9, 1.0], "dfm": [0.7, 0.8, 0.9, 1.0], "cfm-endpoint": [1.0], "cfm": [1.0]}
+GUIDANCES = [1.0, 1.5, 2.0]
+COLOURS = {"purrception": "#e07b00", "cfm-endpoint": "#2f6fb5", "cfm": "#5aa469", "dfm": "#8a5aa8", "no-z-loss": "#777777"}
+# Two-sided 95 % quantiles of Student's t, by degrees of freedom.
+STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
+
+RUN = """# Written by scripts/convergence.py.
+out = "{out}"
+data = "{data}"
+holdout = "{holdout}"
+image_size = {size}
+duplicates = "keep"
+seed = {seed}
+batch = {batch}
+steps = {steps}
+checkpoint_every = {every}
+keep_models_every = {every}
+sample_every = {every}
+
+[optimiser]
+learning_rate = 1e-3
+betas = [0.9, 0.99]
+weight_decay = 0.01
+warmup_steps = 100
+decay_share = 0.0
+ema = 0.995
+
+[task]
+kind = "flow"
+name = "{name}"
+objective = "{objective}"
+tokenizer = "{tokenizer}"
+precision = "f32"
+{more}
+[task.backbone]
+patch_size = 2
+hidden_size = {hidden}
+depth = {depth}
+num_heads = {heads}
+
+[task.samples]
+steps = 8
+"""
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    for name in ["program", "tokenizer", "train", "holdout", "folder"]:
+        parser.add_argument(name)
+    for name, default in [("steps", 1500), ("every", 250), ("seeds", 3), ("count", 480), ("sample-steps", 16)]:
+        parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in [("hidden", 128), ("depth", 6), ("heads", 4), ("batch", 64), ("size", 64)]:
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--features", help="weights of EfficientNet-Lite0, besides the model's own encoder")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--z-loss", action="store_true", help="purrception also without the z-loss")
+    return parser.parse_args()
+
+
+def run(command):
+    print("+", " ".join(str(word) for word in command), file=sys.stderr, flush=True)
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+
+
+def metrics(folder):
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class Bench:
+    def __init__(self, given):
+        self.given = given
+        self.folder = pathlib.Path(given.folder).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.methods = OBJECTIVES + (["no-z-loss"] if given.z_loss else [])
+
+    def place(self, method, seed):
+        return self.folder / f"{method}-{seed}"
+
+    def train(self, method, seed):
+        given, place = self.given, self.place(method, seed)
+        if len(metrics(place)) >= given.steps:
+            return
+        place.mkdir(exist_ok=True)
+        # Codes of the pictures are the same for all.
+        for cache in ["latents.safetensors", "holdout.safetensors"]:
+            others = [other / cache for other in self.folder.iterdir() if (other / cache).exists()]
+            if others and not (place / cache).exists():
+                shutil.copy(others[0], place / cache)
+        objective = "purrception" if method == "no-z-loss" else method
+        text = RUN.format(
+            out=place, data=pathlib.Path(given.train).resolve(), holdout=pathlib.Path(given.holdout).resolve(), size=given.size,
+            seed=seed, batch=given.batch, steps=given.steps, every=given.every, name=f"{method} {seed}", objective=objective,
+            tokenizer=pathlib.Path(given.tokenizer).resolve(), more="lambda_z = 0.0\n" if method == "no-z-loss" else "",
+            hidden=given.hidden, depth=given.depth, heads=given.heads,
+        )
+        (place / "run.toml").write_text(text)
+        resume = ["--resume"] if (place / "checkpoint.safetensors").exists() else []
+        run([given.program, "--train", place / "run.toml", *resume, "--device", given.device])
+
+    def judge(self, kept, model, settings, count, seed):
+        """What `evaluate` finds of a model, once."""
+        if not kept.exists():
+            kept.parent.mkdir(exist_ok=True)
+            given = self.given
+            features = ["--features", "encoder"] + (["--features", given.features] if given.features else [])
+            options = ["--cfg", settings["guidance"], "--temperature", settings["temperature"], "--steps", given.sample_steps]
+            run([given.program, "evaluate", model, "--data", given.holdout, "--count", count, "--seed", seed, *options, *features,
+                 "--device", given.device, "--json", kept])
+        report = json.loads(kept.read_text())
+        return {row["network"]: row for row in report["figures"] if row["compared"] == "samples" and row["class"] is None}
+
+    def choose(self, method):
+        """Guidance and temperature with the least Frechet distance, on half as many samples of other noise."""
+        model = self.place(method, 0) / f"model-{self.given.steps:07}.safetensors"
+        objective = "purrception" if method == "no-z-loss" else method
+        found = []
+        for guidance, temperature in itertools.product(GUIDANCES, TEMPERATURES[objective]):
+            settings = {"guidance": guidance, "temperature": temperature}
+            kept = self.folder / "choice" / f"{method}-{guidance}-{temperature}.json"
+            found.append((self.judge(kept, model, settings, self.given.count // 2, 1000)["encoder"]["frechet"], settings))
+        return min(found, key=lambda pair: pair[0])[1], found
+
+    def curve(self, method, settings):
+        """Figures of every seed at every step kept."""
+        steps = range(self.given.every, self.given.steps + 1, self.given.every)
+        rows = {}
+        for step in steps:
+            for seed in range(self.given.seeds):
+                model = self.place(method, seed) / f"model-{step:07}.safetensors"
+                kept = self.folder / "found" / f"{method}-{seed}-{step:07}.json"
+                rows.setdefault(step, []).append(self.judge(kept, model, settings, self.given.count, seed))
+        return rows
+
+    def seconds(self, method):
+        """Seconds of training a step, without judging."""
+        speeds = [line["images_per_second"] for seed in range(self.given.seeds) for line in metrics(self.place(method, seed))]
+        return self.given.batch / statistics.median(speeds)
+
+
+def interval(values):
+    """Mean, and half of its 95 % interval."""
+    if len(values) < 2:
+        return values[0], math.nan
+    return statistics.mean(values), STUDENT[min(len(values) - 1, 9)] * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def svg(curves, network, name):
+    """Frechet distance against steps, a band of 95 % around each mean."""
+    width, height, left, bottom, top = 720, 420, 64, 48, 28
+    steps = sorted({step for rows in curves.values() for step in rows})
+    points = {
+        method: [(step, *interval([row[network]["frechet"] for row in rows[step]])) for step in steps]
+        for method, rows in curves.items()
+    }
+    values = [value for line in points.values() for _, value, _ in line]
+    low, high = math.log(min(values) * 0.85), math.log(max(values) * 1.15)
+    x = lambda step: left + (step - steps[0]) / max(steps[-1] - steps[0], 1) * (width - left - 150)
+    y = lambda value: height - bottom - (math.log(max(value, 1e-9)) - low) / (high - low) * (height - bottom - top)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f'<text x="{left}" y="16" fill="#222222">Frechet distance ({name}), mean of the seeds and its 95 % interval</text>',
+    ]
+    ticks = [t * 10**e for e in range(-3, 4) for t in (1, 2, 5)]
+    for tick in [t for t in ticks if low <= math.log(t) <= high]:
+        parts.append(f'<path d="M{left} {y(tick):.1f}H{width - 150}" stroke="#dddddd"/><text x="{left - 8}" y="{y(tick) + 4:.1f}" '
+                     f'text-anchor="end" fill="#555555">{tick:g}</text>')
+    for step in steps:
+        parts.append(f'<text x="{x(step):.1f}" y="{height - bottom + 18}" text-anchor="middle" fill="#555555">{step}</text>')
+    parts.append(f'<text x="{(left + width - 150) / 2}" y="{height - 8}" text-anchor="middle" fill="#555555">steps</text>')
+    ends = sorted(points, key=lambda method: points[method][-1][1])
+    for place, method in enumerate(ends):
+        line, colour = points[method], COLOURS[method]
+        if all(not math.isnan(half) for _, _, half in line):
+            upper = [f"{x(s):.1f},{min(max(y(v + h), top), height - bottom):.1f}" for s, v, h in line]
+            lower = [f"{x(s):.1f},{min(max(y(max(v - h, 1e-9)), top), height - bottom):.1f}" for s, v, h in reversed(line)]
+            parts.append(f'<polygon points="{" ".join(upper + lower)}" fill="{colour}" opacity="0.15"/>')
+        path = " ".join(f"{x(s):.1f},{y(v):.1f}" for s, v, _ in line)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        at = top + 20 + 18 * place
+        parts.append(f'<path d="M{width - 138} {at - 4}h18" stroke="{colour}" stroke-width="2"/>'
+                     f'<text x="{width - 114}" y="{at}" fill="#222222">{method}</text>')
+    return "\n".join(parts + ["</svg>"]) + "\n"
+
+
+def table(bench, curves, choices, network):
+    given = bench.given
+    lines = ["| method | guidance, temperature | step | seconds of training | Frechet | precision | recall |", "|---|---|---|---|---|---|---|"]
+    for method, rows in curves.items():
+        settings, each = choices[method][0], bench.seconds(method)
+        for step, found in rows.items():
+            cells = []
+            for figure, digits in [("frechet", 3), ("precision", 3), ("recall", 3)]:
+                value, half = interval([row[network][figure] for row in found])
+                cells.append(f"{value:.{digits}f} ± {half:.{digits}f}")
+            lines.append(f"| {method} | {settings['guidance']:g}, {settings['temperature']:g} | {step} | {step * each:.0f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    bench = Bench(arguments())
+    for seed, method in itertools.product(range(bench.given.seeds), bench.methods):
+        bench.train(method, seed)
+    choices = {method: bench.choose(method) for method in bench.methods}
+    curves = {method: bench.curve(method, choices[method][0]) for method in bench.methods}
+    names = {"encoder": "the tokenizer's encoder", "efficientnet-lite0": "EfficientNet-Lite0"}
+    text = []
+    for network in next(iter(next(iter(curves.values())).values()))[0]:
+        (bench.folder / f"convergence-{network}.svg").write_text(svg(curves, network, names.get(network, network)))
+        text.append(f"## {names.get(network, network)}\n\n{table(bench, curves, choices, network)}\n")
+    grid = ["## The grid of each method\n", "| method | guidance | temperature | Frechet |", "|---|---|---|---|"]
+    for method, (_, found) in choices.items():
+        grid += [f"| {method} | {s['guidance']:g} | {s['temperature']:g} | {value:.3f} |" for value, s in found]
+    page = "\n".join(text + grid) + "\n"
+    (bench.folder / "convergence.md").write_text(page)
+    print(page)
+
+
+main()
