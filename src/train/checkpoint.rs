@@ -1,5 +1,6 @@
 //! Checkpoints: everything that decides how a run goes on, in one file that appears whole.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -36,7 +37,7 @@ fn earlier(folder: &Path) -> Vec<(usize, PathBuf)> {
             Some((step.parse().ok()?, entry.path()))
         })
         .collect();
-    found.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+    found.sort_unstable_by_key(|(step, _)| Reverse(*step));
     found
 }
 

@@ -33,6 +33,9 @@ const COLOURS: [&str; 6] = ["#d9822b", "#2b83ba", "#4dac26", "#b35fb3", "#c0504d
 /// Figures of the steps of a run, each under its name.
 type Series = BTreeMap<String, Vec<(f64, f64)>>;
 
+/// A line of a plot: its name and its points.
+type Line<'a> = (&'a str, &'a [(f64, f64)]);
+
 /// Reads all figures of a run.
 fn read(path: &Path) -> Result<Series, TrainError> {
     let failed = io_error(path);
@@ -139,7 +142,7 @@ fn summary(config: &RunConfig, product: &Path, series: &Series, steps: f64) -> S
         let better = |a: f64, b: f64| if name.ends_with("psnr") { a.max(b) } else { a.min(b) };
         let values = || points.iter().map(|(_, value)| *value);
         let best = values().reduce(better).unwrap_or(f64::NAN);
-        let end = values().last().unwrap_or(f64::NAN);
+        let end = values().next_back().unwrap_or(f64::NAN);
         let said = match name.ends_with("codes_used") {
             true => format!("{:.1} %", 100.0 * end),
             false => format!("{}, at best {}", digits(end), digits(best)),
@@ -164,8 +167,8 @@ fn summary(config: &RunConfig, product: &Path, series: &Series, steps: f64) -> S
 }
 
 /// What is drawn together: figures that only differ in the time they are of, the others alone.
-fn groups(series: &Series) -> Vec<(String, Vec<(&str, &[(f64, f64)])>)> {
-    let mut groups: Vec<(String, Vec<(&str, &[(f64, f64)])>)> = Vec::new();
+fn groups(series: &Series) -> Vec<(String, Vec<Line<'_>>)> {
+    let mut groups: Vec<(String, Vec<Line<'_>>)> = Vec::new();
     for (name, points) in series {
         let (of, line) = match name.rsplit_once("_t0") {
             Some((of, _)) => (format!("{of} by time"), &name[of.len() + 1..]),
@@ -211,7 +214,7 @@ fn bins(points: &[(f64, f64)]) -> Vec<Bin> {
 }
 
 /// A plot: for every line a band from the least to the largest of each bin, and the means.
-fn plot(name: &str, lines: &[(&str, &[(f64, f64)])]) -> String {
+fn plot(name: &str, lines: &[Line<'_>]) -> String {
     let [width, height, left, below] = PLOT;
     let lines: Vec<(&str, Vec<Bin>)> =
         lines.iter().map(|(name, points)| (*name, bins(points))).collect();

@@ -70,12 +70,11 @@ impl ClassPictures {
 
     /// The picture of a class that is in view; without one yet it will be made.
     pub(super) fn texture(&mut self, ctx: &Context, label: usize) -> Option<TextureId> {
-        let read = || self.path(label).and_then(|path| read_picture(&path).ok());
-        if !self.known.contains_key(&label) {
-            let known = read().map_or(Known::Missing, |picture| Known::Picture(small(picture)));
-            self.known.insert(label, known);
-        }
-        let known = self.known.get_mut(&label)?;
+        let path = self.path(label);
+        let known = self.known.entry(label).or_insert_with(|| {
+            let read = path.and_then(|path| read_picture(&path).ok());
+            read.map_or(Known::Missing, |picture| Known::Picture(small(picture)))
+        });
         if let Known::Picture(picture) = known {
             let image = colour_image(picture);
             let name = format!("class {label}");

@@ -40,7 +40,12 @@ impl Inbox {
                     report(Event::Run(*run, RunEvent::Stopped));
                 }
                 Command::Sketch(_) if pointless => report(Event::Sketched(Sketch::Dropped)),
-                _ => {}
+                Command::Load(_)
+                | Command::Run { .. }
+                | Command::Sketch(_)
+                | Command::Stop
+                | Command::Ask(_)
+                | Command::Shutdown => {}
             }
             !pointless
         });

@@ -243,6 +243,17 @@ fn paint(ui: &mut Ui, brush: &mut Brush, session: &mut Session) {
     response.on_hover_text("What the decoder makes of a field of this code.");
 }
 
+/// Whether the model is to be asked about the picture.
+fn question(ui: &mut Ui) -> bool {
+    ui.button("Question")
+        .on_hover_text(
+            "Ask what the model believes about this picture at every step: how surprised it is by each of \
+             its codes.",
+        )
+        .accessible_name("Question the picture")
+        .clicked()
+}
+
 /// The region that is regenerated, and making it.
 fn region(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mut Actions) {
     let inpaint = &mut canvas.inpaint;
@@ -321,15 +332,7 @@ fn region(ui: &mut Ui, canvas: &mut Canvas, session: &mut Session, actions: &mut
         .on_hover_text("Keep the current pictures, leave the region, and restore the controls.")
         .accessible_name("Done with the region")
         .clicked();
-    if ui
-        .button("Question")
-        .on_hover_text(
-            "Ask what the model believes about this picture at every step: how surprised it is by each of \
-             its codes.",
-        )
-        .accessible_name("Question the picture")
-        .clicked()
-    {
+    if question(ui) {
         actions.push(PosteriorAction::Question { name, codes, class });
     }
     if ui.available_width() > 16.0 * GRID {
