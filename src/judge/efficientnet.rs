@@ -8,15 +8,13 @@ use std::path::Path;
 
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, TensorData};
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, RgbImage};
+use burn::tensor::{Device, Tensor};
+use image::RgbImage;
 
 use super::JudgeError;
-use super::weights::{Layer, Source, Weights};
+use super::weights::{Layer, Source, Weights, in_batches, scaled};
 use crate::kernels::{self, Kind};
-use crate::readback;
-use crate::room::{self, Room};
+use crate::room::Room;
 
 /// Side of the pictures that the network was trained on, to which all are scaled.
 pub const SIDE: u32 = 224;
@@ -122,33 +120,13 @@ impl EfficientNet {
         x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
     }
 
-    /// `[pictures, 1280]`, row by row, of pictures of any size.
+    /// `[pictures, 1280]`, row by row, of pictures of any size, with levels as its authors' TensorFlow code has them:
+    /// `(level - 127) / 128`.
     pub fn features(&self, pictures: &[RgbImage]) -> Vec<f32> {
-        let batches = pictures.chunks(BATCH).flat_map(|pictures| {
-            self.room.within(&self.device, pictures.len(), || {
-                room::parts(pictures.len(), self.room.share(pictures.len()))
-                    .flat_map(|part| readback::floats(self.forward(self.upload(&pictures[part]))))
-                    .collect::<Vec<f32>>()
-            })
-        });
-        batches.collect()
-    }
-
-    /// Pictures as the network was trained on them: scaled by a triangle filter, as Pillow's BILINEAR does, without
-    /// rounding to levels in between (Parmar et al. 2022), and from levels to `(level - 127) / 128`, as its authors'
-    /// TensorFlow code does.
-    fn upload(&self, pictures: &[RgbImage]) -> Tensor<4> {
-        let mut values = Vec::with_capacity(pictures.len() * 3 * (SIDE * SIDE) as usize);
-        for picture in pictures {
-            let picture = DynamicImage::from(picture.clone()).into_rgb32f();
-            let scaled = imageops::resize(&picture, SIDE, SIDE, FilterType::Triangle);
-            for channel in 0..3 {
-                let parts = scaled.as_raw().iter().skip(channel).step_by(3);
-                values.extend(parts.map(|part| (part * 255.0 - 127.0) / 128.0));
-            }
-        }
-        let shape = [pictures.len(), 3, SIDE as usize, SIDE as usize];
-        Tensor::from_data(TensorData::new(values, shape), &self.device)
+        let level = |part: f32| (part * 255.0 - 127.0) / 128.0;
+        in_batches(&self.room, &self.device, pictures, BATCH, |pictures| {
+            self.forward(scaled(pictures, SIDE, level, &self.device))
+        })
     }
 }
 

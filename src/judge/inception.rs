@@ -8,15 +8,13 @@ use std::path::Path;
 
 use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, TensorData};
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, RgbImage};
+use burn::tensor::{Device, Tensor};
+use image::RgbImage;
 
 use super::JudgeError;
-use super::weights::{Layer, Source, Weights};
+use super::weights::{Layer, Source, Weights, in_batches, scaled};
 use crate::kernels::{self, Kind};
-use crate::readback;
-use crate::room::{self, Room};
+use crate::room::Room;
 
 /// Side to which all pictures are scaled.
 pub const SIDE: u32 = 299;
@@ -350,31 +348,11 @@ impl Inception {
         x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
     }
 
-    /// `[pictures, 2048]`, row by row, of pictures of any size.
+    /// `[pictures, 2048]`, row by row, of pictures of any size, with levels from -1 to 1.
     pub fn features(&self, pictures: &[RgbImage]) -> Vec<f32> {
-        let batches = pictures.chunks(BATCH).flat_map(|pictures| {
-            self.room.within(&self.device, pictures.len(), || {
-                room::parts(pictures.len(), self.room.share(pictures.len()))
-                    .flat_map(|part| readback::floats(self.forward(self.upload(&pictures[part]))))
-                    .collect::<Vec<f32>>()
-            })
-        });
-        batches.collect()
-    }
-
-    /// Pictures scaled by a triangle filter without rounding to levels (Parmar et al. 2022), to numbers from -1 to 1.
-    fn upload(&self, pictures: &[RgbImage]) -> Tensor<4> {
-        let mut values = Vec::with_capacity(pictures.len() * 3 * (SIDE * SIDE) as usize);
-        for picture in pictures {
-            let picture = DynamicImage::from(picture.clone()).into_rgb32f();
-            let scaled = imageops::resize(&picture, SIDE, SIDE, FilterType::Triangle);
-            for channel in 0..3 {
-                let parts = scaled.as_raw().iter().skip(channel).step_by(3);
-                values.extend(parts.map(|part| 2.0 * part - 1.0));
-            }
-        }
-        let shape = [pictures.len(), 3, SIDE as usize, SIDE as usize];
-        Tensor::from_data(TensorData::new(values, shape), &self.device)
+        in_batches(&self.room, &self.device, pictures, BATCH, |pictures| {
+            self.forward(scaled(pictures, SIDE, |part| 2.0 * part - 1.0, &self.device))
+        })
     }
 }
 
@@ -383,9 +361,12 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeMap;
 
+    use burn::tensor::TensorData;
+
     use super::*;
     use crate::io::tensors::TensorFile;
     use crate::judge::matrix::tests::hashed;
+    use crate::readback;
 
     #[test]
     fn features_are_those_of_pytorch_fid() {

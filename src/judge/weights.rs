@@ -1,13 +1,18 @@
-//! Weights of feature networks in files, and the layer that they are made of.
+//! What feature networks of photographs share: weights in files, the layer that they are made of, pictures brought to
+//! the size that they were trained on.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, RgbImage};
 
 use super::JudgeError;
 use crate::io::foreign::{Foreign, recognise_file};
 use crate::io::tensors::TensorFile;
 use crate::io::torch::TorchFile;
+use crate::readback;
+use crate::room::{self, Room};
 
 /// What batch normalisation adds to a variance.
 const EPSILON: f64 = 1e-3;
@@ -129,4 +134,43 @@ impl Layer {
             bias: Tensor::from_data(TensorData::new(bias, [outputs]), device),
         })
     }
+}
+
+/// `[pictures, 3, side, side]`: pictures scaled by a triangle filter, as Pillow's BILINEAR does, without rounding to levels
+/// in between (Parmar et al. 2022), and every part of a colour, from 0 to 1, put through `level`.
+pub(super) fn scaled(
+    pictures: &[RgbImage],
+    side: u32,
+    level: impl Fn(f32) -> f32,
+    device: &Device,
+) -> Tensor<4> {
+    let mut values = Vec::with_capacity(pictures.len() * 3 * (side * side) as usize);
+    for picture in pictures {
+        let picture = DynamicImage::from(picture.clone()).into_rgb32f();
+        let scaled = imageops::resize(&picture, side, side, FilterType::Triangle);
+        for channel in 0..3 {
+            let parts = scaled.as_raw().iter().skip(channel).step_by(3);
+            values.extend(parts.map(|part| level(*part)));
+        }
+    }
+    let shape = [pictures.len(), 3, side as usize, side as usize];
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Features of pictures, row by row, so many at once, in parts where the device has no room for as many.
+pub(super) fn in_batches(
+    room: &Room,
+    device: &Device,
+    pictures: &[RgbImage],
+    batch: usize,
+    features: impl Fn(&[RgbImage]) -> Tensor<2>,
+) -> Vec<f32> {
+    let batches = pictures.chunks(batch).flat_map(|pictures| {
+        room.within(device, pictures.len(), || {
+            room::parts(pictures.len(), room.share(pictures.len()))
+                .flat_map(|part| readback::floats(features(&pictures[part])))
+                .collect::<Vec<f32>>()
+        })
+    });
+    batches.collect()
 }
