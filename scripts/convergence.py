@@ -227,7 +227,7 @@ def main():
         bench.train(method, seed)
     choices = {method: bench.choose(method) for method in bench.methods}
     curves = {method: bench.curve(method, choices[method][0]) for method in bench.methods}
-    names = {"encoder": "the tokenizer's encoder", "efficientnet-lite0": "EfficientNet-Lite0"}
+    names = {"encoder": "the tokenizer's encoder", "efficientnet_lite0": "EfficientNet-Lite0", "inception_v3": "Inception-v3"}
     text = []
     for network in next(iter(next(iter(curves.values())).values()))[0]:
         (bench.folder / f"convergence-{network}.svg").write_text(svg(curves, network, names.get(network, network)))

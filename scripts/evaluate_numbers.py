@@ -67,41 +67,53 @@ def vendi(x):
     return numpy.exp(-(values * numpy.log(values)).sum())
 
 
-def golden(path):
-    from efficientnet_lite_pytorch import EfficientNet
-    from safetensors.torch import save_file
-
-    net = EfficientNet.from_name("efficientnet-lite0").eval().double()
-    names = sorted(name for name, value in net.state_dict().items() if value.dtype.is_floating_point)
+def fill(net, names, is_norm):
+    """Gives a network the weights that a hash makes of the place of each name among the sorted ones."""
     state = net.state_dict()
-    for seed, name in enumerate(names):
+    for seed, name in enumerate(sorted(names)):
         shape = state[name].shape
-        # Activations of one size from layer to layer: a relu6 lies after most convolutions.
+        # Activations of one size from layer to layer: a relu lies after most convolutions.
         fan_in = numpy.prod(shape[1:]) if len(shape) > 1 else 1
         values = hashed(seed, int(numpy.prod(shape)))
         if name.endswith("running_var"):
             values = 1 + 0.5 * values
         elif name.endswith("running_mean"):
             values = 0.2 * values
-        elif "bn" in name and name.endswith("weight"):
+        elif is_norm(name) and name.endswith("weight"):
             values = 1 + 0.3 * values
-        elif "bn" in name or name == "_fc.bias":
+        elif is_norm(name) or name == "_fc.bias":
             values = 0.3 * values
         else:
             values = values * (6 / fan_in) ** 0.5
         state[name] = torch.tensor(values.astype(numpy.float32), dtype=torch.float64).reshape(shape)
     net.load_state_dict(state)
-    images = torch.tensor(hashed(1000, 2 * 3 * 224 * 224).astype(numpy.float32), dtype=torch.float64)
-    with torch.no_grad():
-        found = net.extract_features(images.reshape(2, 3, 224, 224)).mean((2, 3))
-    print("golden: mean", found.mean().item(), "deviation", found.std().item(), "zeros", (found == 0).float().mean().item())
+
+
+def keep(found, path):
+    from safetensors.torch import save_file
+
+    print(path, "mean", found.mean().item(), "deviation", found.std().item(), "zeros", (found == 0).float().mean().item())
     save_file({"features": found.float()}, path)
+
+
+def images(seed, count, side):
+    values = hashed(seed, count * 3 * side * side).astype(numpy.float32)
+    return torch.tensor(values, dtype=torch.float64).reshape(count, 3, side, side)
+
+
+def golden(path):
+    from efficientnet_lite_pytorch import EfficientNet
+
+    net = EfficientNet.from_name("efficientnet-lite0").eval().double()
+    names = [name for name, value in net.state_dict().items() if value.dtype.is_floating_point]
+    fill(net, names, lambda name: "bn" in name)
+    with torch.no_grad():
+        keep(net.extract_features(images(1000, 2, 224)).mean((2, 3)), path)
 
 
 def golden_inception(path):
     import torchvision
     from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
-    from safetensors.torch import save_file
 
     net = torchvision.models.inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
     # As pytorch_fid's fid_inception_v3 changes it, which also downloads the weights.
@@ -111,33 +123,15 @@ def golden_inception(path):
         setattr(net, name, FIDInceptionC(768, channels_7x7=inner))
     net.Mixed_7b, net.Mixed_7c = FIDInceptionE_1(1280), FIDInceptionE_2(2048)
     net = net.eval().double()
-    state = net.state_dict()
-    names = sorted(n for n, value in state.items() if value.dtype.is_floating_point and not n.startswith("fc."))
-    for seed, name in enumerate(names):
-        shape = state[name].shape
-        fan_in = numpy.prod(shape[1:]) if len(shape) > 1 else 1
-        values = hashed(seed, int(numpy.prod(shape)))
-        if name.endswith("running_var"):
-            values = 1 + 0.5 * values
-        elif name.endswith("running_mean"):
-            values = 0.2 * values
-        elif name.endswith("bn.weight"):
-            values = 1 + 0.3 * values
-        elif name.endswith("bn.bias"):
-            values = 0.3 * values
-        else:
-            values = values * (6 / fan_in) ** 0.5
-        state[name] = torch.tensor(values.astype(numpy.float32), dtype=torch.float64).reshape(shape)
-    net.load_state_dict(state)
-    x = torch.tensor(hashed(2000, 3 * 299 * 299).astype(numpy.float32), dtype=torch.float64).reshape(1, 3, 299, 299)
+    names = [n for n, value in net.state_dict().items() if value.dtype.is_floating_point and not n.startswith("fc.")]
+    fill(net, names, lambda name: ".bn." in name)
+    x = images(2000, 1, 299)
     with torch.no_grad():
         for part in ["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2",
                      "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e",
                      "Mixed_7a", "Mixed_7b", "Mixed_7c"]:
             x = getattr(net, part)(x)
-        found = x.mean((2, 3))
-    print("golden inception: mean", found.mean().item(), "deviation", found.std().item(), "zeros", (found == 0).float().mean().item())
-    save_file({"features": found.float()}, path)
+        keep(x.mean((2, 3)), path)
 
 
 def main():

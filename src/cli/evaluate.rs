@@ -12,6 +12,7 @@ use super::settings::TableArgs;
 use super::{DeviceArg, PrecisionArg};
 use crate::device::Selected;
 use crate::flow::{Domain, SampleSettings};
+use crate::io::numbered::numbered;
 use crate::io::outputs::{self, Content};
 use crate::io::{atomic, png};
 use crate::judge::{
@@ -129,7 +130,8 @@ struct Checkpoint {
 
 /// Judges the models of a run in the order of their steps, and prints what became of them.
 fn every_checkpoint(args: &EvaluateArgs, run: &Path, selected: &Selected) -> Result<()> {
-    let models = kept_models(run).with_context(|| format!("cannot read {}", run.display()))?;
+    let models = numbered(run, "model-", ".safetensors")
+        .with_context(|| format!("cannot read {}", run.display()))?;
     ensure!(
         !models.is_empty(),
         "{}: no models of steps (the run file's keep_models_every keeps them)",
@@ -150,21 +152,6 @@ fn every_checkpoint(args: &EvaluateArgs, run: &Path, selected: &Selected) -> Res
     }
     let rows = found.iter().map(|of| (format!("step {}", of.step), &of.report));
     super::print(&tabulate(&rows.collect::<Vec<_>>()))
-}
-
-/// The models that a run has kept under the number of their step, in order.
-fn kept_models(run: &Path) -> std::io::Result<Vec<(usize, PathBuf)>> {
-    let mut models = Vec::new();
-    for entry in std::fs::read_dir(run)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let step = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
-        if let Some(step) = step.and_then(|step| step.parse().ok()) {
-            models.push((step, path));
-        }
-    }
-    models.sort_unstable();
-    Ok(models)
 }
 
 /// Makes or reads the pictures of a model, and compares them.

@@ -13,6 +13,7 @@ pub mod json;
 pub mod names;
 mod narrow;
 pub mod npy;
+pub mod numbered;
 mod numbers;
 pub mod outputs;
 pub mod paths;

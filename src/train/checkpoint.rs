@@ -1,6 +1,5 @@
 //! Checkpoints: everything that decides how a run goes on, in one file that appears whole.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -14,6 +13,7 @@ use super::config::{RunConfig, Task};
 use super::optimiser::AdamW;
 use super::{TrainError, io_error};
 use crate::data::{Augment, Classes};
+use crate::io::numbered::{numbered, remove_beyond};
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use crate::model::Objective;
 use crate::model::params::{self, NamedTensor, Naming};
@@ -29,15 +29,8 @@ fn file_of(step: usize) -> String {
 
 /// Checkpoints in a run's folder besides the newest, with their steps, the latest first.
 fn earlier(folder: &Path) -> Vec<(usize, PathBuf)> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<(usize, PathBuf)> = entries
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let step = name.strip_prefix("checkpoint-")?.strip_suffix(".safetensors")?;
-            Some((step.parse().ok()?, entry.path()))
-        })
-        .collect();
-    found.sort_unstable_by_key(|(step, _)| Reverse(*step));
+    let mut found = numbered(folder, "checkpoint-", ".safetensors").unwrap_or_default();
+    found.reverse();
     found
 }
 
@@ -61,12 +54,7 @@ fn second(file: &Path, name: &Path) -> io::Result<()> {
 
 /// Removes checkpoints of later steps: of a run that went on from an earlier one.
 pub fn forget_after(folder: &Path, step: usize) {
-    for (of, path) in earlier(folder) {
-        if of > step {
-            // What stays is replaced when the run comes to that step.
-            let _ = fs::remove_file(path);
-        }
-    }
+    remove_beyond(earlier(folder), step);
 }
 
 /// Entry of an [`Identity`]: the hash of the tokenizer that a flow is trained on.

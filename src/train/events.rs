@@ -4,12 +4,13 @@
 //! ([format](https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/event.proto)).
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::metrics::{Line, lines, seconds};
 use crate::io::atomic;
 
 /// Its name in a run's folder; what it must hold, TensorBoard looks for.
@@ -38,7 +39,7 @@ impl Events {
     }
 
     /// Adds the figures of a step.
-    pub fn add(&mut self, figures: &Map<String, Value>) {
+    pub fn add(&mut self, figures: &Line) {
         let Some(file) = &mut self.file else { return };
         let bytes = record(&event(now(), figures));
         if let Err(error) = file.write_all(&bytes) {
@@ -58,25 +59,18 @@ fn now() -> f64 {
 
 /// The records of all lines: as if the steps had been made one after the other, up to now.
 fn records_of(metrics: &Path, batch: usize) -> io::Result<Vec<u8>> {
-    let mut lines: Vec<Map<String, Value>> = Vec::new();
-    for line in BufReader::new(File::open(metrics)?).lines() {
-        lines.extend(serde_json::from_str::<Map<String, Value>>(&line?).ok());
-    }
-    let seconds = |line: &Map<String, Value>| {
-        let pace = line.get("images_per_second").and_then(Value::as_f64).unwrap_or(0.0);
-        if pace > 0.0 { batch as f64 / pace } else { 0.0 }
-    };
-    let mut time = now() - lines.iter().map(seconds).sum::<f64>();
+    let lines = lines(metrics)?.collect::<io::Result<Vec<Line>>>()?;
+    let mut time = now() - lines.iter().map(|line| seconds(line, batch)).sum::<f64>();
     let mut bytes = record(&[&double(1, time)[..], &text(3, "brain.Event:2")].concat());
     for line in &lines {
-        time += seconds(line);
+        time += seconds(line, batch);
         bytes.extend(record(&event(time, line)));
     }
     Ok(bytes)
 }
 
 /// An event with the scalars of a step.
-fn event(time: f64, figures: &Map<String, Value>) -> Vec<u8> {
+fn event(time: f64, figures: &Line) -> Vec<u8> {
     let step = figures.get("step").and_then(Value::as_u64).map_or(0, |step| step + 1);
     let mut summary = Vec::new();
     for (name, value) in figures.iter().filter(|(name, _)| *name != "step") {

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{TrainError, io_error};
 
@@ -83,14 +83,33 @@ impl Log {
     }
 }
 
+/// A line of a file: the figures of a step under their names, its number among them.
+pub type Line = Map<String, Value>;
+
+/// The lines of a file; what is no line is passed over.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>>> {
+    let lines = BufReader::new(File::open(path)?).lines();
+    Ok(lines.filter_map(|line| line.map(|line| serde_json::from_str(&line).ok()).transpose()))
+}
+
+/// The numbers of a line.
+pub fn numbers(line: Line) -> impl Iterator<Item = (String, f64)> {
+    line.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?)))
+}
+
+/// Seconds that a step of so many pictures took, by the pace that its line tells.
+pub fn seconds(line: &Line, batch: usize) -> f64 {
+    let pace = line.get("images_per_second").and_then(Value::as_f64);
+    pace.filter(|pace| *pace > 0.0).map_or(0.0, |pace| batch as f64 / pace)
+}
+
 /// The largest that `merit` is of the figures of any step in a file, as far as it can be read.
 pub fn best(path: &Path, merit: fn(&BTreeMap<String, f64>) -> Option<f64>) -> Option<f64> {
-    let lines = BufReader::new(File::open(path).ok()?).lines().map_while(Result::ok);
-    let figures = lines.filter_map(|line| {
-        let values: BTreeMap<String, Value> = serde_json::from_str(&line).ok()?;
-        let number = |(name, value): (String, Value)| Some((name, value.as_f64()?));
-        merit(&values.into_iter().filter_map(number).collect())
-    });
+    let lines = lines(path).ok()?.map_while(Result::ok);
+    let figures = lines.filter_map(|line| merit(&numbers(line).collect()));
     figures.fold(None, |best: Option<f64>, merit| Some(best.map_or(merit, |b| b.max(merit))))
 }
 

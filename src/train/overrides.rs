@@ -30,45 +30,58 @@ impl FromStr for Override {
     }
 }
 
+impl Override {
+    /// The entry that it is for in a stage of a kind, if it is for that stage.
+    fn within(&self, kind: Option<&str>, several: bool) -> Option<&str> {
+        let inside = kind.and_then(|kind| self.key.strip_prefix(kind)?.strip_prefix('.'));
+        inside.or((!several).then_some(self.key.as_str()))
+    }
+}
+
 impl fmt::Display for Override {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.key, self.value)
     }
 }
 
-/// Changes the tables of the stages of a run file. What comes from the `i`th override is said to stand at
-/// `behind + i`.
+/// Changes the table of a stage, one of `several` or the only one. What comes from the `i`th override is said to stand
+/// at `behind + i`.
 ///
 /// # Errors
-/// Which override means no stage, or an entry within something that is no table.
+/// Which override is for an entry within something that is no table.
 pub(super) fn apply<'a>(
     overrides: &'a [Override],
-    stages: &mut [DeTable<'a>],
+    table: &mut DeTable<'a>,
+    several: bool,
+    behind: usize,
+) -> Result<(), (usize, String)> {
+    let kind = kind_of(table);
+    for (i, given) in overrides.iter().enumerate() {
+        let Some(path) = given.within(kind.as_deref(), several) else { continue };
+        let at = behind + i;
+        insert(table, path, &given.value, at..at).map_err(|said| (at, said))?;
+    }
+    Ok(())
+}
+
+/// That every override is for one of the stages at least.
+///
+/// # Errors
+/// Which is for none.
+pub(super) fn check(
+    overrides: &[Override],
+    stages: &[DeTable<'_>],
     behind: usize,
 ) -> Result<(), (usize, String)> {
     let several = stages.len() > 1;
-    for (i, Override { key, value }) in overrides.iter().enumerate() {
-        let at = behind + i;
-        let mut meant = 0;
-        for table in &mut *stages {
-            let kind = kind_of(table);
-            let prefix = kind.and_then(|kind| key.strip_prefix(&kind)?.strip_prefix('.'));
-            let path = match (prefix, several) {
-                (Some(path), _) => path,
-                (None, false) => key,
-                (None, true) => continue,
-            };
-            insert(table, path, value, at..at).map_err(|said| (at, said))?;
-            meant += 1;
-        }
-        if meant == 0 {
-            let example = format!("flow.{key}");
-            let said =
-                format!("say which stage it is for, as in {example}: the run file has several");
-            return Err((at, said));
-        }
-    }
-    Ok(())
+    let kinds: Vec<Option<String>> = stages.iter().map(kind_of).collect();
+    let meant = |given: &Override| {
+        kinds.iter().any(|kind| given.within(kind.as_deref(), several).is_some())
+    };
+    let Some(lost) = overrides.iter().position(|given| !meant(given)) else { return Ok(()) };
+    let example = format!("flow.{}", overrides[lost].key);
+    let said = format!("say which stage it is for, as in {example}: the run file has several");
+    Err((behind + lost, said))
 }
 
 fn kind_of(table: &DeTable<'_>) -> Option<String> {

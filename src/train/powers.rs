@@ -6,13 +6,13 @@
 //! of a few such averages, taken now and then, are combined with the weights that bring the sum of their profiles
 //! closest to the profile that is wanted.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use thiserror::Error;
 
 use crate::io::atomic;
+use crate::io::numbered::{numbered, remove_beyond};
 use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorFileError, TensorWriter};
 use crate::model::params::NamedTensor;
 
@@ -175,12 +175,7 @@ pub(super) fn save(
 
 /// Removes snapshots of steps beyond `step`, from a run that was killed after its last checkpoint.
 pub(super) fn forget_after(run: &Path, step: usize) {
-    for (later, path) in found(run).unwrap_or_default() {
-        if later > step {
-            // What stays would be written over.
-            let _ = fs::remove_file(path);
-        }
-    }
+    remove_beyond(found(run).unwrap_or_default(), step);
 }
 
 /// Steps and files of a run's snapshots, in order.
@@ -189,18 +184,7 @@ fn found(run: &Path) -> std::io::Result<Vec<(usize, PathBuf)>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let step = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-        if let Some(step) =
-            step.filter(|_| path.extension().is_some_and(|end| end == "safetensors"))
-        {
-            found.push((step, path));
-        }
-    }
-    found.sort();
-    Ok(found)
+    numbered(&folder, "", ".safetensors")
 }
 
 /// An average that was made afterwards.

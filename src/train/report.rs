@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -11,8 +11,10 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use super::config::{RunConfig, Task};
+use super::metrics::{lines, numbers, seconds};
 use super::{Ending, TrainError, io_error, program};
 use crate::io::atomic;
+use crate::io::numbered::numbered;
 use crate::say::count;
 
 /// Name of the page in a run's folder.
@@ -36,21 +38,18 @@ type Series = BTreeMap<String, Vec<(f64, f64)>>;
 /// A line of a plot: its name and its points.
 type Line<'a> = (&'a str, &'a [(f64, f64)]);
 
-/// Reads all figures of a run.
-fn read(path: &Path) -> Result<Series, TrainError> {
-    let failed = io_error(path);
-    let mut series = Series::new();
-    for line in BufReader::new(File::open(path).map_err(&failed)?).lines() {
-        let line = line.map_err(&failed)?;
-        let values: BTreeMap<String, Value> = serde_json::from_str(&line).unwrap_or_default();
-        let Some(step) = values.get("step").and_then(Value::as_f64) else { continue };
-        for (name, value) in values.into_iter().filter(|(name, _)| name != "step") {
-            if let Some(value) = value.as_f64() {
-                series.entry(name).or_default().push((step + 1.0, value));
-            }
+/// Reads all figures of a run, and how many seconds its steps took.
+fn read(path: &Path, batch: usize) -> io::Result<(Series, f64)> {
+    let (mut series, mut took) = (Series::new(), 0.0);
+    for line in lines(path)? {
+        let line = line?;
+        took += seconds(&line, batch);
+        let Some(step) = line.get("step").and_then(Value::as_f64) else { continue };
+        for (name, value) in numbers(line).filter(|(name, _)| name != "step") {
+            series.entry(name).or_default().push((step + 1.0, value));
         }
     }
-    Ok(series)
+    Ok((series, took))
 }
 
 /// Writes the page and the table of a run that has ended, and gives the page's path.
@@ -58,11 +57,12 @@ fn read(path: &Path) -> Result<Series, TrainError> {
 /// # Errors
 /// The metrics cannot be read, or the file system takes no more.
 pub fn write(config: &RunConfig, ending: Ending, product: &Path) -> Result<PathBuf, TrainError> {
-    let series = read(&config.out.join("metrics.jsonl"))?;
+    let metrics = config.out.join("metrics.jsonl");
+    let (series, took) = read(&metrics, config.batch).map_err(io_error(&metrics))?;
     let table = config.out.join(TABLE);
     atomic::write(&table, csv(&series).as_bytes()).map_err(io_error(&table))?;
     let path = config.out.join(PAGE);
-    let text = page(config, ending, product, &series)?;
+    let text = page(config, ending, product, &series, took)?;
     atomic::write(&path, text.as_bytes()).map_err(io_error(&path))?;
     Ok(path)
 }
@@ -96,6 +96,7 @@ fn page(
     ending: Ending,
     product: &Path,
     series: &Series,
+    took: f64,
 ) -> Result<String, TrainError> {
     let title = match &config.task {
         Task::Tokenizer(_) => "Training of a tokenizer".to_owned(),
@@ -113,7 +114,7 @@ fn page(
     };
     let _ =
         writeln!(text, "<p>{state}, after {steps} of {} steps; {}</p>", config.steps, program());
-    text += &summary(config, product, series, steps);
+    text += &summary(config, product, series, steps, took);
     text += "<h2>Figures</h2>\n<div class=\"plots\">\n";
     for (name, lines) in groups(series) {
         text += &plot(&name, &lines);
@@ -126,10 +127,9 @@ fn page(
 }
 
 /// The run in a few numbers.
-fn summary(config: &RunConfig, product: &Path, series: &Series, steps: f64) -> String {
-    let points = |name: &str| series.get(name).map_or(&[][..], Vec::as_slice);
+fn summary(config: &RunConfig, product: &Path, series: &Series, steps: f64, took: f64) -> String {
     let mut rows = Vec::new();
-    let losses = points("loss");
+    let losses = series.get("loss").map_or(&[][..], Vec::as_slice);
     let last = &losses[losses.len().saturating_sub(LAST)..];
     if !last.is_empty() {
         let mean = last.iter().map(|(_, loss)| loss).sum::<f64>() / last.len() as f64;
@@ -149,14 +149,10 @@ fn summary(config: &RunConfig, product: &Path, series: &Series, steps: f64) -> S
         };
         rows.push((name.replace('_', " "), said));
     }
-    let seconds: f64 = points("images_per_second")
-        .iter()
-        .map(|(_, pace)| config.batch as f64 / pace.max(1e-9))
-        .sum();
     let seen = steps * config.batch as f64;
     rows.push(("pictures seen".to_owned(), format!("{seen}")));
-    rows.push(("time in steps".to_owned(), format!("{:.1} min", seconds / 60.0)));
-    rows.push(("pictures a second".to_owned(), digits(seen / seconds.max(1e-9))));
+    rows.push(("time in steps".to_owned(), format!("{:.1} min", took / 60.0)));
+    rows.push(("pictures a second".to_owned(), digits(seen / took.max(1e-9))));
     let bytes = fs::metadata(product).map_or(0, |data| data.len());
     let name = product.file_name().unwrap_or_default().to_string_lossy();
     rows.push((name.into_owned(), format!("{:.1} MB", bytes as f64 / 1e6)));
@@ -288,15 +284,7 @@ fn plot(name: &str, lines: &[Line<'_>]) -> String {
 
 /// Sheets of samples, evenly over the run.
 fn sheets(folder: &Path) -> Result<String, TrainError> {
-    let entries = fs::read_dir(folder).map_err(io_error(folder))?.flatten();
-    let mut found: Vec<(u64, PathBuf)> = entries
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let step = name.strip_prefix("sample-")?.strip_suffix(".png")?.parse().ok()?;
-            Some((step, entry.path()))
-        })
-        .collect();
-    found.sort_unstable();
+    let found = numbered(folder, "sample-", ".png").map_err(io_error(folder))?;
     let shown = found.len().min(SHEETS);
     let mut text = String::new();
     for i in 0..shown {

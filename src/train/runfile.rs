@@ -13,7 +13,7 @@ use super::config::{
     BackboneSizes, ConfigError, FlowTask, OptimiserConfig, OptimiserKind, RunConfig, Task,
     TokenizerTask,
 };
-use super::overrides::{self, Override};
+use super::overrides::Override;
 use super::{entries, powers, stages};
 use crate::data::{Augment, Balance, Classes, MOST_CLASSES};
 use crate::flow::Domain;
@@ -103,9 +103,7 @@ impl RunConfig {
         };
         let root = DeTable::parse(text).map_err(fault)?;
         let span = root.span();
-        let mut tables =
-            stages::tables(root.into_inner(), beside).map_err(|(span, said)| (span.start, said))?;
-        overrides::apply(overrides, &mut tables, text.len() + 1)?;
+        let tables = stages::tables(root.into_inner(), beside, overrides, text.len() + 1)?;
         let stage = |table: DeTable<'_>| {
             if let Some((span, said)) = entries::unknown(&table) {
                 return Err((span.start, said));

@@ -5,7 +5,6 @@
 //! before it.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -14,6 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::config::{RunConfig, Task};
+use super::overrides::{self, Override};
 use super::{Ending, Progress, TrainError};
 
 /// Name of the array of stages in a run file.
@@ -22,16 +22,22 @@ pub(super) const STAGE: &str = "stage";
 const TOKENIZER: &str = "tokenizer.safetensors";
 
 /// The tables of a run file as one for each stage: what is common to all, with what the stage says itself. A file
-/// without stages is one.
+/// without stages is one. What overrides change is changed before anything follows from it; they stand at `behind` and
+/// after it.
 ///
 /// # Errors
 /// Where, and why, an entry does not make sense.
 pub(super) fn tables<'a>(
     mut root: DeTable<'a>,
     beside: &Path,
-) -> Result<Vec<DeTable<'a>>, (Range<usize>, String)> {
-    let Some((key, stages)) = root.remove_entry(STAGE) else { return Ok(vec![root]) };
-    let expected = || (key.span(), format!("expected [[{STAGE}]], a table for each stage"));
+    overrides: &'a [Override],
+    behind: usize,
+) -> Result<Vec<DeTable<'a>>, (usize, String)> {
+    let Some((key, stages)) = root.remove_entry(STAGE) else {
+        overrides::apply(overrides, &mut root, false, behind)?;
+        return Ok(vec![root]);
+    };
+    let expected = || (key.span().start, format!("expected [[{STAGE}]], a table for each stage"));
     let DeValue::Array(stages) = stages.into_inner() else { return Err(expected()) };
     let (number, mut before) = (stages.len(), None::<PathBuf>);
     let mut tables = Vec::new();
@@ -39,10 +45,11 @@ pub(super) fn tables<'a>(
         let span = stage.span();
         let DeValue::Table(stage) = stage.into_inner() else { return Err(expected()) };
         if let Some(nested) = stage.keys().find(|key| key.get_ref() == STAGE) {
-            return Err((nested.span(), "a stage has no stages of its own".to_owned()));
+            return Err((nested.span().start, "a stage has no stages of its own".to_owned()));
         }
         let mut table = root.clone();
         table.extend(stage);
+        overrides::apply(overrides, &mut table, number > 1, behind)?;
         let text = |value: Option<&Spanned<DeValue<'_>>>| {
             value.and_then(|value| value.get_ref().as_str()).map(str::to_owned)
         };
@@ -68,7 +75,11 @@ pub(super) fn tables<'a>(
         before = Some(out.join(TOKENIZER));
         tables.push(table);
     }
-    if tables.is_empty() { Err(expected()) } else { Ok(tables) }
+    if tables.is_empty() {
+        return Err(expected());
+    }
+    overrides::check(overrides, &tables, behind)?;
+    Ok(tables)
 }
 
 /// That stages fit each other, as far as can be told before the first has run.
@@ -206,6 +217,22 @@ num_heads = 2
         let same = FILE.replacen("batch = 8", "batch = 8\nout = \"x\"", 1);
         let same = same.replacen("batch = 16", "batch = 16\nout = \"x/tokenizer\"", 1);
         assert!(read(&same).unwrap_err().contains("stage 2 writes into the folder of another"));
+    }
+
+    #[test]
+    fn what_follows_from_an_entry_follows_from_its_override() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), FILE).unwrap();
+        let set = |text: &str| {
+            let given = [text.parse().unwrap()];
+            RunConfig::read_stages_with(file.path(), &given).map_err(|error| error.to_string())
+        };
+        let stages = set("tokenizer.out=elsewhere").unwrap();
+        assert_eq!(stages[0].out, Path::new("elsewhere/tokenizer"));
+        let Task::Flow(flow) = &stages[1].task else { panic!("no flow") };
+        assert_eq!(flow.tokenizer, Path::new("elsewhere/tokenizer/tokenizer.safetensors"));
+        assert_eq!(set("flow.steps=9").unwrap()[1].steps, 9);
+        assert!(set("steps=9").unwrap_err().contains("say which stage it is for"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Pictures on the host: as textures, and many on one sheet.
 
 use egui::ColorImage;
-use image::{Rgb, RgbImage};
+use image::{Rgb, RgbImage, imageops};
 
 use crate::io::sheet::Sheet;
 use crate::studio::engine::pictures::Pictures;
@@ -10,6 +10,17 @@ use crate::studio::engine::pictures::Pictures;
 pub fn colour_image(image: &RgbImage) -> ColorImage {
     let size = [image.width() as usize, image.height() as usize];
     ColorImage::from_rgb(size, image.as_raw())
+}
+
+/// A picture whose larger side is no more than `most` pixels.
+pub fn thumbnail(image: RgbImage, most: u32) -> RgbImage {
+    let (width, height) = image.dimensions();
+    let largest = width.max(height);
+    if largest <= most {
+        return image;
+    }
+    let side = |side: u32| ((u64::from(side) * u64::from(most) / u64::from(largest)) as u32).max(1);
+    imageops::thumbnail(&image, side(width), side(height))
 }
 
 /// All pictures of a batch on one sheet, in as square a grid as there is, on white.

@@ -1,6 +1,6 @@
 //! Whether the model's beliefs mean what they say, over time, over the picture and over classes.
 
-use egui::{Button, Color32, Grid, Label, Rect, RichText, Sense, Slider, Ui, Vec2, pos2, vec2};
+use egui::{Button, Color32, Grid, Label, RichText, Sense, Ui, Vec2, pos2, vec2};
 
 use crate::calibrate::{Calibration, ClassFigures, Moment};
 use crate::flow::{Temperature, Warmth};
@@ -8,7 +8,7 @@ use crate::studio::action::{Actions, WindowAction};
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, palette};
 use crate::studio::base::widgets::{
-    Plot, PlotLine, Stroked, choice, empty_state, legend_between, scroll_area,
+    Cells, Plot, PlotLine, Stroked, choice, empty_state, legend_between, scroll_area, time_slider,
 };
 use crate::studio::calibration::{Calibrations, Map};
 use crate::studio::engine::colormap::{diverging, viridis};
@@ -40,7 +40,10 @@ pub fn show(
     scroll_area().show(ui, |ui| {
         head(ui, &report, session, actions);
         ui.add_space(GRID);
-        time(ui, calibrations, &report);
+        let hint =
+            "The time that the diagram, the map and the figures are of: 0 is noise, 1 is data.";
+        let times = report.times.iter().map(|moment| moment.t).collect();
+        time_slider(ui, &mut calibrations.moment, times, hint);
         let Some(moment) = report.times.get(calibrations.moment).or(report.times.last()) else {
             return;
         };
@@ -136,27 +139,6 @@ fn head(ui: &mut Ui, report: &Calibration, session: &mut Session, actions: &mut 
     });
 }
 
-fn time(ui: &mut Ui, calibrations: &mut Calibrations, report: &Calibration) {
-    let hint = "The time that the diagram, the map and the figures are of: 0 is noise, 1 is data.";
-    ui.horizontal(|ui| {
-        let label = ui.label("Time t").on_hover_text(hint);
-        ui.spacing_mut().slider_width = (ui.available_width() - 20.0 * GRID).max(20.0 * GRID);
-        let times: Vec<f64> = report.times.iter().map(|moment| moment.t).collect();
-        let last = times.len().saturating_sub(1);
-        let nearest = times.clone();
-        let slider = Slider::new(&mut calibrations.moment, 0..=last)
-            .custom_formatter(move |at, _| {
-                times.get(at as usize).map_or_else(String::new, |t| format!("{t:.3}"))
-            })
-            .custom_parser(move |text| {
-                let wanted: f64 = text.trim().parse().ok()?;
-                let off = |at: &usize| (nearest[*at] - wanted).abs();
-                (0..nearest.len()).min_by(|a, b| off(a).total_cmp(&off(b))).map(|at| at as f64)
-            });
-        ui.add(slider).labelled_by(label.id).on_hover_text(hint);
-    });
-}
-
 /// Confidence against accuracy.
 fn reliability(ui: &mut Ui, moment: &Moment, side: f32) {
     ui.label(theme::section(ui, "Share that is right, by how sure it is"));
@@ -206,7 +188,6 @@ fn map(ui: &mut Ui, shown: &mut Map, report: &Calibration, moment: &Moment, side
         (Map::Accuracy, "Accuracy", "How often the likeliest code is the true one."),
     ];
     ui.horizontal(|ui| choice(ui, shown, &kinds));
-    let [rows, columns] = report.grid;
     let places = &moment.places;
     let most = match shown {
         Map::Gap => {
@@ -216,22 +197,14 @@ fn map(ui: &mut Ui, shown: &mut Map, report: &Calibration, moment: &Moment, side
         Map::CrossEntropy => places.cross_entropy.iter().copied().fold(0.01, f32::max),
         Map::Accuracy => 1.0,
     };
-    let (rect, response) = ui.allocate_exact_size(Vec2::splat(side), Sense::hover());
-    let cell = vec2(side / columns.max(1) as f32, side / rows.max(1) as f32);
-    for at in 0..rows * columns {
-        let corner =
-            rect.min + vec2((at % columns) as f32 * cell.x, (at / columns) as f32 * cell.y);
-        // Cells meet without a seam.
-        let field = Rect::from_min_size(corner, cell + Vec2::splat(0.5)).intersect(rect);
-        ui.painter().rect_filled(field, 0.0, of_place(*shown, moment, at, most).0);
-    }
-    if let Some(pointer) = response.hover_pos() {
-        let place = (pointer - rect.min) / cell;
-        let (row, column) = (place.y as usize, place.x as usize);
-        if row < rows && column < columns {
-            let (_, words) = of_place(*shown, moment, row * columns + column, most);
-            response.on_hover_text_at_pointer(format!("token ({row}, {column}): {words}"));
-        }
+    let kind = *shown;
+    let cells =
+        Cells::show(ui, side, report.grid, Sense::hover(), |at| of_place(kind, moment, at, most).0);
+    if let Some(at) = cells.response.hover_pos().and_then(|pointer| cells.at(pointer)) {
+        let columns = report.grid[1];
+        let (_, words) = of_place(kind, moment, at, most);
+        let text = format!("token ({}, {}): {words}", at / columns, at % columns);
+        cells.response.on_hover_text_at_pointer(text);
     }
     ui.horizontal(|ui| match shown {
         Map::Gap => legend_between(

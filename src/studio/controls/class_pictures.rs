@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, Cursor};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use egui::{Context, TextureHandle, TextureId, TextureOptions};
-use image::{ImageFormat, RgbImage, imageops};
+use image::RgbImage;
 
 use crate::data::read_picture;
 use crate::flow::SampleSettings;
-use crate::io::atomic;
-use crate::studio::base::images::colour_image;
+use crate::io::{atomic, png};
+use crate::studio::base::images::{colour_image, thumbnail};
 use crate::studio::base::jobs::Outcome;
 use crate::studio::engine::{Command, Sketch};
 use crate::studio::session::Session;
@@ -73,7 +73,7 @@ impl ClassPictures {
         let path = self.path(label);
         let known = self.known.entry(label).or_insert_with(|| {
             let read = path.and_then(|path| read_picture(&path).ok());
-            read.map_or(Known::Missing, |picture| Known::Picture(small(picture)))
+            read.map_or(Known::Missing, |picture| Known::Picture(thumbnail(picture, SIDE)))
         });
         if let Known::Picture(picture) = known {
             let image = colour_image(picture);
@@ -129,7 +129,7 @@ impl ClassPictures {
                 self.given_up = begun.elapsed() > PATIENCE;
                 let pictures = pictures.host().unwrap_or_default();
                 for (label, picture) in labels.into_iter().zip(pictures) {
-                    let picture = small(picture.clone());
+                    let picture = thumbnail(picture.clone(), SIDE);
                     if let Some(path) = self.path(label) {
                         let picture = picture.clone();
                         session.jobs.start("Keeping a picture of a class", move |_| {
@@ -151,16 +151,7 @@ impl ClassPictures {
 }
 
 fn keep(path: &Path, picture: &RgbImage) -> io::Result<()> {
-    let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png).map_err(io::Error::other)?;
+    let bytes = png::encode(picture, "{}").map_err(io::Error::other)?;
     fs::create_dir_all(atomic::folder_of(path))?;
-    atomic::write(path, bytes.get_ref())
-}
-
-/// A picture in the size of a list.
-fn small(picture: RgbImage) -> RgbImage {
-    match picture.width().max(picture.height()) {
-        0..=SIDE => picture,
-        _ => imageops::thumbnail(&picture, SIDE, SIDE),
-    }
+    atomic::write(path, &bytes)
 }

@@ -9,10 +9,11 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
-use image::{RgbImage, imageops};
+use image::RgbImage;
 
 use super::folder::Folder;
 use super::item::Item;
+use crate::studio::base::images::thumbnail;
 use crate::studio::base::worker::{Wake, guarded};
 
 /// Largest side of a thumbnail, in pixels.
@@ -211,7 +212,7 @@ fn work(folder: &Folder, task: &Task, report: &impl Fn(News) -> bool) {
         }
         Task::Read { name, small } => {
             let image = folder.picture(name).map(|image| match small {
-                true => thumbnail(image),
+                true => thumbnail(image, THUMBNAIL),
                 false => image,
             });
             report(News::Read { name: name.clone(), small: *small, image });
@@ -246,16 +247,4 @@ fn work(folder: &Folder, task: &Task, report: &impl Fn(News) -> bool) {
         // Dealt with where tasks are taken.
         Task::End => {}
     }
-}
-
-/// A picture no larger than [`THUMBNAIL`].
-fn thumbnail(image: RgbImage) -> RgbImage {
-    let (width, height) = image.dimensions();
-    let largest = width.max(height);
-    if largest <= THUMBNAIL {
-        return image;
-    }
-    let side =
-        |side: u32| ((u64::from(side) * u64::from(THUMBNAIL) / u64::from(largest)) as u32).max(1);
-    imageops::thumbnail(&image, side(width), side(height))
 }

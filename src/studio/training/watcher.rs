@@ -14,6 +14,7 @@ use egui::ColorImage;
 
 use super::metrics::{Bin, Reading, Tail};
 use super::plan::Plan;
+use crate::io::numbered::numbered;
 use crate::model::MODEL_FILE;
 use crate::studio::base::images::colour_image;
 use crate::studio::base::worker::guarded;
@@ -262,16 +263,7 @@ fn written(path: &Path) -> Option<(PathBuf, SystemTime)> {
 
 /// The sample sheets of a run, in order of their steps.
 fn samples(folder: &Path) -> Vec<(usize, PathBuf)> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut samples: Vec<(usize, PathBuf)> = entries
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            let step = name.to_str()?.strip_prefix("sample-")?.strip_suffix(".png")?;
-            Some((step.parse().ok()?, entry.path()))
-        })
-        .collect();
-    samples.sort_unstable();
-    samples
+    numbered(folder, "sample-", ".png").unwrap_or_default()
 }
 
 #[cfg(test)]

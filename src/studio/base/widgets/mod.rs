@@ -1,5 +1,6 @@
 //! Small widgets that the panes share.
 
+mod cells;
 mod chart;
 mod icon;
 mod jobs;
@@ -8,10 +9,11 @@ mod plot;
 mod row;
 mod scroll;
 
+pub use cells::Cells;
 pub use chart::{Chart, Curve, Dash};
 pub use icon::{Icon, icon_button};
 pub use jobs::job_strip;
 pub use marks::{Mark, Marks, code_colour};
 pub use plot::{Plot, PlotLine, Stroked, short};
-pub use row::{Row, choice, empty_state, legend_between, legend_ramp};
+pub use row::{Row, choice, empty_state, legend_between, legend_ramp, time_slider};
 pub use scroll::scroll_area;

@@ -1,8 +1,8 @@
 //! Rows of a form, choices among a few, empty states and legends.
 
 use egui::{
-    Align, Button, Color32, Layout, Mesh, Rect, Response, RichText, Sense, Shape, TextStyle, Ui,
-    pos2, vec2,
+    Align, Button, Color32, Layout, Mesh, Rect, Response, RichText, Sense, Shape, Slider,
+    TextStyle, Ui, pos2, vec2,
 };
 
 use crate::studio::base::theme::{self, GRID};
@@ -78,6 +78,26 @@ pub fn choice<T: PartialEq + Copy>(
         }
     });
     *chosen != before
+}
+
+/// Chooses one of several times by its place among them; what is typed means the nearest.
+pub fn time_slider(ui: &mut Ui, at: &mut usize, times: Vec<f64>, hint: &str) -> Response {
+    ui.horizontal(|ui| {
+        let label = ui.label("Time t").on_hover_text(hint);
+        ui.spacing_mut().slider_width = (ui.available_width() - 20.0 * GRID).max(10.0 * GRID);
+        let (last, nearest) = (times.len().saturating_sub(1), times.clone());
+        let slider = Slider::new(at, 0..=last)
+            .custom_formatter(move |at, _| {
+                times.get(at as usize).map_or_else(String::new, |t| format!("{t:.3}"))
+            })
+            .custom_parser(move |text| {
+                let wanted: f64 = text.trim().parse().ok()?;
+                let off = |at: &usize| (nearest[*at] - wanted).abs();
+                (0..nearest.len()).min_by(|a, b| off(a).total_cmp(&off(b))).map(|at| at as f64)
+            });
+        ui.add(slider).labelled_by(label.id).on_hover_text(hint)
+    })
+    .inner
 }
 
 /// What an empty pane says: what will be here, and how.

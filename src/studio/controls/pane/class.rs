@@ -1,8 +1,8 @@
 //! Choosing classes: a search, a list, and those chosen.
 
 use egui::{
-    Align, Atom, Button, Frame, IdSalt, Key, Layout, Margin, Rect, Response, RichText, ScrollArea,
-    TextEdit, TextureId, Ui, Vec2, pos2,
+    Align, Atom, Button, Frame, IdSalt, Key, Layout, Margin, Response, RichText, ScrollArea,
+    TextEdit, TextureId, Ui, Vec2,
 };
 
 use crate::studio::base::theme::{self, GRID, palette};
@@ -114,9 +114,8 @@ fn row(
         let rounding = 3.0;
         match picture() {
             Some(texture) => {
-                let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
                 let image = egui::Image::new((texture, rect.size())).corner_radius(rounding);
-                image.uv(whole).paint_at(ui, rect);
+                image.paint_at(ui, rect);
             }
             None => {
                 let colour = ui.visuals().faint_bg_color;

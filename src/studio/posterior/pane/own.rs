@@ -1,15 +1,14 @@
 //! What the model believes about a picture whose codes are known: how surprised it is by each, and where.
 
 use egui::{
-    Align, Align2, Label, Layout, Rect, RichText, Sense, Slider, Stroke, StrokeKind, Ui, Vec2,
-    pos2, vec2,
+    Align, Align2, Label, Layout, Rect, RichText, Sense, Stroke, StrokeKind, Ui, Vec2, pos2, vec2,
 };
 
 use super::swatch::paint_swatch;
 use super::{ENTROPY_HINT, ROW, figure, paint_row, paint_time_axis};
 use crate::calibrate::{Belief, TokenBelief};
 use crate::studio::base::theme::{self, GRID, palette};
-use crate::studio::base::widgets::{Chart, Curve, Dash, legend_between};
+use crate::studio::base::widgets::{Cells, Chart, Curve, Dash, legend_between, time_slider};
 use crate::studio::engine::colormap::viridis;
 use crate::studio::posterior::own::Own;
 use crate::studio::session::Session;
@@ -29,7 +28,11 @@ pub(super) fn show(ui: &mut Ui, own: &mut Own, session: &mut Session) {
         ui.label(theme::weak(ui, text));
         return;
     };
-    time(ui, own);
+    let hint = "How much of the picture the model was shown: at 0 only noise, at 1 the picture.";
+    let times = own.beliefs.iter().map(|belief| belief.t).collect();
+    if time_slider(ui, &mut own.at, times, hint).changed() {
+        own.follows = false;
+    }
     let (asked, right) = belief.right();
     let each = belief.nats() / asked.max(1) as f32;
     ui.horizontal_wrapped(|ui| {
@@ -76,22 +79,6 @@ fn head(ui: &mut Ui, own: &mut Own, session: &Session) {
     }
 }
 
-fn time(ui: &mut Ui, own: &mut Own) {
-    let hint = "How much of the picture the model was shown: at 0 only noise, at 1 the picture.";
-    let times: Vec<f64> = own.beliefs.iter().map(|belief| belief.t).collect();
-    let last = times.len().saturating_sub(1);
-    ui.horizontal(|ui| {
-        let label = ui.label("Time t").on_hover_text(hint);
-        ui.spacing_mut().slider_width = (ui.available_width() - 20.0 * GRID).max(10.0 * GRID);
-        let slider = Slider::new(&mut own.at, 0..=last).custom_formatter(move |at, _| {
-            times.get(at as usize).map_or_else(String::new, |t| format!("{t:.3}"))
-        });
-        if ui.add(slider).labelled_by(label.id).on_hover_text(hint).changed() {
-            own.follows = false;
-        }
-    });
-}
-
 /// Surprise by place; a click looks at a token.
 fn map(ui: &mut Ui, own: &mut Own, belief: &Belief, session: &Session) {
     ui.label(theme::section(ui, "Surprise by place")).on_hover_text(SURPRISE_HINT);
@@ -99,47 +86,31 @@ fn map(ui: &mut Ui, own: &mut Own, belief: &Belief, session: &Session) {
     // One scale at every time, so that times can be compared.
     let ceiling =
         session.model.as_ref().map_or(1.0, |m| (m.card.tokenizer.codes.max(2) as f32).ln());
-    let width = ui.available_width().min(MAP);
-    let (rect, response) = ui.allocate_exact_size(Vec2::splat(width), Sense::click());
-    let cell = width / side as f32;
-    let field = |at: usize| {
-        let corner = rect.min + vec2((at % side) as f32, (at / side) as f32) * cell;
-        Rect::from_min_size(corner, Vec2::splat(cell))
-    };
-    for (at, token) in belief.tokens.iter().enumerate() {
-        let colour = match token {
-            Some(token) => viridis(token.surprise / ceiling),
-            None => ui.visuals().extreme_bg_color,
-        };
-        // Cells meet without a seam.
-        let whole = field(at);
-        let whole = Rect::from_min_max(whole.min, whole.max + Vec2::splat(0.5)).intersect(rect);
-        ui.painter().rect_filled(whole, 0.0, colour);
-    }
+    let (width, ground) = (ui.available_width().min(MAP), ui.visuals().extreme_bg_color);
+    let cells = Cells::show(ui, width, [side, side], Sense::click(), |at| {
+        let colour = |token: &TokenBelief| viridis(token.surprise / ceiling);
+        belief.tokens[at].as_ref().map_or(ground, colour)
+    });
     if let Some(at) = own.token() {
         let edge = Stroke::new(2.0, palette(ui.visuals()).accent);
-        ui.painter().rect_stroke(field(at), 1.0, edge, StrokeKind::Outside);
+        ui.painter().rect_stroke(cells.field(at), 1.0, edge, StrokeKind::Outside);
     }
-    response
-        .widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, "Surprise by place"));
-    let place = |at: egui::Pos2| {
-        let place = (at - rect.min) / cell;
-        let (row, column) = (place.y as usize, place.x as usize);
-        (row < side && column < side).then_some(row * side + column)
-    };
-    if let Some(at) = response.interact_pointer_pos().filter(|_| response.clicked()).and_then(place)
-    {
+    let label = || egui::WidgetInfo::labeled(egui::Role::Image, true, "Surprise by place");
+    cells.response.widget_info(label);
+    let clicked = cells.response.interact_pointer_pos().filter(|_| cells.response.clicked());
+    if let Some(at) = clicked.and_then(|pointer| cells.at(pointer)) {
         own.token = (own.token != Some(at)).then_some(at);
     }
     ui.horizontal(|ui| {
         legend_between(ui, viridis, [0.0, 1.0], ["0".to_owned(), format!("{ceiling:.1} nats")]);
     });
-    if let Some(at) = response.hover_pos().and_then(place) {
+    if let Some(at) = cells.response.hover_pos().and_then(|pointer| cells.at(pointer)) {
         let said = match &belief.tokens[at] {
             Some(token) => words(token),
             None => "shown as it is".to_owned(),
         };
-        response.on_hover_text_at_pointer(format!("token ({}, {}): {said}", at / side, at % side));
+        let text = format!("token ({}, {}): {said}", at / side, at % side);
+        cells.response.on_hover_text_at_pointer(text);
     }
 }
 
