@@ -6,8 +6,9 @@ usage: convergence.py PURRSCOPE TOKENIZER TRAIN HOLDOUT FOLDER [--steps N] [--ev
 
 Trains every objective with every seed, lets each choose guidance and temperature from the same small grid on samples of its own
 (the last model of its first seed, other noise), and judges the models of all steps on held-out pictures with `purrscope
-evaluate`. Everything found is kept in FOLDER; started again, it goes on where it was. Writes FOLDER/convergence.md and, for each
-feature network, FOLDER/convergence-NETWORK.svg. With --z-loss purrception is also trained without it. Needs Python alone.
+evaluate`; purrception's last models also at temperatures from 0.3 to 1.5. With --z-loss purrception is also trained without it.
+Everything found is kept in FOLDER; started again, it goes on where it was, and with more --steps it goes on from there. Writes
+FOLDER/convergence.md and, for each feature network, FOLDER/convergence-NETWORK.svg. Needs Python alone.
 """
 import argparse
 import itertools
@@ -24,6 +25,10 @@ OBJECTIVES = ["purrception", "cfm-endpoint", "cfm", "dfm"]
 TEMPERATURES = {"purrception": [0.7, 0.8, 0.9, 1.0], "dfm": [0.7, 0.8, 0.9, 1.0], "cfm-endpoint": [1.0], "cfm": [1.0]}
 GUIDANCES = [1.0, 1.5, 2.0]
 COLOURS = {"purrception": "#e07b00", "cfm-endpoint": "#2f6fb5", "cfm": "#5aa469", "dfm": "#8a5aa8", "no-z-loss": "#777777"}
+# Of the last models of purrception.
+CURVE = [0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5]
+# Steps that every method is timed by, one method after the other, so many times.
+TIMED_STEPS, TIMED_ROUNDS = 25, 3
 # Two-sided 95 % quantiles of Student's t, by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
 
@@ -70,7 +75,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     for name in ["program", "tokenizer", "train", "holdout", "folder"]:
         parser.add_argument(name)
-    for name, default in [("steps", 1500), ("every", 250), ("seeds", 3), ("count", 480), ("sample-steps", 16)]:
+    for name, default in [("steps", 800), ("every", 200), ("seeds", 3), ("count", 480), ("sample-steps", 16)]:
         parser.add_argument(f"--{name}", type=int, default=default)
     for name, default in [("hidden", 128), ("depth", 6), ("heads", 4), ("batch", 64), ("size", 64)]:
         parser.add_argument(f"--{name}", type=int, default=default)
@@ -101,9 +106,12 @@ class Bench:
         return self.folder / f"{method}-{seed}"
 
     def train(self, method, seed):
-        given, place = self.given, self.place(method, seed)
-        if len(metrics(place)) >= given.steps:
-            return
+        if len(metrics(self.place(method, seed))) < self.given.steps:
+            self.steps(method, seed, self.place(method, seed), self.given.steps)
+
+    def steps(self, method, seed, place, steps):
+        """Trains in a folder up to so many steps."""
+        given = self.given
         place.mkdir(exist_ok=True)
         # Codes of the pictures are the same for all.
         for cache in ["latents.safetensors", "holdout.safetensors"]:
@@ -113,7 +121,7 @@ class Bench:
         objective = "purrception" if method == "no-z-loss" else method
         text = RUN.format(
             out=place, data=pathlib.Path(given.train).resolve(), holdout=pathlib.Path(given.holdout).resolve(), size=given.size,
-            seed=seed, batch=given.batch, steps=given.steps, every=given.every, name=f"{method} {seed}", objective=objective,
+            seed=seed, batch=given.batch, steps=steps, every=given.every, name=f"{method} {seed}", objective=objective,
             tokenizer=pathlib.Path(given.tokenizer).resolve(), more="lambda_z = 0.0\n" if method == "no-z-loss" else "",
             hidden=given.hidden, depth=given.depth, heads=given.heads,
         )
@@ -129,7 +137,7 @@ class Bench:
             features = ["--features", "encoder"] + (["--features", given.features] if given.features else [])
             options = ["--cfg", settings["guidance"], "--temperature", settings["temperature"], "--steps", given.sample_steps]
             run([given.program, "evaluate", model, "--data", given.holdout, "--count", count, "--seed", seed, *options, *features,
-                 "--device", given.device, "--json", kept])
+                 "--device", given.device, "--brief", "--known-features", self.folder / "real.safetensors", "--json", kept])
         report = json.loads(kept.read_text())
         return {row["network"]: row for row in report["figures"] if row["compared"] == "samples" and row["class"] is None}
 
@@ -155,10 +163,42 @@ class Bench:
                 rows.setdefault(step, []).append(self.judge(kept, model, settings, self.given.count, seed))
         return rows
 
-    def seconds(self, method):
-        """Seconds of training a step, without judging."""
-        speeds = [line["images_per_second"] for seed in range(self.given.seeds) for line in metrics(self.place(method, seed))]
-        return self.given.batch / statistics.median(speeds)
+    def temperatures(self, guidance):
+        """Figures of purrception's last models at each temperature of the curve."""
+        rows = {}
+        for temperature, seed in itertools.product(CURVE, range(self.given.seeds)):
+            settings = {"guidance": guidance, "temperature": temperature}
+            model = self.place("purrception", seed) / f"model-{self.given.steps:07}.safetensors"
+            kept = self.folder / "temperature" / f"{temperature}-{seed}.json"
+            rows.setdefault(temperature, []).append(self.judge(kept, model, settings, self.given.count, seed))
+        return rows
+
+    def seconds(self):
+        """Seconds of a step of every method: the methods take turns, and the quickest turn counts."""
+        kept = self.folder / "seconds.json"
+        if not kept.exists():
+            found = {method: [] for method in self.methods}
+            for _, method in itertools.product(range(TIMED_ROUNDS), self.methods):
+                place = self.folder / "timed"
+                self.steps(method, 0, place, TIMED_STEPS)
+                speeds = [line["images_per_second"] for line in metrics(place)[5:]]
+                found[method].append(self.given.batch / statistics.median(speeds))
+                for file in place.iterdir():
+                    if "latents" not in file.name and "holdout" not in file.name:
+                        file.unlink() if file.is_file() else shutil.rmtree(file)
+            kept.write_text(json.dumps(found))
+        return {method: min(turns) for method, turns in json.loads(kept.read_text()).items()}
+
+    def curves_of_loss(self, method):
+        """At every step kept: the mean of the last hundred steps of cross-entropy and of the root of the mean of log Z squared."""
+        rows = {}
+        for step, seed in itertools.product(range(self.given.every, self.given.steps + 1, self.given.every), range(self.given.seeds)):
+            lines = metrics(self.place(method, seed))[max(step - 100, 0):step]
+            rows.setdefault(step, []).append((
+                statistics.mean(line["cross_entropy"] for line in lines),
+                math.sqrt(statistics.mean(line["mean_log_z_squared"] for line in lines)),
+            ))
+        return rows
 
 
 def interval(values):
@@ -168,74 +208,107 @@ def interval(values):
     return statistics.mean(values), STUDENT[min(len(values) - 1, 9)] * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def svg(curves, network, name):
-    """Frechet distance against steps, a band of 95 % around each mean."""
-    width, height, left, bottom, top = 720, 420, 64, 48, 28
-    steps = sorted({step for rows in curves.values() for step in rows})
+def panel(curves, network, x_of, words, top):
+    """Frechet distance against steps or seconds, a band of 95 % around each mean."""
+    width, height, left, right = 720, 330, 64, 150
+    bottom = top + height - 44
     points = {
-        method: [(step, *interval([row[network]["frechet"] for row in rows[step]])) for step in steps]
+        method: [(x_of(method, step), *interval([row[network]["frechet"] for row in rows[step]])) for step in sorted(rows)]
         for method, rows in curves.items()
     }
     values = [value for line in points.values() for _, value, _ in line]
     low, high = math.log(min(values) * 0.85), math.log(max(values) * 1.15)
-    x = lambda step: left + (step - steps[0]) / max(steps[-1] - steps[0], 1) * (width - left - 150)
-    y = lambda value: height - bottom - (math.log(max(value, 1e-9)) - low) / (high - low) * (height - bottom - top)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text x="{left}" y="16" fill="#222222">Frechet distance ({name}), mean of the seeds and its 95 % interval</text>',
-    ]
-    ticks = [t * 10**e for e in range(-3, 4) for t in (1, 2, 5)]
-    for tick in [t for t in ticks if low <= math.log(t) <= high]:
-        parts.append(f'<path d="M{left} {y(tick):.1f}H{width - 150}" stroke="#dddddd"/><text x="{left - 8}" y="{y(tick) + 4:.1f}" '
-                     f'text-anchor="end" fill="#555555">{tick:g}</text>')
-    for step in steps:
-        parts.append(f'<text x="{x(step):.1f}" y="{height - bottom + 18}" text-anchor="middle" fill="#555555">{step}</text>')
-    parts.append(f'<text x="{(left + width - 150) / 2}" y="{height - 8}" text-anchor="middle" fill="#555555">steps</text>')
-    ends = sorted(points, key=lambda method: points[method][-1][1])
-    for place, method in enumerate(ends):
+    first, last = (edge(x for line in points.values() for x, _, _ in line) for edge in (min, max))
+    x = lambda value: left + (value - first) / max(last - first, 1e-9) * (width - left - right)
+    y = lambda value: bottom - (math.log(max(value, 1e-9)) - low) / (high - low) * (bottom - top - 20)
+    within = lambda value: min(max(y(value), top), bottom)
+    parts = []
+    for tick in [t * 10**e for e in range(-3, 4) for t in (1, 2, 5)]:
+        if low <= math.log(tick) <= high:
+            parts.append(f'<path d="M{left} {y(tick):.1f}H{width - right}" stroke="#dddddd"/><text x="{left - 8}" y="{y(tick) + 4:.1f}" '
+                         f'text-anchor="end" fill="#555555">{tick:g}</text>')
+    for mark in [first + (last - first) * i / 4 for i in range(5)]:
+        parts.append(f'<text x="{x(mark):.1f}" y="{bottom + 18}" text-anchor="middle" fill="#555555">{mark:.0f}</text>')
+    parts.append(f'<text x="{(left + width - right) / 2}" y="{bottom + 36}" text-anchor="middle" fill="#555555">{words}</text>')
+    for place, method in enumerate(sorted(points, key=lambda method: points[method][-1][1])):
         line, colour = points[method], COLOURS[method]
         if all(not math.isnan(half) for _, _, half in line):
-            upper = [f"{x(s):.1f},{min(max(y(v + h), top), height - bottom):.1f}" for s, v, h in line]
-            lower = [f"{x(s):.1f},{min(max(y(max(v - h, 1e-9)), top), height - bottom):.1f}" for s, v, h in reversed(line)]
+            upper = [f"{x(s):.1f},{within(v + h):.1f}" for s, v, h in line]
+            lower = [f"{x(s):.1f},{within(v - h):.1f}" for s, v, h in reversed(line)]
             parts.append(f'<polygon points="{" ".join(upper + lower)}" fill="{colour}" opacity="0.15"/>')
         path = " ".join(f"{x(s):.1f},{y(v):.1f}" for s, v, _ in line)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        at = top + 20 + 18 * place
-        parts.append(f'<path d="M{width - 138} {at - 4}h18" stroke="{colour}" stroke-width="2"/>'
+        at = top + 24 + 18 * place
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+                     f'<path d="M{width - 138} {at - 4}h18" stroke="{colour}" stroke-width="2"/>'
                      f'<text x="{width - 114}" y="{at}" fill="#222222">{method}</text>')
-    return "\n".join(parts + ["</svg>"]) + "\n"
+    return "\n".join(parts)
 
 
-def table(bench, curves, choices, network):
-    given = bench.given
-    lines = ["| method | guidance, temperature | step | seconds of training | Frechet | precision | recall |", "|---|---|---|---|---|---|---|"]
+def svg(bench, curves, network, name, seconds):
+    batch = bench.given.batch
+    return "\n".join([
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 700" font-family="sans-serif" font-size="12">',
+        '<rect width="720" height="700" fill="#ffffff"/>',
+        f'<text x="64" y="18" fill="#222222">Frechet distance ({name}), mean of the seeds and its 95 % interval</text>',
+        panel(curves, network, lambda method, step: step * batch / 1000, f"thousands of pictures seen (steps of {batch})", 24),
+        panel(curves, network, lambda method, step: step * seconds[method], "seconds of training", 364),
+        "</svg>",
+    ]) + "\n"
+
+
+def figure(values, digits=3):
+    mean, half = interval(values)
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def table(bench, curves, choices, network, seconds):
+    lines = [
+        "| method | guidance, temperature | step | pictures seen | seconds of training | Frechet | precision | recall |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for method, rows in curves.items():
-        settings, each = choices[method][0], bench.seconds(method)
+        settings = choices[method][0]
         for step, found in rows.items():
-            cells = []
-            for figure, digits in [("frechet", 3), ("precision", 3), ("recall", 3)]:
-                value, half = interval([row[network][figure] for row in found])
-                cells.append(f"{value:.{digits}f} ± {half:.{digits}f}")
-            lines.append(f"| {method} | {settings['guidance']:g}, {settings['temperature']:g} | {step} | {step * each:.0f} | " + " | ".join(cells) + " |")
+            cells = [figure([row[network][name] for row in found]) for name in ["frechet", "precision", "recall"]]
+            lines.append(
+                f"| {method} | {settings['guidance']:g}, {settings['temperature']:g} | {step} | {step * bench.given.batch} | "
+                f"{step * seconds[method]:.0f} | " + " | ".join(cells) + " |"
+            )
     return "\n".join(lines)
 
 
 def main():
     bench = Bench(arguments())
-    for seed, method in itertools.product(range(bench.given.seeds), bench.methods):
+    order = sorted(itertools.product(range(bench.given.seeds), bench.methods), key=lambda each: each[1] not in OBJECTIVES)
+    for seed, method in order:
         bench.train(method, seed)
     choices = {method: bench.choose(method) for method in bench.methods}
     curves = {method: bench.curve(method, choices[method][0]) for method in bench.methods}
+    temperatures = bench.temperatures(choices["purrception"][0]["guidance"])
+    seconds = bench.seconds()
+    networks = list(next(iter(curves["purrception"].values()))[0])
     names = {"encoder": "the tokenizer's encoder", "efficientnet_lite0": "EfficientNet-Lite0", "inception_v3": "Inception-v3"}
     text = []
-    for network in next(iter(next(iter(curves.values())).values()))[0]:
-        (bench.folder / f"convergence-{network}.svg").write_text(svg(curves, network, names.get(network, network)))
-        text.append(f"## {names.get(network, network)}\n\n{table(bench, curves, choices, network)}\n")
-    grid = ["## The grid of each method\n", "| method | guidance | temperature | Frechet |", "|---|---|---|---|"]
+    for network in networks:
+        name = names.get(network, network)
+        (bench.folder / f"convergence-{network}.svg").write_text(svg(bench, curves, network, name, seconds))
+        text.append(f"## {name}\n\n{table(bench, curves, choices, network, seconds)}\n")
+    text.append("## Temperature\n")
+    text.append("| temperature | " + " | ".join(f"Frechet ({names.get(n, n)}) | precision | recall" for n in networks) + " |")
+    text.append("|---|" + "---|---|---|" * len(networks))
+    for temperature, found in temperatures.items():
+        cells = [figure([row[n][of] for row in found]) for n in networks for of in ["frechet", "precision", "recall"]]
+        text.append(f"| {temperature:g} | " + " | ".join(cells) + " |")
+    if bench.given.z_loss:
+        text += ["\n## The z-loss\n", "| step | cross-entropy with | without | root mean square of log Z with | without |", "|---|---|---|---|---|"]
+        with_it, without = bench.curves_of_loss("purrception"), bench.curves_of_loss("no-z-loss")
+        for step in with_it:
+            pairs = [figure([row[at] for row in rows[step]]) for at in (0, 1) for rows in (with_it, without)]
+            text.append(f"| {step} | " + " | ".join(pairs) + " |")
+    text += ["\n## The grid of each method\n", "| method | guidance | temperature | Frechet |", "|---|---|---|---|"]
     for method, (_, found) in choices.items():
-        grid += [f"| {method} | {s['guidance']:g} | {s['temperature']:g} | {value:.3f} |" for value, s in found]
-    page = "\n".join(text + grid) + "\n"
+        text += [f"| {method} | {s['guidance']:g} | {s['temperature']:g} | {value:.3f} |" for value, s in found]
+    page = "\n".join(text) + "\n"
     (bench.folder / "convergence.md").write_text(page)
     print(page)
 

@@ -16,8 +16,8 @@ use crate::io::numbered::numbered;
 use crate::io::outputs::{self, Content};
 use crate::io::{atomic, png};
 use crate::judge::{
-    Compared, Network, Outcome, Pictures, Plan, Report, Samples, evaluate, export, labels_like,
-    tabulate,
+    Compared, Known, Network, Outcome, Pictures, Plan, Report, Samples, evaluate, export,
+    labels_like, tabulate,
 };
 use crate::model::Model;
 use crate::say;
@@ -58,6 +58,13 @@ pub struct EvaluateArgs {
     /// Folder that keeps the pictures that are made: those of an interrupted evaluation are not made again
     #[arg(long, value_name = "DIR", conflicts_with = "pictures")]
     out: Option<PathBuf>,
+    /// Compares the samples alone, and not the tokenizer's reconstructions, halves of the data and single classes
+    #[arg(long)]
+    brief: bool,
+    /// File that keeps the features of the real pictures, for the next model or other settings; it is written anew where
+    /// it is of other pictures, another tokenizer or other networks
+    #[arg(long, value_name = "FILE.safetensors")]
+    known_features: Option<PathBuf>,
     /// Writes all figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -80,6 +87,7 @@ impl EvaluateArgs {
             (&self.json, Content::REPORT),
             (&self.picture, Content::PICTURE),
             (&self.export_features, Content::TENSORS),
+            (&self.known_features, Content::TENSORS),
         ];
         files.into_iter().filter_map(|(path, content)| Some((path.as_ref()?, content)))
     }
@@ -95,6 +103,11 @@ impl EvaluateArgs {
             taken.push(path);
         }
         Ok(())
+    }
+
+    /// What is known of the real pictures.
+    fn known(&self) -> Known {
+        self.known_features.as_deref().map_or_else(Known::default, Known::of_file)
     }
 
     /// The settings to sample with.
@@ -115,7 +128,8 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     if let Some(run) = &args.every_checkpoint {
         return every_checkpoint(args, run, &selected);
     }
-    let outcome = judge(args, args.model.as_deref(), args.out.as_deref(), &selected)?;
+    let mut known = args.known();
+    let outcome = judge(args, args.model.as_deref(), args.out.as_deref(), &selected, &mut known)?;
     write(args, &outcome)?;
     super::print(&outcome.report.table())
 }
@@ -138,10 +152,11 @@ fn every_checkpoint(args: &EvaluateArgs, run: &Path, selected: &Selected) -> Res
         run.display()
     );
     let mut found = Vec::new();
+    let mut known = args.known();
     for (step, file) in models {
         say::note(format_args!("step {step}"));
         let out = args.out.as_ref().map(|folder| folder.join(format!("{step:07}")));
-        let report = judge(args, Some(&file), out.as_deref(), selected)?.report;
+        let report = judge(args, Some(&file), out.as_deref(), selected, &mut known)?.report;
         found.push(Checkpoint { step, file, report });
         // Kept as it goes: each takes long.
         if let Some(path) = &args.json {
@@ -160,6 +175,7 @@ fn judge(
     model: Option<&Path>,
     out: Option<&Path>,
     selected: &Selected,
+    known: &mut Known,
 ) -> Result<Outcome> {
     let model = super::open_model(model, selected, args.precision, None)?;
     let networks = args
@@ -187,7 +203,19 @@ fn judge(
     out.iter().try_for_each(|folder| outputs::prepare_folder(folder))?;
     args.files().try_for_each(|(path, _)| outputs::prepare(path))?;
     let sheet = args.picture.is_some();
-    let plan = Plan { model: &model, data, compared, training, networks, seed, sheet };
+    let whole = !args.brief;
+    let plan = Plan {
+        model: &model,
+        data,
+        compared,
+        training,
+        networks,
+        seed,
+        sheet,
+        whole,
+        known,
+        stop: None,
+    };
     let mut told = Stages::new()?;
     let outcome = evaluate(plan, &mut |stage, done, of| told.tell(stage, done, of))?;
     told.end();

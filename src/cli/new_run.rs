@@ -320,6 +320,7 @@ batch = {flow_batch}
 steps = {flow_steps}
 checkpoint_every = {flow_checkpoint}
 sample_every = {flow_sample}
+# evaluate_every = {flow_sample}	# compares samples with the pictures held out, which takes a while
 
 [stage.optimiser]
 learning_rate = {flow_rate:e}

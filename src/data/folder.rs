@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -20,6 +20,7 @@ use super::labels::{Assigned, Labels};
 use super::left::Left;
 use super::pictures::{Print, fit_square, read_with};
 use super::walk::{Entries, Walk, entries};
+use crate::io::digest;
 use crate::rng::Stream;
 
 /// A folder that cannot be trained on.
@@ -459,19 +460,30 @@ impl ImageFolder {
         }
     }
 
+    /// What tells the pictures, as they are read, from all others: over size, background, and all files in their order.
+    pub fn digest(&self) -> [u8; 32] {
+        let files = self.fingerprints();
+        let mut hash = Sha256::new();
+        hash.update(self.size.to_le_bytes());
+        hash.update(self.background.0.0);
+        files.iter().for_each(|file| hash.update(file));
+        hash.finalize().into()
+    }
+
+    /// The [fingerprint](Self::fingerprint) of every file.
+    pub fn fingerprints(&self) -> Vec<[u8; 32]> {
+        (0..self.len()).into_par_iter().map(|index| self.fingerprint(index)).collect()
+    }
+
     /// The SHA-256 of what the file at `index` holds; of a file that cannot be read, of nothing.
     pub fn fingerprint(&self, index: usize) -> [u8; 32] {
         if let Some(known) = self.prints.get(index) {
             return known.file;
         }
-        let mut hash = Sha256::new();
-        if let Some((path, _)) = self.files.get(index)
-            && let Ok(mut file) = File::open(path)
-            && io::copy(&mut file, &mut hash).is_err()
-        {
-            hash.reset();
+        match self.files.get(index) {
+            Some((path, _)) => digest::of_file(path),
+            None => Sha256::digest([]).into(),
         }
-        hash.finalize().into()
     }
 }
 

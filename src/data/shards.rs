@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
 use thiserror::Error;
 
@@ -238,6 +239,13 @@ impl Shards {
     /// Number of shards.
     pub fn files(&self) -> usize {
         self.files.len()
+    }
+
+    /// The SHA-256 over all shards, in their order; those that cannot be read count as empty.
+    pub fn digest(&self) -> [u8; 32] {
+        let files: Vec<[u8; 32]> =
+            self.files.par_iter().map(|path| digest::of_file(path)).collect();
+        Sha256::digest(files.concat()).into()
     }
 
     /// Channels, rows and columns of the latents.

@@ -1,18 +1,23 @@
 //! An evaluation from beginning to end.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::RgbImage;
+use sha2::{Digest, Sha256};
 
 use super::draws::{self, Purpose};
 use super::memorisation::memorisation;
 use super::neighbours::{DENSITY_K, nearest, neighbourhoods};
+use super::real::Real;
 use super::report::{Counts, Figures, NetworkNote, Origin, Report};
+use super::set::Set;
 use super::sheet::{self, Row};
-use super::{JudgeError, Matrix, Network, Pictures, Samples, frechet, kid, sliced, vendi};
-use crate::model::Model;
+use super::{JudgeError, Known, Matrix, Network, Pictures, Samples, frechet, kid, sliced, vendi};
+use crate::io::digest;
 use crate::model::card::Provenance;
+use crate::model::{Model, params, tokenizer_name};
 use crate::room;
 use crate::say::{count, list};
 
@@ -47,17 +52,12 @@ pub struct Plan<'a> {
     pub seed: u64,
     /// Whether a sheet is wanted.
     pub sheet: bool,
-}
-
-/// Features of a set by every network, and what they are of.
-#[derive(Debug)]
-pub(super) struct Set {
-    /// `[n, d]` a network.
-    pub features: Vec<Matrix>,
-    /// The model's labels, where classes are known.
-    pub labels: Option<Vec<usize>>,
-    /// Number of every picture in its origin.
-    numbers: Vec<usize>,
+    /// Whether the tokenizer's reconstructions, halves of the data and single classes are compared as well.
+    pub whole: bool,
+    /// Features of real pictures that were computed before.
+    pub known: &'a mut Known,
+    /// Ends it, with an error.
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// What an evaluation found.
@@ -69,7 +69,7 @@ pub struct Outcome {
     pub sheet: Option<RgbImage>,
     pub(super) data: Set,
     pub(super) compared: Set,
-    pub(super) reconstructions: Set,
+    pub(super) reconstructions: Option<Set>,
     pub(super) training: Option<Set>,
 }
 
@@ -82,7 +82,8 @@ pub type Tell<'t> = &'t mut dyn FnMut(&str, usize, usize);
 /// A set that cannot be read or has fewer than two pictures, a run that cannot be made, features that are not finite.
 pub fn evaluate(mut plan: Plan<'_>, tell: Tell<'_>) -> Result<Outcome, JudgeError> {
     let mut notes = plan.notes();
-    let (data, reconstructions) = plan.data_features(tell)?;
+    let Real { data, reconstructions } = plan.real(tell)?;
+    let data = data.labelled(plan.data.labels());
     let shown = draws::subset(plan.seed, Purpose::Sheet, 0, plan.compared_len(), sheet::SHOWN);
     let (compared, kept) = plan.compared_features(&shown, tell)?;
     let training = match &plan.training {
@@ -109,15 +110,16 @@ pub fn evaluate(mut plan: Plan<'_>, tell: Tell<'_>) -> Result<Outcome, JudgeErro
             neighbours = nearest.unwrap_or_default();
         }
         tell(&stage, 1, 4);
-        // Beside the other half: each picture's own copy is near it whatever the tokenizer loses.
-        let half = real.select(&halves[0]);
-        let copies = reconstructions.features[at].select(&halves[1]);
-        judge.whole("reconstructions", &half, &copies, None);
-        tell(&stage, 2, 4);
-        judge.whole("halves", &half, &real.select(&halves[1]), None);
-        tell(&stage, 3, 4);
-        judge.classes(kind, plan.model, &data, &compared, at);
         notes.extend(few(network, [real.rows(), others.rows()]));
+        if let Some(copies) = reconstructions.as_ref().filter(|_| plan.whole) {
+            // Beside the other half: each picture's own copy is near it whatever the tokenizer loses.
+            let half = real.select(&halves[0]);
+            judge.whole("reconstructions", &half, &copies.features[at].select(&halves[1]), None);
+            tell(&stage, 2, 4);
+            judge.whole("halves", &half, &real.select(&halves[1]), None);
+            tell(&stage, 3, 4);
+            judge.classes(kind, plan.model, &data, &compared, at);
+        }
         tell(&stage, 4, 4);
     }
     let sheet = match plan.sheet {
@@ -198,21 +200,56 @@ impl<'a> Plan<'a> {
         notes
     }
 
-    /// Features of the data, and of what the tokenizer makes of them.
-    fn data_features(&self, tell: Tell<'_>) -> Result<(Set, Set), JudgeError> {
-        let (mut data, mut copies) = (self.empty(), self.empty());
+    /// What the features of the data come from, in a word.
+    fn origin(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.data.digest());
+        let model = self.model;
+        let sizes = (&model.card.tokenizer, model.card.image_size(), model.card.latent_scale);
+        hash.update(format!("{sizes:?} {:?} {:?}", model.precision(), model.device()));
+        for tensor in params::collect(&model.tokenizer, tokenizer_name) {
+            hash.update(&tensor.name);
+            tensor.values.iter().for_each(|value| hash.update(value.to_le_bytes()));
+        }
+        for network in &self.networks {
+            hash.update(network.key());
+            hash.update(network.digest());
+        }
+        digest::hex(&hash.finalize())
+    }
+
+    /// Features of the data and, where all is compared, of what the tokenizer makes of them: those that are known, or
+    /// new ones.
+    fn real(&mut self, tell: Tell<'_>) -> Result<Real, JudgeError> {
+        let origin = self.origin();
+        if let Some(real) = self.known.find(&origin, &self.networks, self.whole) {
+            return Ok(real);
+        }
+        let (mut data, mut copies) = (Set::empty(&self.networks), Set::empty(&self.networks));
         for part in room::parts(self.data.len(), BATCH) {
+            self.go_on()?;
             tell("features of the data", part.start, self.data.len());
             let read = self.data.read(part)?;
-            self.add(&mut data, &read, self.data.path())?;
-            let (numbers, pictures): (Vec<_>, Vec<_>) = read.into_iter().unzip();
-            let made =
-                numbers.into_iter().zip(reconstruct(self.model, &pictures)).collect::<Vec<_>>();
-            self.add(&mut copies, &made, self.data.path())?;
+            data.add(&self.networks, &read, self.data.path())?;
+            if self.whole {
+                let (numbers, pictures): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+                let made = numbers.into_iter().zip(reconstruct(self.model, &pictures));
+                copies.add(&self.networks, &made.collect::<Vec<_>>(), self.data.path())?;
+            }
         }
         tell("features of the data", self.data.len(), self.data.len());
-        let data = label(enough(data, self.data.path())?, self.data.labels());
-        Ok((data, copies))
+        let data = data.enough(self.data.path())?;
+        let real = Real { data, reconstructions: self.whole.then_some(copies) };
+        self.known.keep(origin, &self.networks, &real);
+        Ok(real)
+    }
+
+    /// That nobody has asked for an end.
+    fn go_on(&self) -> Result<(), JudgeError> {
+        match self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            true => Err(JudgeError::Stopped),
+            false => Ok(()),
+        }
     }
 
     fn features_of(
@@ -221,13 +258,14 @@ impl<'a> Plan<'a> {
         stage: &str,
         tell: Tell<'_>,
     ) -> Result<Set, JudgeError> {
-        let mut set = self.empty();
+        let mut set = Set::empty(&self.networks);
         for part in room::parts(pictures.len(), BATCH) {
+            self.go_on()?;
             tell(stage, part.start, pictures.len());
-            self.add(&mut set, &pictures.read(part)?, pictures.path())?;
+            set.add(&self.networks, &pictures.read(part)?, pictures.path())?;
         }
         tell(stage, pictures.len(), pictures.len());
-        Ok(label(enough(set, pictures.path())?, pictures.labels()))
+        Ok(set.enough(pictures.path())?.labelled(pictures.labels()))
     }
 
     /// Features of the judged pictures, and those of the pictures that are `shown`.
@@ -236,7 +274,7 @@ impl<'a> Plan<'a> {
         shown: &[usize],
         tell: Tell<'_>,
     ) -> Result<(Set, Vec<(usize, RgbImage)>), JudgeError> {
-        let mut set = self.empty();
+        let mut set = Set::empty(&self.networks);
         let mut kept = Vec::new();
         let (all, sheet) = (self.compared_len(), self.sheet);
         let mut keep = |read: &[(usize, RgbImage)]| {
@@ -252,21 +290,22 @@ impl<'a> Plan<'a> {
             Compared::Pictures(_) => "features of the pictures",
         };
         for part in room::parts(all, at_once) {
+            self.go_on()?;
             tell(stage, part.start, all);
             let read = self.compared_read(part)?;
             keep(&read);
             let path = self.compared_path();
             for read in read.chunks(BATCH) {
-                self.add(&mut set, read, &path)?;
+                set.add(&self.networks, read, &path)?;
             }
         }
         tell(stage, all, all);
-        let set = enough(set, &self.compared_path())?;
-        let set = match &self.compared {
-            Compared::Samples(samples) => label(set, Some(&samples.settings().labels)),
-            Compared::Pictures(pictures) => label(set, pictures.labels()),
+        let set = set.enough(&self.compared_path())?;
+        let labels = match &self.compared {
+            Compared::Samples(samples) => Some(samples.settings().labels.as_slice()),
+            Compared::Pictures(pictures) => pictures.labels(),
         };
-        Ok((set, kept))
+        Ok((set.labelled(labels), kept))
     }
 
     fn compared_read(&mut self, part: Range<usize>) -> Result<Vec<(usize, RgbImage)>, JudgeError> {
@@ -281,30 +320,6 @@ impl<'a> Plan<'a> {
             Compared::Samples(_) => PathBuf::from("the samples"),
             Compared::Pictures(pictures) => pictures.path().to_owned(),
         }
-    }
-
-    fn empty(&self) -> Set {
-        let features = self.networks.iter().map(|n| Matrix::new(n.dimension(), Vec::new()));
-        Set { features: features.collect(), labels: None, numbers: Vec::new() }
-    }
-
-    fn add(
-        &self,
-        set: &mut Set,
-        read: &[(usize, RgbImage)],
-        path: &Path,
-    ) -> Result<(), JudgeError> {
-        let pictures: Vec<RgbImage> = read.iter().map(|(_, picture)| picture.clone()).collect();
-        for (network, matrix) in self.networks.iter().zip(&mut set.features) {
-            let features = network.features(&pictures);
-            if !features.iter().all(|value| value.is_finite()) {
-                let (network, path) = (network.name(), path.to_owned());
-                return Err(JudgeError::NotFinite { network, path });
-            }
-            matrix.extend(features.into_iter().map(f64::from));
-        }
-        set.numbers.extend(read.iter().map(|(number, _)| *number));
-        Ok(())
     }
 
     /// The shown pictures, each beside the nearest one that it was trained on and the nearest of the data.
@@ -365,19 +380,6 @@ impl<'a> Plan<'a> {
 /// The picture of a number, if it can still be read.
 fn only(pictures: &Pictures<'_>, number: usize) -> Result<Option<RgbImage>, JudgeError> {
     Ok(pictures.read(number..number + 1)?.pop().map(|(_, picture)| picture))
-}
-
-fn enough(set: Set, path: &Path) -> Result<Set, JudgeError> {
-    match set.numbers.len() {
-        found @ 0..2 => Err(JudgeError::TooFew { path: path.to_owned(), found }),
-        _ => Ok(set),
-    }
-}
-
-/// The set with the labels of the pictures that could be read.
-fn label(set: Set, labels: Option<&[usize]>) -> Set {
-    let labels = labels.map(|labels| set.numbers.iter().map(|number| labels[*number]).collect());
-    Set { labels, ..set }
 }
 
 /// What the tokenizer makes of pictures: encoded, and decoded again.

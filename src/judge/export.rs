@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::evaluate::{Outcome, Set};
+use super::evaluate::Outcome;
+use super::set::Set;
 use super::{JudgeError, Matrix, draws, frechet, kid, sliced};
 use crate::io::tensors::{METADATA_KEY, Precision, TensorWriter};
 
@@ -24,7 +25,7 @@ pub fn export(outcome: &Outcome, path: &Path) -> Result<(), JudgeError> {
     let sets = [
         ("data", Some(&outcome.data)),
         ("compared", Some(&outcome.compared)),
-        ("reconstructions", Some(&outcome.reconstructions)),
+        ("reconstructions", outcome.reconstructions.as_ref()),
         ("training", outcome.training.as_ref()),
     ];
     for (name, set) in sets.into_iter().filter_map(|(name, set)| Some((name, set?))) {
@@ -46,12 +47,11 @@ pub fn export(outcome: &Outcome, path: &Path) -> Result<(), JudgeError> {
         );
         let shape = [directions.rows(), directions.columns()];
         writer.floats(&format!("{key}.directions"), &shape, &values, Precision::F32);
-        let of = |set: &Set| set.features[at].rows();
-        for (comparison, counts) in [
-            ("compared", [count, of(&outcome.compared)]),
-            ("reconstructions", [halves[0].len(), halves[1].len()]),
-            ("halves", [halves[0].len(), halves[1].len()]),
-        ] {
+        let compared = ("compared", [count, outcome.compared.features[at].rows()]);
+        let of_halves = [halves[0].len(), halves[1].len()];
+        let floor = ["reconstructions", "halves"].map(|name| (name, of_halves));
+        let floor = floor.into_iter().filter(|_| outcome.reconstructions.is_some());
+        for (comparison, counts) in std::iter::once(compared).chain(floor) {
             let name = format!("{key}.{comparison}");
             for (point, pair) in frechet::subsets(seed, counts, network.features).iter().enumerate()
             {
@@ -72,12 +72,7 @@ pub fn export(outcome: &Outcome, path: &Path) -> Result<(), JudgeError> {
 }
 
 fn add_set(writer: &mut TensorWriter, name: &str, set: &Set, networks: &[super::NetworkNote]) {
-    for (network, features) in networks.iter().zip(&set.features) {
-        // They were f32 before: nothing is lost.
-        let values: Vec<f32> = features.values().iter().map(|value| *value as f32).collect();
-        let shape = [features.rows(), features.columns()];
-        writer.floats(&format!("{}.{name}", network.key), &shape, &values, Precision::F32);
-    }
+    set.write_features(writer, name, networks.iter().map(|network| network.key));
     if let Some(labels) = &set.labels {
         writer.integers(&format!("labels.{name}"), &[labels.len()], numbers(labels));
     }

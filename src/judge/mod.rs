@@ -18,8 +18,10 @@ pub mod memorisation;
 pub mod neighbours;
 mod network;
 mod pictures;
+mod real;
 mod report;
 mod samples;
+mod set;
 mod sheet;
 pub mod sliced;
 pub mod vendi;
@@ -42,7 +44,8 @@ pub use export::export;
 pub use inception::Inception;
 pub use matrix::Matrix;
 pub use network::Network;
-pub use pictures::Pictures;
+pub use pictures::{Found, Pictures};
+pub use real::Known;
 pub use report::{Figures, NetworkNote, Report, tabulate};
 pub use samples::{Samples, labels_like};
 pub use sheet::Row;
@@ -126,6 +129,9 @@ pub enum JudgeError {
         /// How many can be.
         most: usize,
     },
+    /// It was asked to stop.
+    #[error("stopped before the pictures were compared")]
+    Stopped,
     /// Sampling went beyond the numbers that there are.
     #[error("step {0} gave numbers that are not finite")]
     Diverged(usize),

@@ -10,11 +10,19 @@ use super::efficientnet::{self, EfficientNet};
 use super::encoder::Encoder;
 use super::inception::{self, Inception};
 use super::weights::Weights;
+use crate::io::digest;
 use crate::model::Model;
 
 /// A feature network. Distances are named after it: they compare with none that another network gives.
 #[derive(Debug)]
-pub enum Network<'a> {
+pub struct Network<'a> {
+    kind: Kind<'a>,
+    /// The digest of the file of its weights; of the model's encoder none.
+    digest: [u8; 32],
+}
+
+#[derive(Debug)]
+enum Kind<'a> {
     /// The encoder of the model's tokenizer.
     Encoder(Encoder<'a>),
     /// EfficientNet-Lite0.
@@ -26,7 +34,7 @@ pub enum Network<'a> {
 impl<'a> Network<'a> {
     /// The encoder of a model.
     pub fn encoder(model: &'a Model) -> Self {
-        Self::Encoder(Encoder(model))
+        Self { kind: Kind::Encoder(Encoder(model)), digest: [0; 32] }
     }
 
     /// The network whose weights are in a file, on a device.
@@ -35,45 +43,51 @@ impl<'a> Network<'a> {
     /// The file cannot be read, or holds no network that is known.
     pub fn open(path: &Path, device: &Device) -> Result<Self, JudgeError> {
         let weights = Weights::open(path)?;
-        Ok(match Inception::is_in(&weights) {
-            true => Self::Inception(Box::new(Inception::from_weights(&weights, device)?)),
-            false => Self::EfficientNet(Box::new(EfficientNet::from_weights(&weights, device)?)),
-        })
+        let kind = match Inception::is_in(&weights) {
+            true => Kind::Inception(Box::new(Inception::from_weights(&weights, device)?)),
+            false => Kind::EfficientNet(Box::new(EfficientNet::from_weights(&weights, device)?)),
+        };
+        Ok(Self { kind, digest: digest::of_file(path) })
+    }
+
+    /// What tells its features from those of any other network; the model's encoder is told by the model.
+    pub(super) fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// Its name in files.
     pub fn key(&self) -> &'static str {
-        match self {
-            Self::Encoder(_) => "encoder",
-            Self::EfficientNet(_) => "efficientnet_lite0",
-            Self::Inception(_) => "inception_v3",
+        match &self.kind {
+            Kind::Encoder(_) => "encoder",
+            Kind::EfficientNet(_) => "efficientnet_lite0",
+            Kind::Inception(_) => "inception_v3",
         }
     }
 
     /// Its name for people.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Encoder(_) => "the model's encoder",
-            Self::EfficientNet(_) => "EfficientNet-Lite0",
-            Self::Inception(_) => "Inception-v3",
+        match &self.kind {
+            Kind::Encoder(_) => "the model's encoder",
+            Kind::EfficientNet(_) => "EfficientNet-Lite0",
+            Kind::Inception(_) => "Inception-v3",
         }
     }
 
     /// Number of features of a picture.
     pub fn dimension(&self) -> usize {
-        match self {
-            Self::Encoder(encoder) => encoder.dimension(),
-            Self::EfficientNet(_) => efficientnet::FEATURES,
-            Self::Inception(_) => inception::FEATURES,
+        match &self.kind {
+            Kind::Encoder(encoder) => encoder.dimension(),
+            Kind::EfficientNet(_) => efficientnet::FEATURES,
+            Kind::Inception(_) => inception::FEATURES,
         }
     }
 
     /// `[pictures, d]`, row by row.
     pub fn features(&self, pictures: &[RgbImage]) -> Vec<f32> {
-        match self {
-            Self::Encoder(encoder) => encoder.features(pictures),
-            Self::EfficientNet(network) => network.features(pictures),
-            Self::Inception(network) => network.features(pictures),
+        match &self.kind {
+            Kind::Encoder(encoder) => encoder.features(pictures),
+            Kind::EfficientNet(network) => network.features(pictures),
+            Kind::Inception(network) => network.features(pictures),
         }
     }
 }

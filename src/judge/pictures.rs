@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -28,8 +29,17 @@ pub struct Pictures<'a> {
 
 #[derive(Debug)]
 enum Origin<'a> {
-    Folder(ImageFolder),
-    Shards(Shards, &'a Model),
+    Folder(Arc<ImageFolder>),
+    Shards(Arc<Shards>, &'a Model),
+}
+
+/// Pictures that were found already, their labels those of the model.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// Those of a folder.
+    Folder(Arc<ImageFolder>),
+    /// Latents.
+    Shards(Arc<Shards>),
 }
 
 impl<'a> Pictures<'a> {
@@ -41,7 +51,7 @@ impl<'a> Pictures<'a> {
     /// There are none, or the shards are of another shape than the model's latents.
     pub fn open(path: &Path, model: &'a Model) -> Result<Self, JudgeError> {
         if names_shards(path) {
-            return Self::open_shards(path, model);
+            return Self::of_shards(Arc::new(Shards::open(path)?), path, model);
         }
         let size = model.card.image_size();
         let (folder, sorted) = ImageFolder::open_sorted_or_not(path, size)?;
@@ -77,11 +87,27 @@ impl<'a> Pictures<'a> {
                 path.display()
             ));
         }
-        Ok(Self { path: path.to_owned(), origin: Origin::Folder(folder), labels, notes })
+        let origin = Origin::Folder(Arc::new(folder));
+        Ok(Self { path: path.to_owned(), origin, labels, notes })
     }
 
-    fn open_shards(path: &Path, model: &'a Model) -> Result<Self, JudgeError> {
-        let shards = Shards::open(path)?;
+    /// Pictures that were found already, at `path`.
+    ///
+    /// # Errors
+    /// Shards are of another shape than the model's latents.
+    pub fn of(found: Found, path: &Path, model: &'a Model) -> Result<Self, JudgeError> {
+        match found {
+            Found::Folder(folder) => Ok(Self {
+                path: path.to_owned(),
+                labels: Some(folder.files().map(|(_, label)| label).collect()),
+                origin: Origin::Folder(folder),
+                notes: Vec::new(),
+            }),
+            Found::Shards(shards) => Self::of_shards(shards, path, model),
+        }
+    }
+
+    fn of_shards(shards: Arc<Shards>, path: &Path, model: &'a Model) -> Result<Self, JudgeError> {
         let other = |what, found: String, expected: String| {
             Err(JudgeError::OtherShards { path: path.to_owned(), what, found, expected })
         };
@@ -156,16 +182,21 @@ impl<'a> Pictures<'a> {
         }
     }
 
+    /// What tells a set, as it is read, from all others.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        match &self.origin {
+            Origin::Folder(folder) => folder.digest(),
+            Origin::Shards(shards, _) => shards.digest(),
+        }
+    }
+
     /// How many pictures are, byte for byte, files of another set as well; nothing where one of them is shards.
     pub fn shared_with(&self, other: &Self) -> Option<usize> {
         let (Origin::Folder(own), Origin::Folder(other)) = (&self.origin, &other.origin) else {
             return None;
         };
-        let all = |folder: &ImageFolder| -> Vec<[u8; 32]> {
-            (0..folder.len()).into_par_iter().map(|index| folder.fingerprint(index)).collect()
-        };
-        let known: HashSet<[u8; 32]> = all(other).into_iter().collect();
-        Some(all(own).iter().filter(|hash| known.contains(*hash)).count())
+        let known: HashSet<[u8; 32]> = other.fingerprints().into_iter().collect();
+        Some(own.fingerprints().iter().filter(|hash| known.contains(*hash)).count())
     }
 }
 

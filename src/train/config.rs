@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::judging::EvaluationConfig;
 use super::times::{TimeSampling, TimeWeights};
 use crate::data::{Augment, Background, Balance, Classes, Duplicates};
 use crate::flow::{SampleSettings, Temperature};
@@ -116,6 +117,9 @@ pub struct RunConfig {
     /// Steps between sample sheets.
     #[serde(default = "defaults::sample_every")]
     pub sample_every: usize,
+    /// Steps between comparisons of a flow's samples with held-out pictures, which take a while; none, if it is not given.
+    #[serde(default)]
+    pub evaluate_every: Option<usize>,
     /// The optimiser.
     #[serde(default)]
     pub optimiser: OptimiserConfig,
@@ -348,6 +352,10 @@ pub struct FlowTask {
     /// Steps of the solver, temperature and guidance of the sample sheets.
     #[serde(default)]
     pub samples: SheetSettings,
+    /// How samples are compared with held-out pictures, where `evaluate_every` asks for it. They are made as those of the
+    /// sheets are.
+    #[serde(default)]
+    pub evaluation: EvaluationConfig,
 }
 
 fn label_dropout() -> f64 {

@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 use toml::de::DeTable;
 
+use super::EvaluationConfig;
 use super::config::{
     BackboneSizes, FlowTask, OptimiserConfig, RunConfig, SheetSettings, TokenizerTask,
 };
@@ -58,6 +59,7 @@ fn tables(kind: Option<&str>) -> Vec<Table> {
         Some("flow") => {
             known.push(table("task.backbone", fields::<BackboneSizes>()));
             known.push(table("task.samples", fields::<SheetSettings>()));
+            known.push(table("task.evaluation", fields::<EvaluationConfig>()));
             fields::<FlowTask>()
         }
         // What it lacks is said by the parser.

@@ -47,7 +47,7 @@ pub(super) struct Batch {
 /// Pictures that were found, before they are turned into codes.
 pub(super) enum Found {
     Folder(ImageFolder),
-    Shards(Shards),
+    Shards(Arc<Shards>),
 }
 
 /// Pictures as codes and labels.
@@ -63,6 +63,14 @@ impl Examples {
         match self {
             Self::Kept { encoded } => encoded.len(),
             Self::Streamed { shards } => shards.len(),
+        }
+    }
+
+    /// The label of a picture.
+    pub fn label(&self, index: usize) -> usize {
+        match self {
+            Self::Kept { encoded } => encoded.labels[index],
+            Self::Streamed { shards } => shards.class(index),
         }
     }
 
@@ -350,7 +358,7 @@ impl Source<'_> {
                 self.config.image_size
             )));
         }
-        Ok(Found::Shards(shards))
+        Ok(Found::Shards(Arc::new(shards)))
     }
 
     /// Names of the classes of the training data.
@@ -417,7 +425,7 @@ impl Source<'_> {
     /// name where they were made of the same pictures at the same size by the same tokenizer. Shards are read later.
     pub fn examples(
         &self,
-        found: Found,
+        found: &Found,
         path: &Path,
         augment: &Augment,
         cache: &str,
@@ -425,11 +433,11 @@ impl Source<'_> {
     ) -> Result<Examples, TrainError> {
         let images = match found {
             Found::Folder(images) => images,
-            Found::Shards(shards) => return Ok(Examples::Streamed { shards: Arc::new(shards) }),
+            Found::Shards(shards) => return Ok(Examples::Streamed { shards: shards.clone() }),
         };
         let vq = self.tokenizer.config();
         let grid = self.config.image_size / vq.downsampling();
-        let origin = self.origin(&images, augment)?;
+        let origin = self.origin(images, augment)?;
         let cache = self.config.out.join(cache);
         let (classes, variants) = (images.class_names().len(), augment.kept());
         let encoded = match cached(&cache, &origin, [variants, grid], vq.codes, classes) {
@@ -441,7 +449,7 @@ impl Source<'_> {
                         path.display()
                     );
                 }
-                let made = self.encode(path, &images, augment, grid, watch)?;
+                let made = self.encode(path, images, augment, grid, watch)?;
                 if let Err(error) = made.write(&cache, origin, grid) {
                     tracing::warn!("the codes are not kept for the next start: {error}");
                 }

@@ -12,7 +12,10 @@ use serde_json::json;
 use super::checkpoint::{CLASSES, Held, Identity, TOKENIZER};
 use super::config::{FlowTask, RunConfig};
 use super::examples::{Batch, Batches, Examples, Source};
+use super::held_out::{self, Term};
+use super::judging::Judging;
 use super::memory::Need;
+use super::metrics::Line;
 use super::optimiser::AdamW;
 use super::scale::LossScale;
 use super::times::{DrawnTimes, Times};
@@ -25,6 +28,7 @@ use crate::flow::{
 use crate::io::digest;
 use crate::io::sheet::Sheet;
 use crate::io::tensors::{Precision, TensorFile};
+use crate::kernels;
 use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
@@ -33,11 +37,10 @@ use crate::model::{
     Dit, Model, Tokenizer, backbone_name, read_tokenizer, read_tokenizer_card, tokenizer_name,
     write_model,
 };
+use crate::readback::Together;
 use crate::rng::Stream;
 use crate::room::{self, Room};
 
-/// The loss on held-out pictures, of objectives that predict codes and of the others.
-const HELD_OUT: [&str; 2] = ["holdout_cross_entropy", "holdout_squared_error"];
 /// Held-out pictures that the loss is taken of at once.
 const HOLDOUT_BATCH: usize = 64;
 /// Columns of a sheet.
@@ -61,6 +64,8 @@ pub struct Training {
     codebook: Tensor<2>,
     data: Examples,
     holdout: Option<Examples>,
+    /// How samples are judged, where they are.
+    judging: Option<Judging>,
     batches: Batches,
     times: Times,
     /// Times of the step in hand, part by part.
@@ -133,10 +138,15 @@ impl Beginning<'_> {
             .map_err(TrainError::Sizes)?;
         Need::of_backbone(&backbone, config.at_once()).check(is_cpu(device))?;
         let augment = config.augment;
-        let data = source.examples(found, &config.data, &augment, "latents.safetensors", watch)?;
+        let data = source.examples(&found, &config.data, &augment, "latents.safetensors", watch)?;
         let (plain, cache) = (Augment::default(), "holdout.safetensors");
         let holdout = held_out
+            .as_ref()
             .map(|found| source.examples(found, held_path, &plain, cache, watch))
+            .transpose()?;
+        let judged = held_out.filter(|_| config.evaluate_every.is_some());
+        let judging = judged
+            .map(|held| Judging::new(task.evaluation.clone(), held, held_path, device))
             .transpose()?;
         let table = tokenizer.codebook();
         let codes = data.typical_codes(&tokenizer, device)?;
@@ -173,6 +183,7 @@ impl Beginning<'_> {
             tokenizer,
             data,
             holdout,
+            judging,
             room: Room::default(),
             loss_scale: task.mixed_precision.then(LossScale::default),
         };
@@ -190,32 +201,40 @@ fn open_tokenizer(path: &Path) -> Result<(TensorFile, TokenizerCard), TrainError
 }
 
 impl Training {
-    /// Loss on a part of given pictures, with times, noise and dropped labels drawn from `stream`, for all
-    /// of them, whatever the part.
-    fn loss_on(
+    /// Loss on a part of given pictures.
+    fn loss_on(&self, net: &Dit, drawn: Drawn, device: &Device) -> Loss {
+        let weights = match &drawn.times.weights {
+            Some(weights) => Some(weights[drawn.part.clone()].to_vec()),
+            None => drawn.each.then(|| vec![1.0; drawn.part.len()]),
+        };
+        let weights = weights.map(|weights| Tensor::<1>::from_floats(weights.as_slice(), device));
+        let lambda_z = self.task.lambda_z;
+        match (self.answer_on(net, drawn, device), weights) {
+            (Answer::Codes { logits, codes }, Some(weights)) => {
+                weighted_code_loss(logits, codes, lambda_z, weights).into()
+            }
+            (Answer::Codes { logits, codes }, None) => code_loss(logits, codes, lambda_z).into(),
+            (Answer::Point { output, target }, Some(weights)) => {
+                weighted_endpoint_loss(output, target, weights).into()
+            }
+            (Answer::Point { output, target }, None) => endpoint_loss(output, target).into(),
+        }
+    }
+
+    /// What the network answers for a part of given pictures, with noise and dropped labels drawn from their stream for
+    /// all of them, whatever the part.
+    fn answer_on(
         &self,
         net: &Dit,
         Drawn {
-            batch: Batch { codes, labels },
-            mut stream,
-            whole,
-            times,
-            each,
-            label_dropout,
-            part,
+            batch: Batch { codes, labels }, mut stream, whole, times, label_dropout, part, ..
         }: Drawn,
         device: &Device,
-    ) -> Loss {
+    ) -> Answer {
         let batch = part.len();
         let (side, size) = (self.card.backbone.input_size, self.card.tokenizer.code_size);
         let of_part = |each: usize| part.start * each..part.end * each;
-        let DrawnTimes { times, weights } = times;
-        let t = &times[part.clone()];
-        let weights = match weights {
-            Some(weights) => Some(weights[part.clone()].to_vec()),
-            None => each.then(|| vec![1.0; batch]),
-        };
-        let weights = weights.map(|weights| Tensor::<1>::from_floats(weights.as_slice(), device));
+        let t = &times.times[part.clone()];
         let no_label = self.card.backbone.num_classes;
         let dropped: Vec<bool> = (0..whole).map(|_| stream.uniform() < label_dropout).collect();
         let labels: Vec<i64> = labels
@@ -235,7 +254,7 @@ impl Training {
             let logits = x.map(|x| net.forward_in_patches(x, t, classes));
             // The configuration that was made for this objective embeds codes.
             let logits = logits.unwrap_or_else(|| unreachable!("a dfm network embeds codes"));
-            return self.code_loss(logits, net.in_patches(codes), weights);
+            return self.codes_answer(logits, net.in_patches(codes));
         }
         let numbers = size * side * side;
         let noise = stream.normals(whole * numbers)[of_part(numbers)].to_vec();
@@ -252,59 +271,90 @@ impl Training {
         let moved = |tensor: Tensor<4>| if autodiff { tensor.autodiff() } else { tensor };
         let output = |x: Tensor<4>| net.forward(moved(x), t, classes.clone());
         match objective {
-            Objective::Cfm => squared_loss(output(x), moved(x1 - x0), weights),
-            Objective::CfmEndpoint => squared_loss(output(x), moved(x1), weights),
+            Objective::Cfm => Answer::Point { output: output(x), target: moved(x1 - x0) },
+            Objective::CfmEndpoint => Answer::Point { output: output(x), target: moved(x1) },
             Objective::Purrception | Objective::Dfm => {
                 let logits = net.forward_in_patches(moved(x), t, classes);
                 let codes = if autodiff { codes.autodiff() } else { codes };
-                self.code_loss(logits, net.in_patches(codes), weights)
+                self.codes_answer(logits, net.in_patches(codes))
             }
         }
     }
 
-    /// The time and the first term of the loss of each held-out picture.
+    /// The figures of each held-out picture at its time.
     fn holdout_terms(
         &self,
         net: &Dit,
         holdout: &Examples,
         indices: &[usize],
+        times: &[f32],
         stream: u64,
-    ) -> Result<Vec<(f32, f32)>, TrainError> {
+    ) -> Result<Vec<Term>, TrainError> {
         let whole = indices.len();
         let mut found = Vec::new();
         for part in room::parts(whole, self.room.share(whole)) {
-            let mut stream = Stream::new(self.config.seed, stream);
-            let times = self.times.even().draw(whole, &mut stream);
-            let t = times.times[part.clone()].to_vec();
             let batch = holdout.read(&indices[part.clone()], &self.tokenizer, &self.device)?;
-            let drawn = Drawn { batch, stream, whole, times, each: true, label_dropout: 0.0, part };
-            let each =
-                self.loss_on(net, drawn, &self.device).each.map_or_else(Vec::new, params::host);
-            found.extend(t.into_iter().zip(each));
+            let pictures = times[part.clone()].iter().copied().zip(batch.labels.clone());
+            let pictures: Vec<(f32, usize)> = pictures.collect();
+            let drawn = Drawn {
+                batch,
+                stream: Stream::new(self.config.seed, stream),
+                whole,
+                times: DrawnTimes { times: times.to_vec(), weights: None },
+                each: true,
+                label_dropout: 0.0,
+                part,
+            };
+            let terms = self.answer_on(net, drawn, &self.device).terms(pictures.len());
+            found.extend(
+                pictures.into_iter().zip(terms).map(|((t, label), (loss, posterior))| Term {
+                    t,
+                    label,
+                    loss,
+                    posterior,
+                }),
+            );
         }
         Ok(found)
     }
 
-    /// The loss of logits as [`Dit::forward_in_patches`] gives them for the codes of all tokens in the same
-    /// order, each picture's counting for its weight, if they have any.
-    fn code_loss(
-        &self,
-        logits: Tensor<3>,
-        codes: Tensor<1, Int>,
-        weights: Option<Tensor<1>>,
-    ) -> Loss {
+    /// The answer of logits as [`Dit::forward_in_patches`] gives them for the codes of all tokens in the same order.
+    fn codes_answer(&self, logits: Tensor<3>, codes: Tensor<1, Int>) -> Answer {
         let (tokens, channels) = (codes.dims()[0], self.card.backbone.out_channels);
-        let (logits, lambda_z) = (logits.reshape([tokens, channels]), self.task.lambda_z);
-        match weights {
-            Some(weights) => weighted_code_loss(logits, codes, lambda_z, weights).into(),
-            None => code_loss(logits, codes, lambda_z).into(),
-        }
+        Answer::Codes { logits: logits.reshape([tokens, channels]), codes }
     }
 
     /// The network with its averaged weights, for sampling.
     fn averaged(&self, optimiser: &AdamW) -> Result<Dit, TrainError> {
         let blank = Dit::new(&self.card.backbone, &mut Initialiser::blank(&self.device));
         optimiser.load_averages(blank, backbone_name, &self.device)
+    }
+
+    /// The model that a network makes.
+    fn model_of(&self, net: Dit) -> Model {
+        Model::assemble(self.card.clone(), net, self.tokenizer.clone(), &self.device)
+    }
+
+    /// The figures on held-out pictures; nothing if `stop` is asked for before they are there.
+    fn held_out(&self, net: &Dit, stop: &AtomicBool) -> Result<Option<Line>, TrainError> {
+        let Some(holdout) = &self.holdout else { return Ok(Some(Line::new())) };
+        let count = HOLDOUT.min(holdout.len());
+        let spread = holdout.len() as f64 / count as f64;
+        let indices: Vec<usize> = (0..count).map(|i| (i as f64 * spread) as usize).collect();
+        let labels: Vec<usize> = indices.iter().map(|index| holdout.label(*index)).collect();
+        let times = held_out::times(&labels, self.task.smallest_time);
+        let mut terms = Vec::new();
+        let batches = indices.chunks(HOLDOUT_BATCH).zip(times.chunks(HOLDOUT_BATCH));
+        for (i, (indices, times)) in batches.enumerate() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            terms.extend(self.room.within(&self.device, indices.len(), || {
+                self.holdout_terms(net, holdout, indices, times, HOLDOUT_STREAMS + i as u64)
+            })?);
+        }
+        let name = held_out::LOSS[usize::from(!self.card.objective.has_posterior())];
+        Ok(Some(held_out::figures(name, &terms, &self.card.class_names)))
     }
 }
 
@@ -367,27 +417,8 @@ impl Trainee for Training {
         stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError> {
         let net = self.averaged(optimiser)?;
-        let mut figures = Vec::new();
-        if let Some(holdout) = &self.holdout {
-            let count = HOLDOUT.min(holdout.len());
-            let spread = holdout.len() as f64 / count as f64;
-            let indices: Vec<usize> = (0..count).map(|i| (i as f64 * spread) as usize).collect();
-            let mut terms = Vec::new();
-            for (i, indices) in indices.chunks(HOLDOUT_BATCH).enumerate() {
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(None);
-                }
-                terms.extend(self.room.within(&self.device, indices.len(), || {
-                    self.holdout_terms(&net, holdout, indices, HOLDOUT_STREAMS + i as u64)
-                })?);
-            }
-            let name = match self.card.objective.has_posterior() {
-                true => HELD_OUT[0],
-                false => HELD_OUT[1],
-            };
-            figures = by_time(name, &terms);
-        }
-        let model = Model::assemble(self.card.clone(), net, self.tokenizer.clone(), &self.device);
+        let Some(figures) = self.held_out(&net, stop)? else { return Ok(None) };
+        let model = self.model_of(net);
         let labels = (0..self.card.backbone.num_classes.min(SHEET_LIMIT)).collect();
         let settings = self.task.sheet(labels, self.config.seed);
         let count = settings.labels.len();
@@ -401,8 +432,23 @@ impl Trainee for Training {
         Ok(Some(Evaluation { sheet: Sheet::rows_of(SHEET_COLUMNS).arrange(&pictures), figures }))
     }
 
+    fn judge(
+        &mut self,
+        _: &Dit,
+        optimiser: &AdamW,
+        stop: &AtomicBool,
+    ) -> Result<Option<Line>, TrainError> {
+        if self.judging.is_none() {
+            return Ok(None);
+        }
+        let model = self.model_of(self.averaged(optimiser)?);
+        let (task, seed) = (&self.task, self.config.seed);
+        let judging = self.judging.as_mut();
+        judging.map_or(Ok(None), |it| it.judge(&model, |labels| task.sheet(labels, seed), stop))
+    }
+
     fn merit(figures: &BTreeMap<String, f64>) -> Option<f64> {
-        HELD_OUT.iter().find_map(|name| figures.get(*name)).map(|loss| -loss)
+        held_out::LOSS.iter().find_map(|name| figures.get(*name)).map(|loss| -loss)
     }
 
     fn export(&mut self, _: &Dit, optimiser: &AdamW, file: &Path) -> Result<(), TrainError> {
@@ -424,27 +470,39 @@ fn is_large(path: &str) -> bool {
     path.ends_with("weight") && !kept.iter().any(|part| path.starts_with(part))
 }
 
-/// The mean of held-out pictures' terms, and the mean in each fifth of the path, under the time in its middle.
-fn by_time(name: &str, terms: &[(f32, f32)]) -> Vec<(String, f64)> {
-    const PARTS: usize = 5;
-    let mean = |part: &dyn Fn(f32) -> bool| {
-        let inside = || terms.iter().filter(|(t, _)| part(*t)).map(|(_, term)| f64::from(*term));
-        (inside().count() > 0).then(|| inside().sum::<f64>() / inside().count() as f64)
-    };
-    let part_of = |t: f32| ((t * PARTS as f32) as usize).min(PARTS - 1);
-    let parts = (0..PARTS).map(|part| {
-        let middle = (2 * part + 1) as f64 / (2 * PARTS) as f64;
-        Some((format!("{name}_t{middle:.1}"), mean(&|t| part_of(t) == part)?))
-    });
-    let whole = mean(&|_| true).map(|mean| (name.to_owned(), mean));
-    std::iter::once(whole).chain(parts).flatten().collect()
+/// What a network answers, and what is true.
+enum Answer {
+    /// `[batch * tokens, codes]` and `[batch * tokens]`, picture after picture.
+    Codes { logits: Tensor<2>, codes: Tensor<1, Int> },
+    /// `[batch, tokens, channels]` and `[batch, channels, height, width]`.
+    Point { output: Tensor<3>, target: Tensor<4> },
 }
 
-/// The loss of an endpoint or a velocity, each picture's counting for its weight, if they have any.
-fn squared_loss(output: Tensor<3>, target: Tensor<4>, weights: Option<Tensor<1>>) -> Loss {
-    match weights {
-        Some(weights) => weighted_endpoint_loss(output, target, weights).into(),
-        None => endpoint_loss(output, target).into(),
+impl Answer {
+    /// Of each of so many pictures: the first term of the loss and, of a posterior, the share of tokens whose true code
+    /// is the likeliest and the mean of log Z.
+    fn terms(self, pictures: usize) -> Vec<(f32, Option<[f32; 2]>)> {
+        match self {
+            Self::Codes { logits, codes } => {
+                let tokens = codes.dims()[0] / pictures.max(1);
+                let right = logits.clone().argmax(1).reshape([-1]).equal(codes.clone()).float();
+                let terms = kernels::code_loss(logits, codes);
+                let mean = |column: Tensor<1>| {
+                    column.reshape([pictures, tokens]).mean_dim(1).reshape([pictures])
+                };
+                let column = |at: usize| terms.clone().narrow(1, at, 1).reshape([-1]);
+                let together = Together::default().with(mean(column(0))).with(mean(right));
+                let mut read = together.with(mean(column(1))).read();
+                let (losses, right, log_z) = (read.floats(), read.floats(), read.floats());
+                let posterior = right.into_iter().zip(log_z).map(|(right, z)| Some([right, z]));
+                losses.into_iter().zip(posterior).collect()
+            }
+            Self::Point { output, target } => {
+                let weights = Tensor::ones([pictures], &output.device());
+                let (_, each) = weighted_endpoint_loss(output, target, weights);
+                params::host(each).into_iter().map(|loss| (loss, None)).collect()
+            }
+        }
     }
 }
 

@@ -6,6 +6,8 @@ mod entries;
 mod events;
 mod examples;
 mod flow;
+mod held_out;
+mod judging;
 mod memory;
 mod metrics;
 mod muon;
@@ -32,16 +34,19 @@ use image::RgbImage;
 use thiserror::Error;
 
 use self::checkpoint::{Held, Identity};
+use self::metrics::Line;
 use self::scale::LossScale;
 use self::session::Session;
 use crate::data::{DataError, ShardError};
 use crate::flow::{SampleError, SettingsError};
 use crate::io::atomic;
 use crate::io::tensors::{TensorFile, TensorFileError};
+use crate::judge::JudgeError;
 use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
 use crate::room::Room;
 pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
+pub use judging::EvaluationConfig;
 pub use optimiser::{AdamW, StepReport};
 pub use overrides::Override;
 pub use powers::{AverageError, Averaged, averaged};
@@ -84,6 +89,9 @@ pub enum TrainError {
     /// Sizes that do not fit each other.
     #[error("{0}")]
     Sizes(String),
+    /// Samples that could not be compared with held-out pictures.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
     /// More than the machine has.
     #[error("{0}")]
     Memory(String),
@@ -257,7 +265,7 @@ pub(crate) struct Evaluation {
     /// Pictures to look at.
     sheet: RgbImage,
     /// Figures on held-out pictures.
-    figures: Vec<(String, f64)>,
+    figures: Line,
 }
 
 /// What is particular to a task; the loop is common.
@@ -317,6 +325,17 @@ pub(crate) trait Trainee {
         averages: &AdamW,
         stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError>;
+
+    /// How samples compare with held-out pictures, where the run file asks for it; nothing if `stop` is asked for before
+    /// that is known.
+    fn judge(
+        &mut self,
+        _net: &Self::Net,
+        _averages: &AdamW,
+        _stop: &AtomicBool,
+    ) -> Result<Option<Line>, TrainError> {
+        Ok(None)
+    }
 
     /// How good figures on held-out pictures are: the more the better.
     fn merit(figures: &BTreeMap<String, f64>) -> Option<f64>;

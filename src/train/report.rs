@@ -11,6 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use super::config::{RunConfig, Task};
+use super::held_out::{BY_CLASS, LOG_Z};
 use super::metrics::{lines, numbers, seconds};
 use super::{Ending, TrainError, io_error, program};
 use crate::io::atomic;
@@ -38,18 +39,31 @@ type Series = BTreeMap<String, Vec<(f64, f64)>>;
 /// A line of a plot: its name and its points.
 type Line<'a> = (&'a str, &'a [(f64, f64)]);
 
-/// Reads all figures of a run, and how many seconds its steps took.
-fn read(path: &Path, batch: usize) -> io::Result<(Series, f64)> {
-    let (mut series, mut took) = (Series::new(), 0.0);
+/// What a run wrote down.
+#[derive(Debug, Default)]
+struct Read {
+    series: Series,
+    /// Seconds that its steps took.
+    took: f64,
+    /// The newest losses of held-out pictures by class.
+    by_class: Vec<(String, f64)>,
+}
+
+/// Reads all figures of a run.
+fn read(path: &Path, batch: usize) -> io::Result<Read> {
+    let Read { mut series, mut took, mut by_class } = Read::default();
     for line in lines(path)? {
         let line = line?;
         took += seconds(&line, batch);
+        if let Some(classes) = line.get(BY_CLASS).and_then(Value::as_object) {
+            by_class = numbers(classes.clone()).collect();
+        }
         let Some(step) = line.get("step").and_then(Value::as_f64) else { continue };
         for (name, value) in numbers(line).filter(|(name, _)| name != "step") {
             series.entry(name).or_default().push((step + 1.0, value));
         }
     }
-    Ok((series, took))
+    Ok(Read { series, took, by_class })
 }
 
 /// Writes the page and the table of a run that has ended, and gives the page's path.
@@ -58,11 +72,11 @@ fn read(path: &Path, batch: usize) -> io::Result<(Series, f64)> {
 /// The metrics cannot be read, or the file system takes no more.
 pub fn write(config: &RunConfig, ending: Ending, product: &Path) -> Result<PathBuf, TrainError> {
     let metrics = config.out.join("metrics.jsonl");
-    let (series, took) = read(&metrics, config.batch).map_err(io_error(&metrics))?;
+    let read = read(&metrics, config.batch).map_err(io_error(&metrics))?;
     let table = config.out.join(TABLE);
-    atomic::write(&table, csv(&series).as_bytes()).map_err(io_error(&table))?;
+    atomic::write(&table, csv(&read.series).as_bytes()).map_err(io_error(&table))?;
     let path = config.out.join(PAGE);
-    let text = page(config, ending, product, &series, took)?;
+    let text = page(config, ending, product, &read)?;
     atomic::write(&path, text.as_bytes()).map_err(io_error(&path))?;
     Ok(path)
 }
@@ -95,8 +109,7 @@ fn page(
     config: &RunConfig,
     ending: Ending,
     product: &Path,
-    series: &Series,
-    took: f64,
+    Read { series, took, by_class }: &Read,
 ) -> Result<String, TrainError> {
     let title = match &config.task {
         Task::Tokenizer(_) => "Training of a tokenizer".to_owned(),
@@ -114,12 +127,13 @@ fn page(
     };
     let _ =
         writeln!(text, "<p>{state}, after {steps} of {} steps; {}</p>", config.steps, program());
-    text += &summary(config, product, series, steps, took);
+    text += &summary(config, product, series, steps, *took);
     text += "<h2>Figures</h2>\n<div class=\"plots\">\n";
     for (name, lines) in groups(series) {
         text += &plot(&name, &lines);
     }
     text += "</div>\n";
+    text += &classes(by_class);
     text += &sheets(&config.out)?;
     let run = toml::to_string_pretty(config).unwrap_or_default();
     let _ = writeln!(text, "<h2>Run file</h2>\n<pre>{}</pre>\n</body></html>", escaped(&run));
@@ -135,7 +149,9 @@ fn summary(config: &RunConfig, product: &Path, series: &Series, steps: f64, took
         let mean = last.iter().map(|(_, loss)| loss).sum::<f64>() / last.len() as f64;
         rows.push((format!("loss, mean of the last {}", count(last.len(), "step")), digits(mean)));
     }
-    for (name, points) in series.iter().filter(|(name, _)| name.starts_with("holdout_")) {
+    let shown = ["holdout_", "frechet_", "kid_", "precision_", "recall_"];
+    let shown = |name: &str| shown.iter().any(|begin| name.starts_with(begin));
+    for (name, points) in series.iter().filter(|(name, _)| shown(name)) {
         if name.contains("_t0") {
             continue;
         }
@@ -143,9 +159,12 @@ fn summary(config: &RunConfig, product: &Path, series: &Series, steps: f64, took
         let values = || points.iter().map(|(_, value)| *value);
         let best = values().reduce(better).unwrap_or(f64::NAN);
         let end = values().next_back().unwrap_or(f64::NAN);
-        let said = match name.ends_with("codes_used") {
-            true => format!("{:.1} %", 100.0 * end),
-            false => format!("{}, at best {}", digits(end), digits(best)),
+        let is_share = ["codes_used", "accuracy"].iter().any(|of| name.ends_with(of));
+        let has_best = !["precision_", "recall_", LOG_Z].iter().any(|of| name.starts_with(of));
+        let said = match has_best {
+            _ if is_share => format!("{:.1} %", 100.0 * end),
+            false => digits(end),
+            true => format!("{}, at best {}", digits(end), digits(best)),
         };
         rows.push((name.replace('_', " "), said));
     }
@@ -179,7 +198,8 @@ fn groups(series: &Series) -> Vec<(String, Vec<Line<'_>>)> {
     let rank = |name: &str| match name {
         "loss" => 0,
         name if name.starts_with("holdout") => 1,
-        _ => 2,
+        name if name.starts_with("frechet") => 2,
+        _ => 3,
     };
     groups.sort_by_key(|(name, _)| rank(name));
     groups
@@ -280,6 +300,22 @@ fn plot(name: &str, lines: &[Line<'_>]) -> String {
         text += "</p>";
     }
     text + "</figure>\n"
+}
+
+/// The newest held-out loss of every class, the largest first.
+fn classes(by_class: &[(String, f64)]) -> String {
+    let mut sorted: Vec<&(String, f64)> = by_class.iter().collect();
+    sorted.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    let rows = sorted.iter().map(|(name, loss)| {
+        format!("<tr><th>{}</th><td>{}</td></tr>\n", escaped(name), digits(*loss))
+    });
+    match sorted.is_empty() {
+        true => String::new(),
+        false => format!(
+            "<h2>Held-out loss by class</h2>\n<table>\n{}</table>\n",
+            rows.collect::<String>()
+        ),
+    }
 }
 
 /// Sheets of samples, evenly over the run.

@@ -16,7 +16,7 @@ use super::config::{
 use super::overrides::Override;
 use super::{entries, powers, stages};
 use crate::data::{Augment, Balance, Classes, MOST_CLASSES};
-use crate::flow::Domain;
+use crate::flow::{Domain, SampleSettings};
 use crate::model::check_tokenizer;
 
 /// Most bytes of a run file; a thousand times what one takes.
@@ -123,8 +123,12 @@ impl RunConfig {
             ("sample_every", self.sample_every, 1..=usize::MAX),
             ("keep_checkpoints", self.keep_checkpoints, 0..=MOST_KEPT),
         ])?;
-        if let Some(every) = self.keep_models_every {
-            counts([("keep_models_every", every, 1..=usize::MAX)])?;
+        let each = [
+            ("keep_models_every", self.keep_models_every),
+            ("evaluate_every", self.evaluate_every),
+        ];
+        for (name, every) in each.into_iter().filter_map(|(name, every)| Some((name, every?))) {
+            counts([(name, every, 1..=usize::MAX)])?;
         }
         if let Some(at_once) = self.at_once {
             counts([("at_once", at_once, 1..=self.batch)])?;
@@ -138,6 +142,13 @@ impl RunConfig {
         ranges([("holdout_share", self.holdout_share, 0.0..=0.5)])?;
         if self.holdout.is_some() && self.holdout_share > 0.0 {
             return Err("holdout and holdout_share are two ways of saying the same".to_owned());
+        }
+        if self.evaluate_every.is_some() && self.holdout.is_none() && self.holdout_share == 0.0 {
+            return Err(
+                "evaluate_every compares samples with held-out pictures: name some by holdout or \
+                        holdout_share"
+                    .to_owned(),
+            );
         }
         self.check_pictures()?;
         let OptimiserConfig {
@@ -172,6 +183,9 @@ impl RunConfig {
             Task::Tokenizer(_) if self.optimiser.kind == OptimiserKind::Muon => {
                 Err("optimiser.kind = \"muon\" is for flows: a tokenizer has no blocks of matrices"
                     .to_owned())
+            }
+            Task::Tokenizer(_) if self.evaluate_every.is_some() => {
+                Err("evaluate_every is for flows: a tokenizer makes no samples".to_owned())
             }
             Task::Tokenizer(task) => self.check_tokenizer(task),
             Task::Flow(task) => check_flow(task),
@@ -234,6 +248,8 @@ fn check_flow(task: &FlowTask) -> Result<(), String> {
         ("task.backbone.hidden_size", hidden_size, 1..=usize::MAX),
         ("task.backbone.depth", depth, 0..=MOST_BLOCKS),
         ("task.backbone.num_heads", num_heads, 1..=usize::MAX),
+        ("task.evaluation.pictures", task.evaluation.pictures, 2..=SampleSettings::MAX_PICTURES),
+        ("the number of task.evaluation.features", task.evaluation.features.len(), 1..=16),
         ("the number of task.class_names", task.class_names.len(), 0..=MOST_CLASSES),
     ])?;
     // Whatever the tokenizer and the pictures will be, the sheets are checked against one class.
@@ -327,6 +343,20 @@ mod tests {
             (FLOW, "steps = 4500", "steps = 9000000000000000000", "steps times batch must be"),
             (FLOW, "out = \"runs/flow\"", "out = \"\"", "must each name a folder"),
             (FLOW, "depth = 8", "depth = 1000000000", "task.backbone.depth must be at most 1024"),
+            (FLOW, "seed = 1", "evaluate_every = 0", "evaluate_every must be at least 1"),
+            (
+                FLOW,
+                "[task.samples]",
+                "[task.evaluation]\npictures = 1\n[task.samples]",
+                "must be at least 2",
+            ),
+            (TOKENIZER, "seed = 1", "evaluate_every = 9", "evaluate_every is for flows"),
+            (
+                FLOW,
+                "holdout = \"data/dicebear/holdout\"",
+                "evaluate_every = 9",
+                "name some by holdout",
+            ),
             (FLOW, "depth = 8", "depth = 8\nlabel_dropout = 2.0", "it belongs in [task]"),
             (
                 FLOW,

@@ -1,6 +1,5 @@
 //! The loop of a run: a step after another, each state proved before it is kept.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::checkpoint::{self, Held, State};
 use super::config::RunConfig;
 use super::events::Events;
-use super::metrics::{self, Log};
+use super::metrics::{self, Line, Log, numbers};
 use super::optimiser::{AdamW, add_gradients, norm_of};
 use super::powers;
 use super::scale::LossScale;
@@ -98,15 +97,14 @@ impl Session<'_> {
             let extra = trainee.extra();
             let proof = self.prove(&mut trainee, &net, step).map_err(|error| error.keeping(saved));
             let proved = begun.elapsed();
-            if let (Ok(_), Some(line)) = (&proof, &mut line)
-                && (step.is_multiple_of(config.sample_every) || step == config.steps)
-            {
+            if let (Ok(_), Some(line)) = (&proof, &mut line) {
                 let figures = self.figures(&mut trainee, &net, &optimiser, step);
-                if let Some(merit) = T::merit(&figures).filter(|m| best.is_none_or(|b| *m > b)) {
+                let merit = T::merit(&numbers(figures.clone()).collect());
+                if let Some(merit) = merit.filter(|merit| best.is_none_or(|best| *merit > best)) {
                     best = Some(merit);
                     self.keep(&mut trainee, &net, &optimiser, "best");
                 }
-                line.extend(figures.into_iter().map(|(name, figure)| (name, json!(figure))));
+                line.extend(figures);
             }
             if let Some(line) = line.take() {
                 events.add(&line);
@@ -218,27 +216,36 @@ impl Session<'_> {
         self.export(trainee, net, optimiser)
     }
 
-    /// Draws the sheet of a state and takes its figures. Neither is worth a run: what goes wrong is said.
+    /// What is to be known of a state at its step: draws its sheet and takes its figures, and compares its samples. None
+    /// of it is worth a run: what goes wrong is said.
     fn figures<T: Trainee>(
         &self,
         trainee: &mut T,
         net: &T::Net,
         optimiser: &AdamW,
         step: usize,
-    ) -> BTreeMap<String, f64> {
-        let failed = |error| tracing::warn!("no samples of step {step}: {error}");
-        match trainee.evaluate(net, optimiser, self.stop) {
-            Ok(Some(Evaluation { sheet, figures })) => {
-                let path = self.config.out.join(format!("sample-{step:07}.png"));
-                write_sheet(&path, &sheet).unwrap_or_else(failed);
-                figures.into_iter().collect()
-            }
-            Ok(None) => BTreeMap::new(),
-            Err(error) => {
-                failed(error);
-                BTreeMap::new()
+    ) -> Line {
+        let due = |every: usize| step.is_multiple_of(every) || step == self.config.steps;
+        let mut line = Line::new();
+        if due(self.config.sample_every) {
+            let failed = |error| tracing::warn!("no samples of step {step}: {error}");
+            match trainee.evaluate(net, optimiser, self.stop) {
+                Ok(Some(Evaluation { sheet, figures })) => {
+                    let path = self.config.out.join(format!("sample-{step:07}.png"));
+                    write_sheet(&path, &sheet).unwrap_or_else(failed);
+                    line.extend(figures);
+                }
+                Ok(None) => {}
+                Err(error) => failed(error),
             }
         }
+        if self.config.evaluate_every.is_some_and(due) {
+            match trainee.judge(net, optimiser, self.stop) {
+                Ok(figures) => line.extend(figures.unwrap_or_default()),
+                Err(error) => tracing::warn!("samples of step {step} are not judged: {error}"),
+            }
+        }
+        line
     }
 }
 

@@ -66,11 +66,6 @@ impl Times {
         Self { sampling, weights, smallest, losses: [0.0; BINS] }
     }
 
-    /// Times drawn evenly: those that held-out pictures are looked at.
-    pub fn even(&self) -> Self {
-        Self::new(TimeSampling::Uniform, TimeWeights::AsDrawn, self.smallest)
-    }
-
     /// Whether the losses at these times are to be [noted](Times::note).
     pub fn learns(&self) -> bool {
         self.sampling == TimeSampling::Entropic

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
+use serde_json::json;
 
 use super::checkpoint::Identity;
 use super::config::{CodeGradient, RunConfig, TokenizerTask};
@@ -233,10 +234,10 @@ impl Trainee for Training {
         let step = HOLDOUT / SHEET;
         let of = |from: &[RgbImage]| from.iter().step_by(step).cloned().collect::<Vec<_>>();
         let sheet = Sheet::rows_of(SHEET).arrange(&[of(&pictures), of(&made)].concat());
-        let figures = vec![
-            (HELD_OUT.to_owned(), psnr),
-            ("holdout_codes_used".to_owned(), codes.len() as f64 / self.task.model.codes as f64),
-        ];
+        let used = codes.len() as f64 / self.task.model.codes as f64;
+        let figures = [(HELD_OUT, psnr), ("holdout_codes_used", used)];
+        let figures = figures.map(|(name, figure)| (name.to_owned(), json!(figure)));
+        let figures = figures.into_iter().collect();
         Ok(Some(Evaluation { sheet, figures }))
     }
 

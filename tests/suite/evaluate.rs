@@ -304,6 +304,45 @@ fn every_model_that_a_run_has_kept_is_judged() {
 }
 
 #[test]
+fn features_of_real_pictures_are_kept_for_the_next_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(&at.join("data"), &CLASSES, 6, 1);
+    write_pictures(&at.join("other"), &CLASSES, 6, 2);
+    let run = |data: &str, more: &[&str]| {
+        let arguments = ["evaluate", "--data", data, "--count", "12", "--steps", "1"];
+        succeed(at, &[&arguments[..], more, &CPU].concat())
+    };
+    let kept = ["--known-features", "real.safetensors"];
+    let plain = run("data", &[]);
+    assert_eq!(run("data", &kept), plain);
+    let file = at.join("real.safetensors");
+    let written = || fs::metadata(&file).unwrap().modified().unwrap();
+    let first = written();
+    assert_eq!(run("data", &kept), plain);
+    assert_eq!(written(), first, "they are taken from the file");
+    let brief = run("data", &[&kept[..], &["--brief"]].concat());
+    assert_eq!(written(), first, "what has more is enough");
+    let rows = |said: &str| -> Vec<Vec<String>> {
+        let rows = said.lines().filter(|line| line.contains('/'));
+        rows.map(|row| row.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    assert_eq!((rows(&brief).len(), rows(&plain).len()), (1, 3), "{brief}{plain}");
+    assert_eq!(rows(&brief)[0], rows(&plain)[0]);
+    // Other pictures in its place are noticed, and so are others under the same name.
+    let other = run("other", &[]);
+    assert_eq!(run("other", &kept), other);
+    assert_ne!(written(), first);
+    fs::remove_dir_all(at.join("data")).unwrap();
+    fs::rename(at.join("other"), at.join("data")).unwrap();
+    assert_eq!(run("data", &kept), other);
+    fs::write(at.join("notes.txt"), "mine").unwrap();
+    let notes = ["evaluate", "--data", "data", "--known-features", "notes.txt"];
+    fail(at, &notes, 2, "notes.txt");
+    assert_eq!(fs::read_to_string(at.join("notes.txt")).unwrap(), "mine");
+}
+
+#[test]
 fn what_cannot_be_judged_is_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

@@ -346,6 +346,57 @@ fn earlier_checkpoints_and_the_best_model_are_kept() {
 }
 
 #[test]
+fn samples_are_judged_while_training_as_evaluate_judges_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "tokenizer.toml", &tokenizer_run("tok", 4), &["--device", "cpu"]);
+    let run = |every: &str| {
+        let top = format!("duplicates = \"keep\"\nseed = 5\n{every}\nholdout =");
+        let judged = "[task.evaluation]\npictures = 12\n[task.samples]";
+        let text = flow_run("flow", 6).replace("holdout =", &top);
+        text.replace("[task.samples]", judged).replace("sample_every = 1000", "sample_every = 2")
+    };
+    let every = "evaluate_every = 3\nkeep_models_every = 3";
+    train(at, "flow.toml", &run(every), &["--device", "cpu"]);
+    let text = fs::read_to_string(at.join("flow/metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let has = |name: &str| lines.iter().map(|line| !line[name].is_null()).collect::<Vec<_>>();
+    assert_eq!(has("frechet_encoder"), [false, false, true, false, false, true]);
+    assert_eq!(has("holdout_log_z"), [false, true, false, true, false, true]);
+    let classes = lines[5]["holdout_by_class"].as_object().unwrap();
+    assert_eq!(classes.keys().collect::<Vec<_>>(), ["blue", "red"]);
+    let accuracy = lines[5]["holdout_accuracy"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&accuracy), "{accuracy}");
+
+    let settings = ["--steps", "2", "--temperature", "0.9", "--cfg", "1.5", "--seed", "5"];
+    let evaluate = ["evaluate", "--every-checkpoint", "flow", "--data", "data", "--count", "12"];
+    let files = ["--brief", "--json", "found.json", "--known-features", "real.safetensors"];
+    let all = [&evaluate[..], &settings, &files, &["--device", "cpu"]].concat();
+    let output = purrscope(at, &all).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = fs::read_to_string(at.join("found.json")).unwrap();
+    let found: Value = serde_json::from_str(&found).unwrap();
+    for (at, line) in [2, 5].into_iter().enumerate() {
+        let figures = &found["checkpoints"][at]["report"]["figures"];
+        assert_eq!(figures.as_array().unwrap().len(), 1, "{figures}");
+        for name in ["frechet", "kid", "precision", "recall"] {
+            let judged = lines[line][format!("{name}_encoder")].as_f64().unwrap();
+            let figure = &figures[0][name];
+            let expected = figure.as_f64().or_else(|| figure["value"].as_f64()).unwrap();
+            assert!((judged - expected).abs() < 1e-9, "{name}: {judged} is not {expected}");
+        }
+    }
+    let page = fs::read_to_string(at.join("flow/report.html")).unwrap();
+    assert!(page.contains("Held-out loss by class") && page.contains("frechet encoder"));
+    // Being looked at changes nothing of what is learned.
+    let judged = fs::read(at.join("flow/model.safetensors")).unwrap();
+    fs::rename(at.join("flow"), at.join("judged")).unwrap();
+    train(at, "plain.toml", &run(""), &["--device", "cpu"]);
+    assert!(judged == fs::read(at.join("flow/model.safetensors")).unwrap());
+}
+
+#[test]
 fn entries_are_changed_from_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

@@ -54,6 +54,13 @@ fn words(figure: &str) -> String {
     match figure {
         "images_per_second" => "images a second".to_owned(),
         "holdout_psnr" => "held-out PSNR, dB".to_owned(),
+        "holdout_log_z" => "held-out mean log Z".to_owned(),
+        "kid_encoder" => "KID (encoder)".to_owned(),
+        "kid_efficientnet_lite0" => "KID (EfficientNet-Lite0)".to_owned(),
+        "kid_inception_v3" => "KID (Inception-v3)".to_owned(),
+        "frechet_encoder" => "Frechet distance (encoder)".to_owned(),
+        "frechet_efficientnet_lite0" => "Frechet distance (EfficientNet-Lite0)".to_owned(),
+        "frechet_inception_v3" => "FID".to_owned(),
         _ => text.replace("holdout", "held-out"),
     }
 }
@@ -75,6 +82,23 @@ fn hint(figure: &str) -> &'static str {
         }
         "holdout_codes_used" => "Part of the codes that held-out pictures use.",
         "holdout_cross_entropy" => "Surprise by the true codes of held-out pictures, in nats.",
+        "holdout_accuracy" => "Share of held-out tokens whose true code is the likeliest.",
+        "holdout_log_z" => {
+            "Mean logarithm of the sum that the softmax divides by; the z-loss keeps it near 0."
+        }
+        name if name.starts_with("frechet_") => {
+            "How far samples lie from held-out pictures as two clouds of features; 0 is best. Only \
+             distances of one network and of equally many pictures compare."
+        }
+        name if name.starts_with("kid_") => {
+            "Kernel distance between samples and held-out pictures; about 0 where there is no difference."
+        }
+        name if name.starts_with("precision_") => {
+            "Share of samples that look like held-out pictures."
+        }
+        name if name.starts_with("recall_") => {
+            "Share of held-out pictures that samples come near to."
+        }
         _ => "A figure that the run wrote down at every step, or every few.",
     }
 }
