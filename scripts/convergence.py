@@ -6,8 +6,8 @@ usage: convergence.py PURRSCOPE TOKENIZER TRAIN HOLDOUT FOLDER [--steps N] [--ev
 
 Trains every objective with every seed, lets each choose guidance and temperature from the same small grid on samples of its own
 (the last model of its first seed, other noise), and judges the models of all steps on held-out pictures with `purrscope
-evaluate`; purrception's last models also at temperatures from 0.3 to 1.5. With --z-loss purrception is also trained without it.
-Everything found is kept in FOLDER; started again, it goes on where it was, and with more --steps it goes on from there. Writes
+evaluate`; purrception's last models also at temperatures from 0.3 to 1.5. With --z-loss purrception is also trained without it,
+with the first seed, to compare the losses. Everything found is kept in FOLDER; started again, it goes on where it was, and with more --steps it goes on from there. Writes
 FOLDER/convergence.md and, for each feature network, FOLDER/convergence-NETWORK.svg. Needs Python alone.
 """
 import argparse
@@ -24,7 +24,8 @@ OBJECTIVES = ["purrception", "cfm-endpoint", "cfm", "dfm"]
 # Of objectives that predict no codes the temperature means nothing.
 TEMPERATURES = {"purrception": [0.7, 0.8, 0.9, 1.0], "dfm": [0.7, 0.8, 0.9, 1.0], "cfm-endpoint": [1.0], "cfm": [1.0]}
 GUIDANCES = [1.0, 1.5, 2.0]
-COLOURS = {"purrception": "#e07b00", "cfm-endpoint": "#2f6fb5", "cfm": "#5aa469", "dfm": "#8a5aa8", "no-z-loss": "#777777"}
+COLOURS = {"purrception": "#e07b00", "cfm-endpoint": "#2f6fb5", "cfm": "#5aa469", "dfm": "#8a5aa8"}
+NO_Z_LOSS = "no-z-loss"
 # Of the last models of purrception.
 CURVE = [0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5]
 # Steps that every method is timed by, one method after the other, so many times.
@@ -100,7 +101,6 @@ class Bench:
         self.given = given
         self.folder = pathlib.Path(given.folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.methods = OBJECTIVES + (["no-z-loss"] if given.z_loss else [])
 
     def place(self, method, seed):
         return self.folder / f"{method}-{seed}"
@@ -118,11 +118,11 @@ class Bench:
             others = [other / cache for other in self.folder.iterdir() if (other / cache).exists()]
             if others and not (place / cache).exists():
                 shutil.copy(others[0], place / cache)
-        objective = "purrception" if method == "no-z-loss" else method
+        objective = "purrception" if method == NO_Z_LOSS else method
         text = RUN.format(
             out=place, data=pathlib.Path(given.train).resolve(), holdout=pathlib.Path(given.holdout).resolve(), size=given.size,
             seed=seed, batch=given.batch, steps=steps, every=given.every, name=f"{method} {seed}", objective=objective,
-            tokenizer=pathlib.Path(given.tokenizer).resolve(), more="lambda_z = 0.0\n" if method == "no-z-loss" else "",
+            tokenizer=pathlib.Path(given.tokenizer).resolve(), more="lambda_z = 0.0\n" if method == NO_Z_LOSS else "",
             hidden=given.hidden, depth=given.depth, heads=given.heads,
         )
         (place / "run.toml").write_text(text)
@@ -142,14 +142,14 @@ class Bench:
         return {row["network"]: row for row in report["figures"] if row["compared"] == "samples" and row["class"] is None}
 
     def choose(self, method):
-        """Guidance and temperature with the least Frechet distance, on half as many samples of other noise."""
+        """Guidance and temperature with the least Frechet distance by the last network, on half as many samples of other noise."""
         model = self.place(method, 0) / f"model-{self.given.steps:07}.safetensors"
-        objective = "purrception" if method == "no-z-loss" else method
         found = []
-        for guidance, temperature in itertools.product(GUIDANCES, TEMPERATURES[objective]):
+        for guidance, temperature in itertools.product(GUIDANCES, TEMPERATURES[method]):
             settings = {"guidance": guidance, "temperature": temperature}
             kept = self.folder / "choice" / f"{method}-{guidance}-{temperature}.json"
-            found.append((self.judge(kept, model, settings, self.given.count // 2, 1000)["encoder"]["frechet"], settings))
+            rows = list(self.judge(kept, model, settings, self.given.count // 2, 1000).values())
+            found.append((rows[-1]["frechet"], settings))
         return min(found, key=lambda pair: pair[0])[1], found
 
     def curve(self, method, settings):
@@ -164,21 +164,21 @@ class Bench:
         return rows
 
     def temperatures(self, guidance):
-        """Figures of purrception's last models at each temperature of the curve."""
+        """Figures of purrception's last models at each temperature of the curve, on half as many samples."""
         rows = {}
         for temperature, seed in itertools.product(CURVE, range(self.given.seeds)):
             settings = {"guidance": guidance, "temperature": temperature}
             model = self.place("purrception", seed) / f"model-{self.given.steps:07}.safetensors"
             kept = self.folder / "temperature" / f"{temperature}-{seed}.json"
-            rows.setdefault(temperature, []).append(self.judge(kept, model, settings, self.given.count, seed))
+            rows.setdefault(temperature, []).append(self.judge(kept, model, settings, self.given.count // 2, seed))
         return rows
 
     def seconds(self):
         """Seconds of a step of every method: the methods take turns, and the quickest turn counts."""
         kept = self.folder / "seconds.json"
         if not kept.exists():
-            found = {method: [] for method in self.methods}
-            for _, method in itertools.product(range(TIMED_ROUNDS), self.methods):
+            found = {method: [] for method in OBJECTIVES}
+            for _, method in itertools.product(range(TIMED_ROUNDS), OBJECTIVES):
                 place = self.folder / "timed"
                 self.steps(method, 0, place, TIMED_STEPS)
                 speeds = [line["images_per_second"] for line in metrics(place)[5:]]
@@ -189,15 +189,12 @@ class Bench:
             kept.write_text(json.dumps(found))
         return {method: min(turns) for method, turns in json.loads(kept.read_text()).items()}
 
-    def curves_of_loss(self, method):
-        """At every step kept: the mean of the last hundred steps of cross-entropy and of the root of the mean of log Z squared."""
+    def losses(self, method):
+        """At every step kept, of the first seed: the mean of the last hundred steps of cross-entropy and of log Z squared."""
         rows = {}
-        for step, seed in itertools.product(range(self.given.every, self.given.steps + 1, self.given.every), range(self.given.seeds)):
-            lines = metrics(self.place(method, seed))[max(step - 100, 0):step]
-            rows.setdefault(step, []).append((
-                statistics.mean(line["cross_entropy"] for line in lines),
-                math.sqrt(statistics.mean(line["mean_log_z_squared"] for line in lines)),
-            ))
+        for step in range(self.given.every, self.given.steps + 1, self.given.every):
+            lines = metrics(self.place(method, 0))[max(step - 100, 0):step]
+            rows[step] = [statistics.mean(line[name] for line in lines) for name in ["cross_entropy", "mean_log_z_squared"]]
         return rows
 
 
@@ -279,11 +276,10 @@ def table(bench, curves, choices, network, seconds):
 
 def main():
     bench = Bench(arguments())
-    order = sorted(itertools.product(range(bench.given.seeds), bench.methods), key=lambda each: each[1] not in OBJECTIVES)
-    for seed, method in order:
+    for seed, method in itertools.product(range(bench.given.seeds), OBJECTIVES):
         bench.train(method, seed)
-    choices = {method: bench.choose(method) for method in bench.methods}
-    curves = {method: bench.curve(method, choices[method][0]) for method in bench.methods}
+    choices = {method: bench.choose(method) for method in OBJECTIVES}
+    curves = {method: bench.curve(method, choices[method][0]) for method in OBJECTIVES}
     temperatures = bench.temperatures(choices["purrception"][0]["guidance"])
     seconds = bench.seconds()
     networks = list(next(iter(curves["purrception"].values()))[0])
@@ -300,11 +296,11 @@ def main():
         cells = [figure([row[n][of] for row in found]) for n in networks for of in ["frechet", "precision", "recall"]]
         text.append(f"| {temperature:g} | " + " | ".join(cells) + " |")
     if bench.given.z_loss:
-        text += ["\n## The z-loss\n", "| step | cross-entropy with | without | root mean square of log Z with | without |", "|---|---|---|---|---|"]
-        with_it, without = bench.curves_of_loss("purrception"), bench.curves_of_loss("no-z-loss")
-        for step in with_it:
-            pairs = [figure([row[at] for row in rows[step]]) for at in (0, 1) for rows in (with_it, without)]
-            text.append(f"| {step} | " + " | ".join(pairs) + " |")
+        bench.train(NO_Z_LOSS, 0)
+        text += ["\n## The z-loss\n", "| step | cross-entropy with it | without | root mean square of log Z with it | without |", "|---|---|---|---|---|"]
+        with_it, without = bench.losses("purrception"), bench.losses(NO_Z_LOSS)
+        for step, (loss, log_z) in with_it.items():
+            text.append(f"| {step} | {loss:.3f} | {without[step][0]:.3f} | {math.sqrt(log_z):.2f} | {math.sqrt(without[step][1]):.2f} |")
     text += ["\n## The grid of each method\n", "| method | guidance | temperature | Frechet |", "|---|---|---|---|"]
     for method, (_, found) in choices.items():
         text += [f"| {method} | {s['guidance']:g} | {s['temperature']:g} | {value:.3f} |" for value, s in found]
