@@ -89,11 +89,11 @@ def fill(net, names, is_norm):
     net.load_state_dict(state)
 
 
-def keep(found, path):
+def keep(found, path, **more):
     from safetensors.torch import save_file
 
     print(path, "mean", found.mean().item(), "deviation", found.std().item(), "zeros", (found == 0).float().mean().item())
-    save_file({"features": found.float()}, path)
+    save_file({"features": found.float()} | {name: tensor.float().contiguous() for name, tensor in more.items()}, path)
 
 
 def images(seed, count, side):
@@ -108,7 +108,28 @@ def golden(path):
     names = [name for name, value in net.state_dict().items() if value.dtype.is_floating_point]
     fill(net, names, lambda name: "bn" in name)
     with torch.no_grad():
-        keep(net.extract_features(images(1000, 2, 224)).mean((2, 3)), path)
+        found = net.extract_features(images(1000, 2, 224)).mean((2, 3))
+    made = images(1002, 2, 32).requires_grad_()
+    distance = perceptual(net, images(1001, 2, 32), made)
+    distance.backward()
+    keep(found, path, perceptual=distance.detach().reshape(1), perceptual_gradient=made.grad)
+
+
+def perceptual(net, pictures, made):
+    """The mean over scales of the squared difference of unit vectors of channels, before each halving of the size."""
+    def scales(x):
+        x = net._swish(net._bn0(net._conv_stem((x * 127.5 + 0.5) / 128)))
+        found = []
+        for block in net._blocks:
+            if max(block._depthwise_conv.stride) > 1:
+                found.append(x)
+            x = block(x)
+        return found[:4]
+
+    along = lambda x: x / (x.square().sum(1, keepdim=True) + 1e-10).sqrt()
+    pairs = list(zip(scales(pictures), scales(made)))
+    assert [a.shape[2] for a, _ in pairs] == [16, 8, 4, 2]
+    return sum((along(a) - along(b)).square().sum(1).mean() for a, b in pairs) / len(pairs)
 
 
 def golden_inception(path):

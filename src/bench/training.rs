@@ -130,6 +130,7 @@ pub fn trials(
                 Ok(("flow", flow_step(&clock, &sizes, codes, config.batch, optimiser)?))
             }
             (Task::Flow(_), None) => Err("the flow has no tokenizer before it".to_owned()),
+            (Task::Joint(_), _) => Err("joint training is not measured".to_owned()),
         };
         let (name, timing) = fault::attempt(&mut steps)
             .map_err(|reason| format!("the run does not fit this device: {reason}"))??;
@@ -203,7 +204,7 @@ fn tokenizer_step(
         Tensor::<4>::random([batch, 3, side, side], Distribution::Uniform(-1.0, 1.0), &autodiff)
     };
     clock.time(images, |images| {
-        trained.step(clock, |net| tokenizer_loss(net, images.clone(), task).total())
+        trained.step(clock, |net| tokenizer_loss(net, images.clone(), task.losses()).total())
     })
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::ErrorKind;
@@ -10,8 +11,8 @@ use clap::{Args, CommandFactory};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::{Cli, DeviceArg, PrecisionArg};
-use crate::data::{Background, ImageFolder, ShardWriter, Walk, read_square};
+use super::{Cli, DeviceArg, PrecisionArg, expect_table};
+use crate::data::{Background, Classes, Duplicates, ImageFolder, ShardWriter, Walk, read_square};
 use crate::flow::LatentShape;
 use crate::io::outputs::{self, Content};
 use crate::io::png;
@@ -38,13 +39,26 @@ pub struct EncodeArgs {
     /// File for the codes: `codes` i64 [pictures, height, width]
     #[arg(long, value_name = "CODES.safetensors", required_unless_present = "shards")]
     out: Option<PathBuf>,
-    /// Folder for WebDataset shards of latents instead, of one folder with a sub-folder a class
+    /// Folder for WebDataset shards of latents instead, of one folder with a sub-folder a class or a table of classes
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     shards: Option<PathBuf>,
     /// Most pictures of a shard
     #[arg(long, default_value_t = 10_000, requires = "shards",
         value_parser = clap::value_parser!(u32).range(1..=MOST_IN_A_SHARD))]
     shard_size: u32,
+    /// Table of the pictures' classes (.csv or .tsv), instead of sub-folders: a column of files and one of classes
+    #[arg(long, value_name = "FILE", requires = "shards", conflicts_with = "out")]
+    labels: Option<PathBuf>,
+    /// What becomes of pictures that are in a class twice: merge reads all of them first and takes one, keep takes them
+    /// as they lie
+    #[arg(
+        long,
+        value_name = "merge|keep",
+        default_value_t,
+        requires = "shards",
+        conflicts_with = "out"
+    )]
+    duplicates: Duplicates,
     /// What shows through where a picture is transparent: white, black or #rrggbb
     #[arg(long, value_name = "COLOUR", default_value_t)]
     background: Background,
@@ -82,7 +96,11 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     if let Some(out) = &args.out {
         outputs::check(out, Content::TENSORS, &[&args.model])?;
     }
-    args.shards.iter().try_for_each(|folder| outputs::check_folder(folder))?;
+    if let Some(folder) = &args.shards {
+        outputs::check_folder(folder)?;
+        args.labels.iter().try_for_each(|table| expect_table(table))?;
+        ShardWriter::check(folder)?;
+    }
     let selected = args.device.open()?;
     let model = super::open_model(Some(&args.model), &selected, args.precision, None)?;
     let out = match (&args.out, &args.shards) {
@@ -137,8 +155,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     ))
 }
 
-/// Writes the quantised latents of a folder of classes, as the reference's [`get_latents.py`] does. A
-/// class has the number that the model has for its name, or else its place in the order of names.
+/// Writes the quantised latents of a folder of classes, as the reference's [`get_latents.py`] does.
 ///
 /// [`get_latents.py`]: https://github.com/razvanmatisan/purrception/blob/de66f961c057618baef02ef65a0183acedf7e1f7/get_latents.py#L173-L275
 fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
@@ -146,26 +163,23 @@ fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
         let text = "--shards takes one folder of pictures, with a sub-folder a class";
         Cli::command().error(ErrorKind::TooManyValues, text).exit();
     };
-    let images = ImageFolder::open(folder, model.card.image_size())?.on(args.background);
-    images.tell();
-    let known = &model.card.class_names;
-    let numbers = images.class_names().iter().map(|name| known.iter().position(|n| n == name));
-    let numbers: Vec<usize> = numbers.collect::<Option<_>>().unwrap_or_else(|| {
-        tracing::warn!(
-            "{}: some of its classes are none of the model's; all are numbered in the order of their names",
-            folder.display()
-        );
-        (0..images.class_names().len()).collect()
-    });
+    let classes = args.labels.clone().map_or(Classes::Folders, Classes::Table);
+    let found = classes.open(folder, model.card.image_size(), folder)?.on(args.background);
     outputs::prepare_folder(out)?;
-    let LatentShape { channels, height, width, .. } = model.latent_shape(1);
+    let numbers = class_numbers(&found, model);
     // Another model, other pictures, or other numbers of classes make another set of shards.
     let files =
-        images.files().map(|(path, label)| format!("{} {}\n", numbers[label], path.display()));
+        found.files().map(|(path, label)| format!("{} {}\n", numbers[label], path.display()));
     let mut origin = format!("{} {} {}", model.hash(), args.shard_size, files.collect::<String>());
     if args.background != Background::default() {
         write!(origin, "on {}", args.background)?;
     }
+    let images = args.duplicates.sift(found, &AtomicBool::new(false))?;
+    images.tell();
+    if images.copies() > 0 {
+        write!(origin, "without {} copies", images.copies())?;
+    }
+    let LatentShape { channels, height, width, .. } = model.latent_shape(1);
     let shape = [channels, height, width];
     let mut writer = ShardWriter::new(out, shape, args.shard_size as usize, &origin)?;
     let labels: Vec<usize> = images.files().map(|(_, label)| numbers[label]).collect();
@@ -187,6 +201,20 @@ fn encode_shards(args: &EncodeArgs, out: &Path, model: &Model) -> Result<()> {
     let count = writer.finish()?;
     ensure!(count > 0, "none of the {} pictures can be read", images.len());
     super::print(&format!("{} in {}\n", say::count(count, "picture"), out.display()))
+}
+
+/// The number of each class of some pictures: that which the model has for its name or, where it lacks one of them, its
+/// place in the order of names.
+fn class_numbers(images: &ImageFolder, model: &Model) -> Vec<usize> {
+    let (names, known) = (images.class_names(), &model.card.class_names);
+    let numbers = names.iter().map(|name| known.iter().position(|n| n == name));
+    numbers.collect::<Option<_>>().unwrap_or_else(|| {
+        tracing::warn!(
+            "{}: some of its classes are none of the model's; all are numbered in the order of their names",
+            images.root().display()
+        );
+        (0..names.len()).collect()
+    })
 }
 
 /// The pictures at `path`: itself, or all below it, in order of name.

@@ -32,6 +32,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+use crate::data::is_table;
 use crate::device::{AUTOTUNED, DeviceChoice, Selected, guard, select};
 use crate::doctor::{Records, Standing, heed};
 use crate::flow::StepRecord;
@@ -344,6 +345,12 @@ fn open_model(
         Some(path) => Model::open_in(precision, path, device)?,
         None => Model::embedded_in(precision, device)?,
     })
+}
+
+/// That a table of classes is called as one.
+fn expect_table(path: &Path) -> Result<()> {
+    ensure!(is_table(path), "{}: expected a table whose name ends in .csv or .tsv", path.display());
+    Ok(())
 }
 
 /// Whether a step led anywhere: in half precision a number may be larger than it holds.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 
-use super::{DeviceArg, print};
+use super::{DeviceArg, expect_table, print};
 use crate::bench::{Trial, trials};
-use crate::data::{ImageFolder, Labels, is_table, picture_size};
+use crate::data::{ImageFolder, Labels, picture_size};
 use crate::io::atomic;
 use crate::say::{self, count};
 use crate::train::RunConfig;
@@ -132,11 +132,7 @@ impl Pictures {
         let probe = SIZES[0];
         let (images, sorted) = match table {
             Some(table) => {
-                let name = table.display();
-                ensure!(
-                    is_table(table),
-                    "{name}: expected a table whose name ends in .csv or .tsv"
-                );
+                expect_table(table)?;
                 (ImageFolder::open_labelled(folder, probe, &Labels::read(table)?)?, false)
             }
             None => ImageFolder::open_sorted_or_not(folder, probe)?,

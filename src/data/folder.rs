@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::RgbImage;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -77,17 +76,6 @@ pub enum DataError {
 
 /// Pictures that cannot be read are named, so many of them at the most.
 const MOST_NAMED: usize = 50;
-
-/// What becomes of pictures that are there twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Duplicates {
-    /// All pictures are read once, before the first step. Of those of the same pixels in a class one is kept.
-    #[default]
-    Merge,
-    /// Pictures are taken as they lie, and read when they are needed.
-    Keep,
-}
 
 /// The pictures of a folder: found at once, read when they are needed.
 #[derive(Debug)]
@@ -356,6 +344,16 @@ impl ImageFolder {
         let pairs = self.class_names.into_iter().zip(labels);
         let unknown = pairs.filter(|(_, label)| label.is_none()).map(|(name, _)| name).collect();
         (some, unknown)
+    }
+
+    /// The folder, as it was named.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// How many copies of pictures in their class were left out.
+    pub fn copies(&self) -> usize {
+        self.left.copies.count()
     }
 
     /// Names of the classes, in order of label.

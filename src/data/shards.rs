@@ -1,16 +1,17 @@
 //! Latents in WebDataset shards, as the reference writes and reads them: tars with an entry
 //! `KEY.latent.npy` and an entry `KEY.cls_id.cls` for every picture.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use tar::{Archive, Builder, EntryType, Header};
+use tar::{Archive, EntryType};
 use thiserror::Error;
 
+use super::shard_writer::{is_begun, is_partly_in_place};
 use super::walk::{Entries, Walk, entries};
 use crate::io::foreign::{self, Foreign};
 use crate::io::npy::{self, NpyError};
@@ -53,6 +54,20 @@ pub enum ShardError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A set that is not all there.
+    #[error(
+        "{path}: the set of shards for this folder is not whole: `purrscope encode` is writing it, or was stopped (start it again)"
+    )]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process writes a set into the folder.
+    #[error("{path}: another process is writing shards there")]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Shards of one folder that were not written together.
     #[error(
         "{path}: was not written together with {other}: one of them is left over from another set (keep each set in a folder of its own)"
@@ -71,7 +86,7 @@ pub const MOST_CLASSES: usize = 100_000;
 /// Most shards that a list may name.
 const MOST_SHARDS: usize = 1 << 20;
 /// What the owner of an entry is called whose group is the name of a set of shards.
-const OWNER: &str = "purrscope";
+pub(super) const OWNER: &str = "purrscope";
 /// Most bytes of an entry that names a class.
 const LONGEST_CLASS: u64 = 64;
 /// Bytes at the beginning of an array that hold its type and shape.
@@ -99,10 +114,11 @@ pub struct Shards {
 }
 
 /// Whether a data path names shards: tars, in braces or not, or a folder of tars. A folder with pictures
-/// in sub-folders is one of pictures, even where the tar that they came in still lies there.
+/// in sub-folders is one of pictures, even where the tar that they came in still lies there. One that shards were begun
+/// for is one of shards.
 pub fn names_shards(data: &Path) -> bool {
     if data.is_dir() {
-        return !shards_in(data).is_empty() && !has_class_folders(data);
+        return (is_begun(data) || !shards_in(data).is_empty()) && !has_class_folders(data);
     }
     data.extension().is_some_and(|extension| extension == "tar")
 }
@@ -175,9 +191,12 @@ impl Shards {
     ///
     /// # Errors
     /// A shard cannot be read, lies about its entries, holds half a picture, latents of another shape
-    /// or an absurd class, or is left over from another set.
+    /// or an absurd class, or is left over from another set; or the set is not whole.
     pub fn open(data: &Path) -> Result<Self, ShardError> {
         let mut files = shards_in(data);
+        if files.is_empty() && is_begun(data) {
+            return Err(ShardError::Unfinished { path: data.to_owned() });
+        }
         if files.is_empty() {
             files = match data.exists() {
                 true => vec![data.to_owned()],
@@ -185,6 +204,17 @@ impl Shards {
                     expand_braces(&data.to_string_lossy())?.into_iter().map(PathBuf::from).collect()
                 }
             };
+        }
+        let folders: BTreeSet<&Path> = files.iter().map(|path| atomic::folder_of(path)).collect();
+        let lacks = |folder: &Path| {
+            let mut there = files.iter().filter(|path| atomic::folder_of(path) == folder);
+            there.any(|path| !path.exists())
+        };
+        if let Some(folder) = folders
+            .into_iter()
+            .find(|folder| is_partly_in_place(folder) || is_begun(folder) && lacks(folder))
+        {
+            return Err(ShardError::Unfinished { path: folder.to_owned() });
         }
         let found = files
             .par_iter()
@@ -429,103 +459,6 @@ fn split_key(name: &str) -> Option<(&str, &str)> {
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = base + name[base..].find('.')?;
     Some((&name[..dot], &name[dot + 1..]))
-}
-
-/// Writes pictures into shards `shard_000000.tar`, `shard_000001.tar`, ... of a folder, each whole or
-/// not at all.
-#[derive(Debug)]
-pub struct ShardWriter {
-    folder: PathBuf,
-    shape: [usize; 3],
-    size: usize,
-    /// Names the set, in every entry.
-    set: String,
-    waiting: Vec<(Vec<f32>, usize)>,
-    written: usize,
-}
-
-impl ShardWriter {
-    /// A writer of latents of `shape`, with at most `size` pictures a shard, into a folder that holds no
-    /// shards yet. `origin` is whatever decides what they hold: shards of different origin in one
-    /// folder are refused when they are read.
-    ///
-    /// # Errors
-    /// The folder holds shards.
-    pub fn new(
-        folder: &Path,
-        shape: [usize; 3],
-        size: usize,
-        origin: &str,
-    ) -> Result<Self, ShardError> {
-        if let [first, ..] = &shards_in(folder)[..] {
-            return Err(ShardError::Pattern {
-                pattern: folder.display().to_string(),
-                reason: format!(
-                    "it holds shards already ({}): name another folder, or move them away",
-                    first.file_name().unwrap_or_default().display()
-                ),
-            });
-        }
-        let set = digest::short(origin.as_bytes());
-        let folder = folder.to_owned();
-        let waiting = Vec::new();
-        Ok(Self { folder, shape, size: size.max(1), set, waiting, written: 0 })
-    }
-
-    /// Adds a picture: its latents and its class.
-    ///
-    /// # Errors
-    /// Whatever the file system says of a shard that became full.
-    pub fn push(&mut self, latents: Vec<f32>, class: usize) -> Result<(), ShardError> {
-        self.waiting.push((latents, class));
-        if self.waiting.len() == self.size { self.flush() } else { Ok(()) }
-    }
-
-    /// Writes what is left; gives the number of pictures written in all.
-    ///
-    /// # Errors
-    /// Whatever the file system says.
-    pub fn finish(mut self) -> Result<usize, ShardError> {
-        if !self.waiting.is_empty() {
-            self.flush()?;
-        }
-        Ok(self.written)
-    }
-
-    fn flush(&mut self) -> Result<(), ShardError> {
-        let path = self.folder.join(format!("shard_{:06}.tar", self.written / self.size));
-        let (first, shape, pictures) =
-            (self.written, self.shape, std::mem::take(&mut self.waiting));
-        let set = &self.set;
-        self.written += pictures.len();
-        let write = |aside: &mut tempfile::NamedTempFile| -> io::Result<()> {
-            let mut tar = Builder::new(io::BufWriter::new(aside));
-            for (i, (latents, class)) in pictures.iter().enumerate() {
-                let key = first + i;
-                let class = class.to_string();
-                append(&mut tar, set, &format!("{key:08}.cls_id.cls"), class.as_bytes())?;
-                let latents = npy::write(&shape, latents);
-                append(&mut tar, set, &format!("{key:08}.latent.npy"), &latents)?;
-            }
-            tar.into_inner()?.into_inner().map(drop).map_err(|error| error.into_error())
-        };
-        atomic::write_with(&path, write).map_err(|source| ShardError::Io { path, source })
-    }
-}
-
-fn append<W: io::Write>(
-    tar: &mut Builder<W>,
-    set: &str,
-    name: &str,
-    bytes: &[u8],
-) -> io::Result<()> {
-    let mut header = Header::new_gnu();
-    header.set_username(OWNER)?;
-    header.set_groupname(set)?;
-    header.set_size(bytes.len() as u64);
-    header.set_mode(0o644);
-    header.set_cksum();
-    tar.append_data(&mut header, name, bytes)
 }
 
 #[cfg(test)]

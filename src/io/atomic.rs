@@ -128,14 +128,21 @@ fn sync(file: &File) -> io::Result<()> {
     go_on(file.sync_all(), "a file")
 }
 
+/// Sees to it that a folder's files have their names even if the power fails now.
+///
+/// # Errors
+/// Whatever the file system says, save that it cannot do that.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     go_on(File::open(folder).and_then(|folder| folder.sync_all()), "a folder")
 }
 
 /// Other systems have no handle to a folder that could be synced.
+///
+/// # Errors
+/// None.
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
+pub fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 

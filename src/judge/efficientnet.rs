@@ -120,6 +120,32 @@ impl EfficientNet {
         x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
     }
 
+    /// What the network has seen before each halving of the size and at the last size that is left, up to a sixteenth:
+    /// as many scales as have even sides before them.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, from -127/128 to 1, sides even
+    /// - outputs: `[batch, channels, height / 2^n, width / 2^n]` for n from 1 to 4 at the most
+    pub fn scales(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        const MOST: usize = 4;
+        let even = |x: &Tensor<4>| {
+            let [_, _, height, width] = x.dims();
+            height.is_multiple_of(2) && width.is_multiple_of(2)
+        };
+        let mut x = relu6(self.stem.halve(images));
+        let mut scales = Vec::new();
+        for block in &self.blocks {
+            if block.stride > 1 {
+                scales.push(x.clone());
+                if scales.len() == MOST || !even(&x) {
+                    return scales;
+                }
+            }
+            x = block.forward(x);
+        }
+        scales
+    }
+
     /// `[pictures, 1280]`, row by row, of pictures of any size, with levels as its authors' TensorFlow code has them:
     /// `(level - 127) / 128`.
     pub fn features(&self, pictures: &[RgbImage]) -> Vec<f32> {

@@ -9,8 +9,9 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::DiscriminatorConfig;
 use super::config::{RunConfig, Task};
-use super::optimiser::AdamW;
+use super::optimiser::{self, AdamW};
 use super::{TrainError, io_error};
 use crate::data::{Augment, Classes};
 use crate::io::numbered::{numbered, remove_beyond};
@@ -59,6 +60,8 @@ pub fn forget_after(folder: &Path, step: usize) {
 
 /// Entry of an [`Identity`]: the hash of the tokenizer that a flow is trained on.
 pub const TOKENIZER: &str = "tokenizer";
+/// Entry of an [`Identity`]: the hash of the model that a joint run begins from.
+pub const MODEL: &str = "model";
 /// Entry of an [`Identity`]: the names of the classes, in order of label.
 pub const CLASSES: &str = "classes";
 
@@ -91,13 +94,24 @@ impl Identity {
                 };
                 (kind, serde_json::to_value(&task.backbone)?)
             }
+            // Its sizes are those of the model that it begins from, which has a hash.
+            Task::Joint(_) => ("joint".to_owned(), json!({})),
         };
         let known = Self::default().with("kind", json!(kind)).with("sizes", sizes);
         let known = known.with("image_size", json!(config.image_size)).with_pictures(config)?;
         Ok(match &config.task {
             // A flow compares the classes themselves.
-            Task::Flow(_) => known,
-            Task::Tokenizer(_) => known.with(CLASSES, json!(kind_of(&config.classes))),
+            Task::Flow(_) | Task::Joint(_) => known,
+            Task::Tokenizer(task) => {
+                let known = known.with(CLASSES, json!(kind_of(&config.classes)));
+                match &task.discriminator {
+                    Some(DiscriminatorConfig { channels, layers, .. }) => {
+                        let sizes = json!({ "channels": channels, "layers": layers });
+                        known.with("discriminator", sizes)
+                    }
+                    None => known,
+                }
+            }
         })
     }
 
@@ -131,6 +145,7 @@ impl Identity {
         both.filter(|(_, theirs, ours)| theirs != ours)
             .flat_map(|(name, theirs, ours)| match (name.as_str(), theirs, ours) {
                 (TOKENIZER, ..) => vec!["task.tokenizer is another tokenizer".to_owned()],
+                (MODEL, ..) => vec!["task.model is another model".to_owned()],
                 (CLASSES, Value::Array(theirs), Value::Array(ours)) => {
                     vec![other_classes(theirs, ours)]
                 }
@@ -140,7 +155,7 @@ impl Identity {
                         names.into_iter().map(|name| (name, theirs.get(name), ours.get(name)));
                     // Sizes are known by their own names.
                     let of = |inner: &str| match name.as_str() {
-                        "augment" => format!("augment.{inner}"),
+                        "augment" | "discriminator" => format!("{name}.{inner}"),
                         _ => inner.to_owned(),
                     };
                     pairs
@@ -309,6 +324,28 @@ impl Held {
             return Ok(());
         }
         let differences = differences.join("; ");
+        Err(TrainError::OtherRun { path: self.path.clone(), differences })
+    }
+
+    /// That it keeps the [averages](AdamW::powers) of all these lengths: one over all steps cannot begin later. Of others
+    /// that it keeps nothing is said; they end here.
+    ///
+    /// # Errors
+    /// It lacks some of them; which, and what it has, is said.
+    pub fn keeps_averages(&self, lengths: &[f64]) -> Result<(), TrainError> {
+        let entries = self.file.entries();
+        let kept = optimiser::lengths_in(entries.iter().map(|(name, ..)| name.as_str()));
+        let new: Vec<String> =
+            lengths.iter().filter(|length| !kept.contains(length)).map(f64::to_string).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let differ = difference("optimiser.lengths", Some(&json!(kept)), Some(&json!(lengths)));
+        let differences = format!(
+            "{differ}, and an average over all steps cannot begin at step {}: leave out {}",
+            self.step,
+            list(&new)
+        );
         Err(TrainError::OtherRun { path: self.path.clone(), differences })
     }
 

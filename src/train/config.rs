@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::discriminator::DiscriminatorConfig;
 use super::judging::EvaluationConfig;
+use super::perceptual::PerceptualConfig;
 use super::times::{TimeSampling, TimeWeights};
 use crate::data::{Augment, Background, Balance, Classes, Duplicates};
 use crate::flow::{SampleSettings, Temperature};
@@ -250,6 +252,8 @@ pub enum Task {
     Tokenizer(TokenizerTask),
     /// The network, on the codes of a trained tokenizer.
     Flow(FlowTask),
+    /// Both, from where a trained model left them.
+    Joint(JointTask),
 }
 
 /// Training of a tokenizer.
@@ -281,6 +285,64 @@ pub struct TokenizerTask {
     /// Whether the finished tokenizer has the moving average of the weights, and not the last ones.
     #[serde(default)]
     pub averaged: bool,
+    /// A term for how different copies look to a network of photographs.
+    #[serde(default)]
+    pub perceptual: Option<PerceptualConfig>,
+    /// A discriminator of patches that learns beside it.
+    #[serde(default)]
+    pub discriminator: Option<DiscriminatorConfig>,
+}
+
+impl TokenizerTask {
+    /// What its loss is made of.
+    pub fn losses(&self) -> TokenizerLosses {
+        let Self { l1, l2, edges, codebook, commitment, gradient, .. } = *self;
+        TokenizerLosses { l1, l2, edges, codebook, commitment, gradient }
+    }
+}
+
+/// What the loss of a tokenizer is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenizerLosses {
+    /// Weight of the absolute difference of pixels.
+    pub l1: f64,
+    /// Weight of the squared difference of pixels.
+    pub l2: f64,
+    /// Weight of the absolute difference of horizontal and vertical gradients.
+    pub edges: f64,
+    /// Weight of pulling codes to latents.
+    pub codebook: f64,
+    /// Weight of pulling latents to codes.
+    pub commitment: f64,
+    /// How the decoder's gradient gets past the choice of a code.
+    pub gradient: CodeGradient,
+}
+
+impl Default for TokenizerLosses {
+    fn default() -> Self {
+        Self {
+            l1: one(),
+            l2: one(),
+            edges: one(),
+            codebook: one(),
+            commitment: commitment(),
+            gradient: CodeGradient::default(),
+        }
+    }
+}
+
+impl TokenizerLosses {
+    /// Its weights, with their names.
+    pub fn weights(&self) -> [(&'static str, f64); 5] {
+        [
+            ("l1", self.l1),
+            ("l2", self.l2),
+            ("edges", self.edges),
+            ("codebook", self.codebook),
+            ("commitment", self.commitment),
+        ]
+    }
 }
 
 /// What a latent's gradient is, where the decoder sees its code.
@@ -354,6 +416,52 @@ pub struct FlowTask {
     pub samples: SheetSettings,
     /// How samples are compared with held-out pictures, where `evaluate_every` asks for it. They are made as those of the
     /// sheets are.
+    #[serde(default)]
+    pub evaluation: EvaluationConfig,
+}
+
+/// Training of a finished model's flow and tokenizer together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JointTask {
+    /// The model that both begin from: its file, or the folder of its run.
+    pub model: PathBuf,
+    /// Name of the model that is made.
+    pub name: String,
+    /// Credits of the pictures, kept in the model file.
+    #[serde(default)]
+    pub credits: String,
+    /// Share of the gradient of the flow's loss that reaches the codes and, past them, the encoder. At 0 the tokenizer hears
+    /// of pictures alone, and the flow follows it.
+    #[serde(default)]
+    pub flow_gradient: f64,
+    /// Weight of the tokenizer's own loss.
+    #[serde(default = "one")]
+    pub tokenizer_weight: f64,
+    /// What that is made of.
+    #[serde(default)]
+    pub losses: TokenizerLosses,
+    /// Probability of replacing a label by 'no label'.
+    #[serde(default = "label_dropout")]
+    pub label_dropout: f64,
+    /// Weight of the z-loss.
+    #[serde(default = "lambda_z")]
+    pub lambda_z: f64,
+    /// Smallest time; times lie from here to 1.
+    #[serde(default = "smallest_time")]
+    pub smallest_time: f64,
+    /// How times are drawn.
+    #[serde(default)]
+    pub times: TimeSampling,
+    /// What pictures count for, where times are not drawn evenly.
+    #[serde(default)]
+    pub time_weights: TimeWeights,
+    /// How the model file stores its numbers.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Steps of the solver, temperature and guidance of the sample sheets.
+    #[serde(default)]
+    pub samples: SheetSettings,
+    /// How samples are compared with held-out pictures, where `evaluate_every` asks for it.
     #[serde(default)]
     pub evaluation: EvaluationConfig,
 }
@@ -441,15 +549,15 @@ impl Default for SheetSettings {
     }
 }
 
-impl FlowTask {
-    /// The settings of a sample sheet of the given classes.
-    pub fn sheet(&self, labels: Vec<usize>, seed: u64) -> SampleSettings {
+impl SheetSettings {
+    /// The settings of a sheet of the given classes.
+    pub fn of(&self, labels: Vec<usize>, seed: u64) -> SampleSettings {
         SampleSettings {
             labels,
             seed,
-            steps: self.samples.steps,
-            temperature: Temperature::Constant(self.samples.temperature),
-            guidance: self.samples.guidance,
+            steps: self.steps,
+            temperature: Temperature::Constant(self.temperature),
+            guidance: self.guidance,
             ..SampleSettings::default()
         }
     }

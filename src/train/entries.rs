@@ -10,10 +10,11 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 use toml::de::DeTable;
 
-use super::EvaluationConfig;
 use super::config::{
-    BackboneSizes, FlowTask, OptimiserConfig, RunConfig, SheetSettings, TokenizerTask,
+    BackboneSizes, FlowTask, JointTask, OptimiserConfig, RunConfig, SheetSettings, TokenizerLosses,
+    TokenizerTask,
 };
+use super::{DiscriminatorConfig, EvaluationConfig, PerceptualConfig};
 use crate::data::Augment;
 use crate::model::card::TokenizerConfig;
 
@@ -54,6 +55,8 @@ fn tables(kind: Option<&str>) -> Vec<Table> {
     let task = match kind {
         Some("tokenizer") => {
             known.push(table("task.model", fields::<TokenizerConfig>()));
+            known.push(table("task.perceptual", fields::<PerceptualConfig>()));
+            known.push(table("task.discriminator", fields::<DiscriminatorConfig>()));
             fields::<TokenizerTask>()
         }
         Some("flow") => {
@@ -61,6 +64,12 @@ fn tables(kind: Option<&str>) -> Vec<Table> {
             known.push(table("task.samples", fields::<SheetSettings>()));
             known.push(table("task.evaluation", fields::<EvaluationConfig>()));
             fields::<FlowTask>()
+        }
+        Some("joint") => {
+            known.push(table("task.losses", fields::<TokenizerLosses>()));
+            known.push(table("task.samples", fields::<SheetSettings>()));
+            known.push(table("task.evaluation", fields::<EvaluationConfig>()));
+            fields::<JointTask>()
         }
         // What it lacks is said by the parser.
         _ => return known,

@@ -12,11 +12,12 @@ use sha2::{Digest, Sha256};
 use super::config::{FlowTask, RunConfig};
 use super::{Progress, TrainError};
 use crate::data::{
-    Ahead, Augment, Background, Balance, Classes, DataError, Duplicates, EpochOrder, ImageFolder,
-    Labels, ShardError, Shards, names_shards,
+    Ahead, Augment, Background, Balance, Classes, DataError, EpochOrder, ImageFolder, ShardError,
+    Shards, names_shards,
 };
 use crate::io::digest;
 use crate::io::tensors::{METADATA_KEY, TensorFile, TensorWriter};
+use crate::judge;
 use crate::model::{Tokenizer, from_pictures};
 use crate::readback;
 use crate::rng::Stream;
@@ -29,8 +30,6 @@ const ENCODE_BATCH: usize = 64;
 const TYPICAL: usize = 2048;
 /// Files that are read at once to see whether they have changed.
 const FINGERPRINTS: usize = 1024;
-/// So many pictures take a while to look through.
-const MANY: usize = 5_000;
 /// Version of the way from a picture to its codes.
 const READING: &str = "purrscope codes 2";
 /// Streams of the seed from here on decide which variant of a picture is seen, one for each time.
@@ -48,6 +47,15 @@ pub(super) struct Batch {
 pub(super) enum Found {
     Folder(ImageFolder),
     Shards(Arc<Shards>),
+}
+
+impl From<Found> for judge::Found {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::Folder(folder) => Self::Folder(Arc::new(folder)),
+            Found::Shards(shards) => Self::Shards(shards),
+        }
+    }
 }
 
 /// Pictures as codes and labels.
@@ -256,27 +264,8 @@ pub(super) fn ahead<T: Send + 'static, E: Send + 'static>(
 
 /// A folder of pictures as a run has it.
 fn folder(config: &RunConfig, path: &Path, stop: &AtomicBool) -> Result<ImageFolder, DataError> {
-    let images = match &config.classes {
-        Classes::Folders => ImageFolder::open(path, config.image_size)?,
-        Classes::None => ImageFolder::open_unsorted(path, config.image_size)?,
-        Classes::Table(table) => {
-            let beside = config.data.join(table);
-            let table = if !table.exists() && beside.exists() { &beside } else { table };
-            ImageFolder::open_labelled(path, config.image_size, &Labels::read(table)?)?
-        }
-    };
-    let images = images.on(config.background);
-    if config.duplicates == Duplicates::Keep {
-        return Ok(images);
-    }
-    if images.len() >= MANY {
-        tracing::info!(
-            "{}: looking through {} once, for copies and damage (duplicates = \"keep\" does without)",
-            path.display(),
-            say::count(images.len(), "picture")
-        );
-    }
-    images.looked_through(stop)
+    let images = config.classes.open(path, config.image_size, &config.data)?;
+    config.duplicates.sift(images.on(config.background), stop)
 }
 
 /// The pictures that a run trains on, and those that it holds out. What was found, and what was left out, is

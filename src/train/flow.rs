@@ -5,12 +5,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use half::f16;
+use image::RgbImage;
 use serde_json::json;
 
+use super::answer::Asked;
 use super::checkpoint::{CLASSES, Held, Identity, TOKENIZER};
-use super::config::{FlowTask, RunConfig};
+use super::config::{FlowTask, RunConfig, SheetSettings};
 use super::examples::{Batch, Batches, Examples, Source};
 use super::held_out::{self, Term};
 use super::judging::Judging;
@@ -21,14 +23,10 @@ use super::scale::LossScale;
 use super::times::{DrawnTimes, Times};
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, is_cpu, program};
 use crate::data::Augment;
-use crate::flow::{
-    Domain, FlowLoss, Sampler, code_loss, endpoint_loss, masked_codes, path_point,
-    weighted_code_loss, weighted_endpoint_loss,
-};
+use crate::flow::{Domain, Sampler};
 use crate::io::digest;
 use crate::io::sheet::Sheet;
 use crate::io::tensors::{Precision, TensorFile};
-use crate::kernels;
 use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
@@ -37,20 +35,19 @@ use crate::model::{
     Dit, Model, Tokenizer, backbone_name, read_tokenizer, read_tokenizer_card, tokenizer_name,
     write_model,
 };
-use crate::readback::Together;
 use crate::rng::Stream;
 use crate::room::{self, Room};
 
 /// Held-out pictures that the loss is taken of at once.
-const HOLDOUT_BATCH: usize = 64;
+pub(super) const HOLDOUT_BATCH: usize = 64;
 /// Columns of a sheet.
 const SHEET_COLUMNS: usize = 11;
 /// Most pictures of a sheet.
 const SHEET_LIMIT: usize = 33;
 /// Held-out pictures that the loss is taken on.
-const HOLDOUT: usize = 256;
+pub(super) const HOLDOUT: usize = 256;
 /// Streams of the seed from here on belong to held-out pictures.
-const HOLDOUT_STREAMS: u64 = 1 << 60;
+pub(super) const HOLDOUT_STREAMS: u64 = 1 << 60;
 
 /// State of a flow's training.
 pub struct Training {
@@ -74,21 +71,6 @@ pub struct Training {
     loss_scale: Option<LossScale>,
     /// Held-out pictures that the device has room for at once.
     room: Room,
-}
-
-/// Pictures that a loss is taken on.
-struct Drawn {
-    /// Those of the part.
-    batch: Batch,
-    /// What is drawn for all pictures besides their times, and their number.
-    stream: Stream,
-    whole: usize,
-    times: DrawnTimes,
-    /// Whether every picture's loss is wanted.
-    each: bool,
-    label_dropout: f64,
-    /// Those of all that it is taken on.
-    part: Range<usize>,
 }
 
 /// What a run begins with.
@@ -146,7 +128,7 @@ impl Beginning<'_> {
             .transpose()?;
         let judged = held_out.filter(|_| config.evaluate_every.is_some());
         let judging = judged
-            .map(|held| Judging::new(task.evaluation.clone(), held, held_path, device))
+            .map(|held| Judging::new(task.evaluation.clone(), held.into(), held_path, device))
             .transpose()?;
         let table = tokenizer.codebook();
         let codes = data.typical_codes(&tokenizer, device)?;
@@ -167,7 +149,7 @@ impl Beginning<'_> {
                 credits: task.credits.clone(),
             },
         };
-        task.sheet(vec![0], config.seed).validate(&Domain::of(&card))?;
+        task.samples.of(vec![0], config.seed).validate(&Domain::of(&card))?;
         let autodiff = device.clone().autodiff();
         let net = Dit::new(&card.backbone, &mut Initialiser::new(config.seed, &autodiff));
         let training = Training {
@@ -201,83 +183,24 @@ fn open_tokenizer(path: &Path) -> Result<(TensorFile, TokenizerCard), TrainError
 }
 
 impl Training {
-    /// Loss on a part of given pictures.
-    fn loss_on(&self, net: &Dit, drawn: Drawn, device: &Device) -> Loss {
-        let weights = match &drawn.times.weights {
-            Some(weights) => Some(weights[drawn.part.clone()].to_vec()),
-            None => drawn.each.then(|| vec![1.0; drawn.part.len()]),
-        };
-        let weights = weights.map(|weights| Tensor::<1>::from_floats(weights.as_slice(), device));
-        let lambda_z = self.task.lambda_z;
-        match (self.answer_on(net, drawn, device), weights) {
-            (Answer::Codes { logits, codes }, Some(weights)) => {
-                weighted_code_loss(logits, codes, lambda_z, weights).into()
-            }
-            (Answer::Codes { logits, codes }, None) => code_loss(logits, codes, lambda_z).into(),
-            (Answer::Point { output, target }, Some(weights)) => {
-                weighted_endpoint_loss(output, target, weights).into()
-            }
-            (Answer::Point { output, target }, None) => endpoint_loss(output, target).into(),
-        }
-    }
-
-    /// What the network answers for a part of given pictures, with noise and dropped labels drawn from their stream for
-    /// all of them, whatever the part.
-    fn answer_on(
-        &self,
-        net: &Dit,
-        Drawn {
-            batch: Batch { codes, labels }, mut stream, whole, times, label_dropout, part, ..
-        }: Drawn,
-        device: &Device,
-    ) -> Answer {
-        let batch = part.len();
+    /// A batch, with what its codes are in the units of the flow.
+    fn asked(&self, Batch { codes, labels }: Batch, stream: Stream, times: DrawnTimes) -> Asked {
         let (side, size) = (self.card.backbone.input_size, self.card.tokenizer.code_size);
-        let of_part = |each: usize| part.start * each..part.end * each;
-        let t = &times.times[part.clone()];
-        let no_label = self.card.backbone.num_classes;
-        let dropped: Vec<bool> = (0..whole).map(|_| stream.uniform() < label_dropout).collect();
-        let labels: Vec<i64> = labels
-            .into_iter()
-            .zip(&dropped[part.clone()])
-            .map(|(label, dropped)| if *dropped { no_label } else { label } as i64)
-            .collect();
-        let classes = Tensor::<1, Int>::from_data(labels.as_slice(), device);
-        let objective = self.card.objective;
-        if objective == Objective::Dfm {
-            let masked = self.card.tokenizer.codes as i64;
-            let chances: Vec<f64> = (0..whole * side * side).map(|_| stream.uniform()).collect();
-            let chances = &chances[of_part(side * side)];
-            let codes = if device.is_autodiff() { codes.autodiff() } else { codes };
-            let state = masked_codes(codes.clone(), chances, t, masked);
-            let x = net.embed_codes(state.reshape([batch, side, side]));
-            let logits = x.map(|x| net.forward_in_patches(x, t, classes));
-            // The configuration that was made for this objective embeds codes.
-            let logits = logits.unwrap_or_else(|| unreachable!("a dfm network embeds codes"));
-            return self.codes_answer(logits, net.in_patches(codes));
-        }
-        let numbers = size * side * side;
-        let noise = stream.normals(whole * numbers)[of_part(numbers)].to_vec();
-        let inner = &self.device;
-        let x1 = self
-            .codebook
-            .clone()
-            .select(0, codes.clone())
-            .reshape([batch, side, side, size])
-            .permute([0, 3, 1, 2]);
-        let x0 = Tensor::<4>::from_data(TensorData::new(noise, [batch, size, side, side]), inner);
-        let x = path_point(x0.clone(), x1.clone(), Tensor::from_floats(t, inner));
-        let autodiff = device.is_autodiff();
-        let moved = |tensor: Tensor<4>| if autodiff { tensor.autodiff() } else { tensor };
-        let output = |x: Tensor<4>| net.forward(moved(x), t, classes.clone());
-        match objective {
-            Objective::Cfm => Answer::Point { output: output(x), target: moved(x1 - x0) },
-            Objective::CfmEndpoint => Answer::Point { output: output(x), target: moved(x1) },
-            Objective::Purrception | Objective::Dfm => {
-                let logits = net.forward_in_patches(moved(x), t, classes);
-                let codes = if autodiff { codes.autodiff() } else { codes };
-                self.codes_answer(logits, net.in_patches(codes))
-            }
+        let pictures = labels.len();
+        let x1 = (self.card.objective != Objective::Dfm).then(|| {
+            let rows = self.codebook.clone().select(0, codes.clone());
+            rows.reshape([pictures, side, side, size]).permute([0, 3, 1, 2])
+        });
+        Asked {
+            codes,
+            x1,
+            labels,
+            stream,
+            whole: pictures,
+            times,
+            each: self.times.learns(),
+            label_dropout: 0.0,
+            part: 0..pictures,
         }
     }
 
@@ -296,16 +219,10 @@ impl Training {
             let batch = holdout.read(&indices[part.clone()], &self.tokenizer, &self.device)?;
             let pictures = times[part.clone()].iter().copied().zip(batch.labels.clone());
             let pictures: Vec<(f32, usize)> = pictures.collect();
-            let drawn = Drawn {
-                batch,
-                stream: Stream::new(self.config.seed, stream),
-                whole,
-                times: DrawnTimes { times: times.to_vec(), weights: None },
-                each: true,
-                label_dropout: 0.0,
-                part,
-            };
-            let terms = self.answer_on(net, drawn, &self.device).terms(pictures.len());
+            let times = DrawnTimes { times: times.to_vec(), weights: None };
+            let asked = self.asked(batch, Stream::new(self.config.seed, stream), times);
+            let asked = Asked { whole, part, ..asked };
+            let terms = asked.answer(net, &self.card, &self.device).terms(pictures.len());
             found.extend(
                 pictures.into_iter().zip(terms).map(|((t, label), (loss, posterior))| Term {
                     t,
@@ -316,12 +233,6 @@ impl Training {
             );
         }
         Ok(found)
-    }
-
-    /// The answer of logits as [`Dit::forward_in_patches`] gives them for the codes of all tokens in the same order.
-    fn codes_answer(&self, logits: Tensor<3>, codes: Tensor<1, Int>) -> Answer {
-        let (tokens, channels) = (codes.dims()[0], self.card.backbone.out_channels);
-        Answer::Codes { logits: logits.reshape([tokens, channels]), codes }
     }
 
     /// The network with its averaged weights, for sampling.
@@ -376,18 +287,13 @@ impl Trainee for Training {
             self.latest.clear();
         }
         self.latest.extend_from_slice(&times.times[part.clone()]);
-        let drawn = Drawn {
-            batch: self.batches.part(step, part.clone(), &self.data, tokenizer, device)?,
-            stream,
-            whole: self.config.batch,
-            times,
-            each: self.times.learns(),
-            label_dropout: self.task.label_dropout,
-            part,
-        };
+        let batch = self.batches.part(step, part.clone(), &self.data, tokenizer, device)?;
+        let (whole, label_dropout) = (self.config.batch, self.task.label_dropout);
+        let asked = Asked { whole, label_dropout, part, ..self.asked(batch, stream, times) };
         let halved = self.loss_scale.is_some().then(|| params::halved(net, is_large));
         let net = halved.as_ref().unwrap_or(net);
-        Ok(self.loss_on(net, drawn, &self.device.clone().autodiff()))
+        let autodiff = self.device.clone().autodiff();
+        Ok(asked.loss(net, &self.card, self.task.lambda_z, &autodiff))
     }
 
     fn loss_scale(&mut self) -> Option<&mut LossScale> {
@@ -419,17 +325,8 @@ impl Trainee for Training {
         let net = self.averaged(optimiser)?;
         let Some(figures) = self.held_out(&net, stop)? else { return Ok(None) };
         let model = self.model_of(net);
-        let labels = (0..self.card.backbone.num_classes.min(SHEET_LIMIT)).collect();
-        let settings = self.task.sheet(labels, self.config.seed);
-        let count = settings.labels.len();
-        let mut sampler = Sampler::new(&model, settings, None)?;
-        while sampler.next().is_some() {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-        }
-        let pictures = model.decode_codes(&sampler.codes(), count);
-        Ok(Some(Evaluation { sheet: Sheet::rows_of(SHEET_COLUMNS).arrange(&pictures), figures }))
+        let sheet = sheet_of(&model, &self.task.samples, self.config.seed, stop)?;
+        Ok(sheet.map(|sheet| Evaluation { sheet, figures }))
     }
 
     fn judge(
@@ -444,11 +341,12 @@ impl Trainee for Training {
         let model = self.model_of(self.averaged(optimiser)?);
         let (task, seed) = (&self.task, self.config.seed);
         let judging = self.judging.as_mut();
-        judging.map_or(Ok(None), |it| it.judge(&model, |labels| task.sheet(labels, seed), stop))
+        judging
+            .map_or(Ok(None), |it| it.judge(&model, |labels| task.samples.of(labels, seed), stop))
     }
 
     fn merit(figures: &BTreeMap<String, f64>) -> Option<f64> {
-        held_out::LOSS.iter().find_map(|name| figures.get(*name)).map(|loss| -loss)
+        held_out::merit(figures)
     }
 
     fn export(&mut self, _: &Dit, optimiser: &AdamW, file: &Path) -> Result<(), TrainError> {
@@ -470,62 +368,28 @@ fn is_large(path: &str) -> bool {
     path.ends_with("weight") && !kept.iter().any(|part| path.starts_with(part))
 }
 
-/// What a network answers, and what is true.
-enum Answer {
-    /// `[batch * tokens, codes]` and `[batch * tokens]`, picture after picture.
-    Codes { logits: Tensor<2>, codes: Tensor<1, Int> },
-    /// `[batch, tokens, channels]` and `[batch, channels, height, width]`.
-    Point { output: Tensor<3>, target: Tensor<4> },
-}
-
-impl Answer {
-    /// Of each of so many pictures: the first term of the loss and, of a posterior, the share of tokens whose true code
-    /// is the likeliest and the mean of log Z.
-    fn terms(self, pictures: usize) -> Vec<(f32, Option<[f32; 2]>)> {
-        match self {
-            Self::Codes { logits, codes } => {
-                let tokens = codes.dims()[0] / pictures.max(1);
-                let right = logits.clone().argmax(1).reshape([-1]).equal(codes.clone()).float();
-                let terms = kernels::code_loss(logits, codes);
-                let mean = |column: Tensor<1>| {
-                    column.reshape([pictures, tokens]).mean_dim(1).reshape([pictures])
-                };
-                let column = |at: usize| terms.clone().narrow(1, at, 1).reshape([-1]);
-                let together = Together::default().with(mean(column(0))).with(mean(right));
-                let mut read = together.with(mean(column(1))).read();
-                let (losses, right, log_z) = (read.floats(), read.floats(), read.floats());
-                let posterior = right.into_iter().zip(log_z).map(|(right, z)| Some([right, z]));
-                losses.into_iter().zip(posterior).collect()
-            }
-            Self::Point { output, target } => {
-                let weights = Tensor::ones([pictures], &output.device());
-                let (_, each) = weighted_endpoint_loss(output, target, weights);
-                params::host(each).into_iter().map(|loss| (loss, None)).collect()
-            }
+/// A sheet of samples, of the first classes; nothing if `stop` is asked for before it is there.
+pub(super) fn sheet_of(
+    model: &Model,
+    samples: &SheetSettings,
+    seed: u64,
+    stop: &AtomicBool,
+) -> Result<Option<RgbImage>, TrainError> {
+    let labels = (0..model.card.backbone.num_classes.min(SHEET_LIMIT)).collect();
+    let settings = samples.of(labels, seed);
+    let count = settings.labels.len();
+    let mut sampler = Sampler::new(model, settings, None)?;
+    while sampler.next().is_some() {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
         }
     }
-}
-
-impl From<(FlowLoss, Tensor<1>)> for Loss {
-    fn from((loss, each): (FlowLoss, Tensor<1>)) -> Self {
-        Self { each: Some(each.inner()), ..loss.into() }
-    }
-}
-
-impl From<FlowLoss> for Loss {
-    fn from(loss: FlowLoss) -> Self {
-        let terms = match loss.mean_log_z_squared {
-            Some(log_z) => {
-                vec![("cross_entropy", loss.data_term), ("mean_log_z_squared", log_z)]
-            }
-            None => vec![("squared_error", loss.data_term)],
-        };
-        Self { total: loss.total, terms, codes: None, each: None }
-    }
+    let pictures = model.decode_codes(&sampler.codes(), count);
+    Ok(Some(Sheet::rows_of(SHEET_COLUMNS).arrange(&pictures)))
 }
 
 /// That no weight becomes infinite in two bytes.
-fn fit_half(tensors: &[NamedTensor]) -> Result<(), TrainError> {
+pub(super) fn fit_half(tensors: &[NamedTensor]) -> Result<(), TrainError> {
     let most = f16::MAX.to_f32();
     let large = tensors.iter().find(|tensor| tensor.values.iter().any(|value| value.abs() > most));
     large.map_or(Ok(()), |NamedTensor { name, .. }| {

@@ -1,5 +1,7 @@
 //! Figures of a flow on held-out pictures: the loss as a whole, by time and by class, and what comes with a posterior.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::metrics::Line;
@@ -70,6 +72,11 @@ pub fn figures(name: &str, terms: &[Term], classes: &[String]) -> Line {
         line.insert(BY_CLASS.to_owned(), Value::Object(by_class));
     }
     line
+}
+
+/// How good figures are: the more the better.
+pub fn merit(figures: &BTreeMap<String, f64>) -> Option<f64> {
+    LOSS.iter().find_map(|name| figures.get(*name)).map(|loss| -loss)
 }
 
 fn mean(

@@ -1,7 +1,6 @@
 //! Distances of a flow's samples from held-out pictures while it trains.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
@@ -9,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
 use super::TrainError;
-use super::examples;
 use super::metrics::Line;
 use crate::flow::SampleSettings;
 use crate::judge::{
@@ -51,17 +49,13 @@ impl Judging {
     /// A file holds the weights of no network that is known.
     pub fn new(
         config: EvaluationConfig,
-        held: examples::Found,
+        found: Found,
         path: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
         for file in config.features.iter().filter(|file| file.as_os_str() != ENCODER) {
             Network::open(file, device)?;
         }
-        let found = match held {
-            examples::Found::Folder(folder) => Found::Folder(Arc::new(folder)),
-            examples::Found::Shards(shards) => Found::Shards(shards),
-        };
         Ok(Self { config, found, path: path.to_owned(), known: Known::default() })
     }
 

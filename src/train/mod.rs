@@ -1,18 +1,22 @@
 //! Training: one loop for both tasks, that can be stopped and resumed at any step.
 
+mod answer;
 mod checkpoint;
 mod config;
+mod discriminator;
 mod entries;
 mod events;
 mod examples;
 mod flow;
 mod held_out;
+mod joint;
 mod judging;
 mod memory;
 mod metrics;
 mod muon;
 mod optimiser;
 mod overrides;
+mod perceptual;
 mod powers;
 mod report;
 mod runfile;
@@ -45,10 +49,15 @@ use crate::judge::JudgeError;
 use crate::model::ModelError;
 use crate::model::params::{NamedTensor, Naming};
 use crate::room::Room;
-pub use config::{ConfigError, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask};
+pub use config::{
+    ConfigError, FlowTask, JointTask, OptimiserConfig, RunConfig, Task, TokenizerLosses,
+    TokenizerTask,
+};
+pub use discriminator::DiscriminatorConfig;
 pub use judging::EvaluationConfig;
 pub use optimiser::{AdamW, StepReport};
 pub use overrides::Override;
+pub use perceptual::{Perceptual, PerceptualConfig};
 pub use powers::{AverageError, Averaged, averaged};
 pub use stages::run_stages;
 pub use times::{TimeSampling, TimeWeights};
@@ -312,7 +321,12 @@ pub(crate) trait Trainee {
         Vec::new()
     }
 
-    /// Takes back what [`Trainee::extra`] gave.
+    /// Weights besides those of the network, which only [`Trainee::after_step`] moves: read when they are saved.
+    fn weights_besides(&self) -> Vec<NamedTensor> {
+        Vec::new()
+    }
+
+    /// Takes back what [`Trainee::extra`] and [`Trainee::weights_besides`] gave.
     fn restore_extra(&mut self, _file: &TensorFile) -> Result<(), TrainError> {
         Ok(())
     }
@@ -373,7 +387,10 @@ pub fn run(
     };
     let identity = Identity::of(config)?;
     match &held {
-        Some(held) => held.check(&identity)?,
+        Some(held) => {
+            held.check(&identity)?;
+            held.keeps_averages(&config.optimiser.lengths)?;
+        }
         None if resume => {
             tracing::info!(
                 "{}: no checkpoint yet, the run starts from the beginning",
@@ -391,6 +408,11 @@ pub fn run(
         Task::Flow(task) => {
             let beginning = flow::Beginning { config, task, device, stop, held: held.as_ref() };
             let (trainee, net) = beginning.training(identity, watch)?;
+            session.train(trainee, net, held, watch)
+        }
+        Task::Joint(task) => {
+            let (trainee, net) =
+                joint::Training::new(config, task, device, identity, stop, held.as_ref())?;
             session.train(trainee, net, held, watch)
         }
     }?;

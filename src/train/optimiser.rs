@@ -201,7 +201,24 @@ impl AdamW {
 
 /// Under which an average over a power of the time is kept in checkpoints.
 fn power_name(length: &f64) -> String {
-    format!("power.{length}")
+    format!("{POWER}{length}")
+}
+
+/// How such a name begins.
+const POWER: &str = "power.";
+
+/// The lengths of the averages over a power of the time that are among the names of a checkpoint, the shortest first.
+pub(super) fn lengths_in<'a>(names: impl Iterator<Item = &'a str>) -> Vec<f64> {
+    // As `power.0.05.backbone.x`: lengths lie below 1.
+    let length = |name: &'a str| {
+        let (whole, rest) = name.strip_prefix(POWER)?.split_once('.')?;
+        let (part, _) = rest.split_once('.')?;
+        format!("{whole}.{part}").parse::<f64>().ok()
+    };
+    let mut lengths: Vec<f64> = names.filter_map(length).collect();
+    lengths.sort_by(f64::total_cmp);
+    lengths.dedup();
+    lengths
 }
 
 /// Adds what `more` has for the parameters of a module to their gradients in `sum`, parameters that only
@@ -329,5 +346,22 @@ impl ModuleMapper for Update<'_> {
         let powers = powers.collect();
         moments.insert(name, Moments { shape: named, mean, mean_square, average, powers });
         Param::initialized(id, Tensor::from_inner(value.reshape(shape)).require_grad())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_read_off_names() {
+        let kept = [0.1, 0.05, 0.288, 0.005];
+        let names: Vec<String> = kept
+            .iter()
+            .flat_map(|length| ["a.weight", "b"].map(|of| format!("{}.{of}", power_name(length))))
+            .chain(["ema.a.weight", "adam.mean.b", "power", "power.x.y.z"].map(str::to_owned))
+            .collect();
+        let found = lengths_in(names.iter().map(String::as_str));
+        assert_eq!(found, [0.005, 0.05, 0.1, 0.288]);
     }
 }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-use super::config::{RunConfig, Task};
+use super::config::{FlowTask, JointTask, RunConfig, Task};
 use super::held_out::{BY_CLASS, LOG_Z};
 use super::metrics::{lines, numbers, seconds};
 use super::{Ending, TrainError, io_error, program};
@@ -113,7 +113,9 @@ fn page(
 ) -> Result<String, TrainError> {
     let title = match &config.task {
         Task::Tokenizer(_) => "Training of a tokenizer".to_owned(),
-        Task::Flow(task) => format!("Training of {}", task.name),
+        Task::Flow(FlowTask { name, .. }) | Task::Joint(JointTask { name, .. }) => {
+            format!("Training of {name}")
+        }
     };
     let mut text = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title>\n<style>{STYLE}</style></head>\n\

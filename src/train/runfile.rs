@@ -10,14 +10,14 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::config::{
-    BackboneSizes, ConfigError, FlowTask, OptimiserConfig, OptimiserKind, RunConfig, Task,
-    TokenizerTask,
+    BackboneSizes, ConfigError, FlowTask, JointTask, OptimiserConfig, OptimiserKind, RunConfig,
+    SheetSettings, Task, TokenizerTask,
 };
 use super::overrides::Override;
-use super::{entries, powers, stages};
+use super::{EvaluationConfig, entries, powers, stages};
 use crate::data::{Augment, Balance, Classes, MOST_CLASSES};
 use crate::flow::{Domain, SampleSettings};
-use crate::model::check_tokenizer;
+use crate::model::{Objective, check_tokenizer};
 
 /// Most bytes of a run file; a thousand times what one takes.
 const MOST_BYTES: u64 = 1 << 20;
@@ -189,6 +189,7 @@ impl RunConfig {
             }
             Task::Tokenizer(task) => self.check_tokenizer(task),
             Task::Flow(task) => check_flow(task),
+            Task::Joint(task) => check_joint(task),
         }
     }
 
@@ -210,20 +211,42 @@ impl RunConfig {
         Ok(())
     }
 
+    /// What else judges a tokenizer's copies.
+    fn check_critics(&self, task: &TokenizerTask) -> Result<(), String> {
+        let size = self.image_size;
+        if let Some(perceptual) = &task.perceptual {
+            ranges([("task.perceptual.weight", perceptual.weight, 0.0..=1e6)])?;
+            if !size.is_multiple_of(2) {
+                return Err(format!("task.perceptual is for an even image_size, not {size}"));
+            }
+        }
+        if let Some(discriminator) = &task.discriminator {
+            ranges([("task.discriminator.weight", discriminator.weight, 0.0..=1e6)])?;
+            counts([
+                ("task.discriminator.channels", discriminator.channels, 1..=1 << 12),
+                ("task.discriminator.layers", discriminator.layers, 1..=8),
+            ])?;
+            let smallest = discriminator.smallest_side();
+            if size < smallest {
+                return Err(format!(
+                    "a discriminator of {} layers is for an image_size from {smallest}, not {size}",
+                    discriminator.layers
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn check_tokenizer(&self, task: &TokenizerTask) -> Result<(), String> {
-        let TokenizerTask { model, l1, l2, edges, codebook, commitment, .. } = task;
-        let weights = [
-            ("task.l1", l1),
-            ("task.l2", l2),
-            ("task.edges", edges),
-            ("task.codebook", codebook),
-            ("task.commitment", commitment),
-        ];
-        ranges(weights.map(|(name, value)| (name, *value, 0.0..=1e6)))?;
+        let model = &task.model;
+        for (name, weight) in task.losses().weights() {
+            ranges([(&*format!("task.{name}"), weight, 0.0..=1e6)])?;
+        }
         counts([
             ("task.model.codes", model.codes, 1..=usize::MAX),
             ("task.model.residual_blocks", model.residual_blocks, 0..=MOST_BLOCKS),
         ])?;
+        self.check_critics(task)?;
         check_tokenizer(model).map_err(|reason| format!("task.model: {reason}"))?;
         if !self.image_size.is_multiple_of(model.downsampling()) {
             return Err(format!(
@@ -237,24 +260,52 @@ impl RunConfig {
 }
 
 fn check_flow(task: &FlowTask) -> Result<(), String> {
-    ranges([
-        ("task.label_dropout", task.label_dropout, 0.0..=1.0),
-        ("task.lambda_z", task.lambda_z, 0.0..=1e6),
-        ("task.smallest_time", task.smallest_time, 0.0..=0.999_999),
-    ])?;
+    check_path(task.label_dropout, task.lambda_z, task.smallest_time)?;
     let BackboneSizes { patch_size, hidden_size, depth, num_heads } = task.backbone;
     counts([
         ("task.backbone.patch_size", patch_size, 1..=usize::MAX),
         ("task.backbone.hidden_size", hidden_size, 1..=usize::MAX),
         ("task.backbone.depth", depth, 0..=MOST_BLOCKS),
         ("task.backbone.num_heads", num_heads, 1..=usize::MAX),
-        ("task.evaluation.pictures", task.evaluation.pictures, 2..=SampleSettings::MAX_PICTURES),
-        ("the number of task.evaluation.features", task.evaluation.features.len(), 1..=16),
         ("the number of task.class_names", task.class_names.len(), 0..=MOST_CLASSES),
     ])?;
-    // Whatever the tokenizer and the pictures will be, the sheets are checked against one class.
-    let domain = Domain { objective: task.objective, classes: 1, codes: 1, height: 1, width: 1 };
-    let sheet = task.sheet(vec![0], 0).validate(&domain);
+    check_samples(task.objective, &task.samples, &task.evaluation)
+}
+
+fn check_joint(task: &JointTask) -> Result<(), String> {
+    check_path(task.label_dropout, task.lambda_z, task.smallest_time)?;
+    ranges([
+        ("task.flow_gradient", task.flow_gradient, 0.0..=1.0),
+        ("task.tokenizer_weight", task.tokenizer_weight, 0.0..=1e6),
+    ])?;
+    for (name, weight) in task.losses.weights() {
+        ranges([(&*format!("task.losses.{name}"), weight, 0.0..=1e6)])?;
+    }
+    check_samples(Objective::default(), &task.samples, &task.evaluation)
+}
+
+/// What a flow's loss is taken with.
+fn check_path(label_dropout: f64, lambda_z: f64, smallest_time: f64) -> Result<(), String> {
+    ranges([
+        ("task.label_dropout", label_dropout, 0.0..=1.0),
+        ("task.lambda_z", lambda_z, 0.0..=1e6),
+        ("task.smallest_time", smallest_time, 0.0..=0.999_999),
+    ])
+}
+
+/// How samples are made and judged. Whatever the tokenizer and the pictures will be, the sheets are checked against one
+/// class.
+fn check_samples(
+    objective: Objective,
+    samples: &SheetSettings,
+    evaluation: &EvaluationConfig,
+) -> Result<(), String> {
+    counts([
+        ("task.evaluation.pictures", evaluation.pictures, 2..=SampleSettings::MAX_PICTURES),
+        ("the number of task.evaluation.features", evaluation.features.len(), 1..=16),
+    ])?;
+    let domain = Domain { objective, classes: 1, codes: 1, height: 1, width: 1 };
+    let sheet = samples.of(vec![0], 0).validate(&domain);
     sheet.map_err(|error| format!("task.samples: {error}"))
 }
 
@@ -349,6 +400,18 @@ mod tests {
                 "[task.samples]",
                 "[task.evaluation]\npictures = 1\n[task.samples]",
                 "must be at least 2",
+            ),
+            (
+                TOKENIZER,
+                "[task.model]",
+                "[task.discriminator]\nlayers = 5\n[task.model]",
+                "a discriminator of 5 layers is for an image_size from 96, not 64",
+            ),
+            (
+                TOKENIZER,
+                "[task.model]",
+                "[task.perceptual]\n[task.model]",
+                "missing field `network`",
             ),
             (TOKENIZER, "seed = 1", "evaluate_every = 9", "evaluate_every is for flows"),
             (

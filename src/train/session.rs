@@ -17,6 +17,7 @@ use super::optimiser::{AdamW, add_gradients, norm_of};
 use super::powers;
 use super::scale::LossScale;
 use super::{Ending, Evaluation, Loss, Progress, TrainError, Trainee, io_error};
+use crate::io::numbered::{numbered, remove_beyond};
 use crate::io::{atomic, png};
 use crate::model::params::NamedTensor;
 use crate::readback::Together;
@@ -77,6 +78,9 @@ impl Session<'_> {
         }
         powers::forget_after(&config.out, optimiser.updates());
         checkpoint::forget_after(&config.out, optimiser.updates());
+        // Sheets of steps that will be made again, and may come out otherwise.
+        let sheets = numbered(&config.out, "sample-", ".png").unwrap_or_default();
+        remove_beyond(sheets, optimiser.updates());
         let log_path = config.out.join("metrics.jsonl");
         let mut log = Log::open(&log_path, optimiser.updates())?;
         let mut events = Events::begin(&config.out, &log_path, config.batch);
@@ -202,7 +206,8 @@ impl Session<'_> {
         extra: Vec<NamedTensor>,
         saved: usize,
     ) -> Result<PathBuf, TrainError> {
-        let state = State::read(net, T::NAMING, optimiser, extra)?;
+        let besides = [extra, trainee.weights_besides()].concat();
+        let state = State::read(net, T::NAMING, optimiser, besides)?;
         let lengths = &self.config.optimiser.lengths;
         if !lengths.is_empty() {
             powers::save(&self.config.out, optimiser.updates(), lengths, &optimiser.powers())?;

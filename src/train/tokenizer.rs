@@ -12,10 +12,12 @@ use image::RgbImage;
 use serde_json::json;
 
 use super::checkpoint::Identity;
-use super::config::{CodeGradient, RunConfig, TokenizerTask};
+use super::config::{CodeGradient, RunConfig, TokenizerLosses, TokenizerTask};
+use super::discriminator::{Discriminator, Verdict};
 use super::examples::{ahead, folders, host_codes};
 use super::memory::Need;
 use super::optimiser::AdamW;
+use super::perceptual::Perceptual;
 use super::{Evaluation, Loss, TrainError, Trainee, is_cpu, program};
 use crate::data::{Ahead, DataError, EpochOrder, ImageFolder};
 use crate::io::sheet::Sheet;
@@ -36,7 +38,7 @@ const HOLDOUT: usize = 96;
 const EVALUATION_BATCH: usize = 24;
 const USAGE: &str = "usage";
 /// The figure that tokenizers are compared by: peak signal-to-noise ratio of held-out pictures, in dB.
-const HELD_OUT: &str = "holdout_psnr";
+pub(super) const HELD_OUT: &str = "holdout_psnr";
 
 /// State of a tokenizer's training.
 pub struct Training {
@@ -52,16 +54,18 @@ pub struct Training {
     usage: Vec<f32>,
     /// Latents of the step in hand, part by part, `[n, code_size]`.
     latest: Vec<Tensor<2>>,
+    perceptual: Option<Perceptual>,
+    discriminator: Option<Discriminator>,
     /// Pictures that the device has room to evaluate at once.
     room: Room,
 }
 
 /// Pictures as `[n, 3, size, size]` in `[-1, 1]`.
-struct Planes(Vec<f32>);
+pub(super) struct Planes(pub Vec<f32>);
 
 impl Planes {
     /// Some of the pictures, on a device.
-    fn part(&self, part: Range<usize>, size: usize, device: &Device) -> Tensor<4> {
+    pub fn part(&self, part: Range<usize>, size: usize, device: &Device) -> Tensor<4> {
         let each = 3 * size * size;
         let values = self.0[part.start * each..part.end * each].to_vec();
         Tensor::from_data(TensorData::new(values, [part.len(), 3, size, size]), device)
@@ -93,7 +97,12 @@ impl Training {
         });
         let autodiff = device.clone().autodiff();
         let net = Tokenizer::new(&task.model, &mut Initialiser::new(config.seed, &autodiff));
+        let perceptual =
+            task.perceptual.as_ref().map(|config| Perceptual::open(config, device)).transpose()?;
+        let discriminator = task.discriminator.as_ref();
         let training = Self {
+            perceptual,
+            discriminator: discriminator.map(|it| Discriminator::new(it, config, device)),
             config: config.clone(),
             task: task.clone(),
             device: device.clone(),
@@ -154,7 +163,7 @@ impl Training {
 }
 
 /// Streams of the seed from here on decide how pictures are varied, one for each that is seen.
-const VARIATION_STREAMS: u64 = 1 << 59;
+pub(super) const VARIATION_STREAMS: u64 = 1 << 59;
 /// Streams of the seed from here on choose the latents for revived codes.
 const REVIVAL_STREAMS: u64 = 1 << 61;
 
@@ -176,7 +185,20 @@ impl Trainee for Training {
     ) -> Result<Loss, TrainError> {
         let device = self.device.clone().autodiff();
         let images = self.batches.of(step)?.part(part.clone(), self.config.image_size, &device);
-        let TokenizerLoss { loss, latents, codes } = tokenizer_loss(net, images, &self.task);
+        let TokenizerLoss { mut loss, latents, codes, made } =
+            tokenizer_loss(net, images.clone(), self.task.losses());
+        if let Some(perceptual) = &self.perceptual {
+            let distance = perceptual.distance(images.clone(), made.clone());
+            loss.total = loss.total + distance.clone() * perceptual.weight;
+            loss.terms.push(("perceptual", distance));
+        }
+        if let Some(discriminator) = &mut self.discriminator
+            && let Some(Verdict { term, generator, own }) =
+                discriminator.judge(step, images, made, &part, self.config.batch)
+        {
+            loss.total = loss.total + term;
+            loss.terms.extend([("generator", generator), ("discriminator", own)]);
+        }
 
         let [batch, size, height, width] = latents.dims();
         let flat = latents.inner().permute([0, 2, 3, 1]).reshape([batch * height * width, size]);
@@ -193,6 +215,9 @@ impl Trainee for Training {
     }
 
     fn after_step(&mut self, net: Tokenizer, step: usize) -> Tokenizer {
+        if let Some(discriminator) = &mut self.discriminator {
+            discriminator.learn(step);
+        }
         let due = (step + 1).is_multiple_of(self.task.revive_every.max(1));
         // Codes stay put in the last fifth of a run, so that the decoder can settle on them.
         let settling = step >= self.config.steps - self.config.steps / 5;
@@ -204,9 +229,13 @@ impl Trainee for Training {
         vec![NamedTensor { name: USAGE.to_owned(), shape, values: self.usage.clone() }]
     }
 
+    fn weights_besides(&self) -> Vec<NamedTensor> {
+        self.discriminator.as_ref().map_or_else(Vec::new, Discriminator::state)
+    }
+
     fn restore_extra(&mut self, file: &TensorFile) -> Result<(), TrainError> {
         self.usage = file.floats_of_shape(USAGE, &[self.task.model.codes])?;
-        Ok(())
+        self.discriminator.as_mut().map_or(Ok(()), |it| it.restore(file))
     }
 
     fn evaluate(
@@ -272,11 +301,13 @@ impl Trainee for Training {
 
 /// The loss of a tokenizer, with what it was taken from.
 pub(crate) struct TokenizerLoss {
-    loss: Loss,
+    pub(super) loss: Loss,
     /// `[batch, code_size, height, width]`
-    latents: Tensor<4>,
+    pub(super) latents: Tensor<4>,
     /// The codes chosen for them, `[batch, height, width]`.
-    codes: Tensor<3, Int>,
+    pub(super) codes: Tensor<3, Int>,
+    /// What is decoded from these, `[batch, 3, height, width]`.
+    made: Tensor<4>,
 }
 
 impl TokenizerLoss {
@@ -286,14 +317,14 @@ impl TokenizerLoss {
     }
 }
 
-/// Reconstruction and commitment of pictures, weighed as the task says.
+/// Reconstruction and commitment of pictures, weighed as `weights` say.
 ///
 /// # Shapes
 /// - `images`: `[batch, channels, height, width]`, in `[-1, 1]`, on an autodiff device
 pub(crate) fn tokenizer_loss(
     net: &Tokenizer,
     images: Tensor<4>,
-    task: &TokenizerTask,
+    weights: TokenizerLosses,
 ) -> TokenizerLoss {
     let latents = net.encode(images.clone());
     let codes = net.quantise(latents.clone().detach());
@@ -302,21 +333,23 @@ pub(crate) fn tokenizer_loss(
     let codebook = (chosen.clone() - latents.clone().detach()).square().mean();
     let commitment = (latents.clone() - chosen.clone().detach()).square().mean();
     // The decoder sees codes; how its gradient gets to the latents is a choice.
-    let passed = match task.gradient {
+    let passed = match weights.gradient {
         CodeGradient::StraightThrough => latents.clone() + (chosen - latents.clone()).detach(),
         CodeGradient::Rotation => rotated(latents.clone(), chosen.detach()),
     };
-    let difference = net.decode(passed) - images;
+    let made = net.decode(passed);
+    let difference = made.clone() - images;
     let l1 = difference.clone().abs().mean();
     let l2 = difference.clone().square().mean();
     let edges = edge_difference(difference);
-    let total = l1.clone() * task.l1
-        + l2.clone() * task.l2
-        + edges.clone() * task.edges
-        + codebook * task.codebook
-        + commitment.clone() * task.commitment;
+    let total = l1.clone() * weights.l1
+        + l2.clone() * weights.l2
+        + edges.clone() * weights.edges
+        + codebook * weights.codebook
+        + commitment.clone() * weights.commitment;
     let terms = vec![("l1", l1), ("l2", l2), ("edges", edges), ("commitment", commitment)];
-    TokenizerLoss { loss: Loss { total, terms, codes: None, each: None }, latents, codes }
+    let loss = Loss { total, terms, codes: None, each: None };
+    TokenizerLoss { loss, latents, codes, made }
 }
 
 /// Each latent turned and stretched onto its code, so that the gradient at the code comes back turned the other way
@@ -349,7 +382,7 @@ fn edge_difference(difference: Tensor<4>) -> Tensor<1> {
 }
 
 /// Peak signal-to-noise ratio of two 8-bit pictures, in decibels.
-fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
+pub(super) fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
     let squared: f64 =
         a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
     let mean = (squared / a.as_raw().len() as f64).max(1e-9);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use image::{ImageFormat, Rgb, RgbImage, Rgba, RgbaImage, imageops};
+use purrscope::data::Shards;
 use purrscope::io::tensors::TensorFile;
 
 use crate::common::{fail, purrscope, succeed};
@@ -176,10 +177,91 @@ fn another_set_of_shards_is_not_mixed_in() {
     fail(at, &arguments("e", "s"), 1, "'s': it holds shards already (shard_000000.tar)");
 
     fs::copy(at.join("t/shard_000000.tar"), at.join("s/shard_000000.tar")).unwrap();
-    let error = purrscope::data::Shards::open(&at.join("s")).unwrap_err().to_string();
+    let error = Shards::open(&at.join("s")).unwrap_err().to_string();
     assert!(error.contains("was not written together with"), "{error}");
     let both = at.join("{s,t}/shard_000000.tar");
-    assert_eq!(purrscope::data::Shards::open(&both).unwrap().len(), 2, "each in its own folder");
+    assert_eq!(Shards::open(&both).unwrap().len(), 2, "each in its own folder");
+}
+
+/// Encodes a folder into shards; the classes of their pictures, and what was said.
+fn encode_shards(at: &Path, folder: &str, out: &str, more: &[&str]) -> (Vec<usize>, String) {
+    let encode = ["encode", MODEL, folder, "--shards", out];
+    let output = purrscope(at, &[&encode[..], more, &CPU].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let shards = Shards::open(&at.join(out)).unwrap();
+    ((0..shards.len()).map(|i| shards.class(i)).collect(), said)
+}
+
+#[test]
+fn shards_have_the_classes_of_a_table_and_no_copies() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (name, shade) in
+        [("x/1.png", 10), ("x/2.png", 10), ("deep/er/3.png", 90), ("4.png", 200), ("5.png", 250)]
+    {
+        save(&at.join("d").join(name), shade);
+    }
+    fs::write(at.join("d/broken.png"), b"not a picture").unwrap();
+    let table = "file,class\nx/1.png,owl\nx/2,owl\ndeep/er/3.png,owl\n4.png,crane\nbroken.png,crane\ngone.png,emu\n";
+    fs::write(at.join("d/birds.csv"), table).unwrap();
+    // The table is found in the folder, as that of a run file is.
+    let labels = ["--labels", "birds.csv", "--shard-size", "1"];
+    let (classes, said) = encode_shards(at, "d", "merged", &labels);
+    assert_eq!(classes, [0, 1, 1]);
+    assert!(said.contains("d: 3 pictures in 2 classes (crane, owl)"), "{said}");
+    assert!(said.contains("all are numbered in the order of their names"), "{said}");
+    let left: Vec<&str> = said.lines().filter(|line| line.contains("d: left out ")).collect();
+    let [left] = left[..] else { panic!("one line: {said}") };
+    for part in [
+        "1 picture that cannot be read (",
+        "broken.png: not a picture",
+        "1 copy of pictures in the same class (x/2.png of x/1.png)",
+        "1 picture without a class in the table (5.png)",
+        "1 line of the table without a picture (line 7 'gone.png')",
+    ] {
+        assert!(left.contains(part), "{part}: {left}");
+    }
+    let keep = [&labels[..], &["--duplicates", "keep"]].concat();
+    let (classes, said) = encode_shards(at, "d", "kept", &keep);
+    assert_eq!(classes, [0, 1, 1, 1]);
+    assert!(!said.contains("copy") && said.contains("skipped "), "{said}");
+    // With copies it is another set than without.
+    let shard = "shard_000003.tar";
+    fs::copy(at.join("kept").join(shard), at.join("merged").join(shard)).unwrap();
+    let said = Shards::open(&at.join("merged")).unwrap_err().to_string();
+    assert!(said.contains("was not written together with"), "{said}");
+
+    for (more, code, expected) in [
+        (["--shards", "o", "--labels", "d"], 1, "expected a table whose name ends in .csv or .tsv"),
+        (["--shards", "o", "--labels", "gone.csv"], 1, "gone.csv: No such file"),
+        (["--shards", "o", "--duplicates", "both"], 1, "expected merge or keep"),
+        (["--out", "o", "--labels", "birds.csv"], 2, "cannot be used with"),
+        (["--out", "o", "--duplicates", "keep"], 2, "cannot be used with"),
+    ] {
+        fail(at, &[&["encode", MODEL, "d"], &more[..], &CPU].concat(), code, expected);
+        assert!(!at.join("o").exists(), "{more:?}");
+    }
+}
+
+#[test]
+fn shards_of_pictures_without_copies_are_the_same_whatever_becomes_of_copies() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for class in ["a", "b"] {
+        (0..3).for_each(|i| save(&at.join(format!("d/{class}/{i}.png")), 80 * i));
+    }
+    fs::write(at.join("d/a/broken.png"), b"not a picture").unwrap();
+    let all = ["merge", "keep"].map(|duplicates| {
+        let (classes, said) = encode_shards(at, "d", duplicates, &["--duplicates", duplicates]);
+        assert_eq!(classes, [0, 0, 0, 1, 1, 1], "{said}");
+        assert!(said.contains("broken.png: not a picture"), "{said}");
+        fs::read(at.join(duplicates).join("shard_000000.tar")).unwrap()
+    });
+    assert!(all[0] == all[1]);
+    let (_, said) = encode_shards(at, "d", "plain", &[]);
+    assert!(said.contains("3 pictures in more than one class (a/0.png and b/0.png"), "{said}");
+    assert!(fs::read(at.join("plain/shard_000000.tar")).unwrap() == all[0]);
 }
 
 /// The codes `[n, 4, 4]` and the labels that a flow has kept.

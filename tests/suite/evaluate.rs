@@ -9,6 +9,7 @@ use purrscope::io::png;
 use purrscope::io::tensors::{Precision, TensorFile, TensorWriter};
 use purrscope::judge::EfficientNet;
 use purrscope::model::params::host;
+use purrscope::train::{Perceptual, PerceptualConfig};
 use serde_json::Value;
 
 use crate::common::{check, cpu, fail, golden, gpu, purrscope, succeed, worst};
@@ -72,7 +73,7 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
 }
 
 /// The weights that `scripts/evaluate_numbers.py` gives the package's network.
-fn write_weights(path: &Path, without: Option<&str>) {
+pub fn write_weights(path: &Path, without: Option<&str>) {
     let mut writer = TensorWriter::default();
     for (seed, (name, shape)) in tensors().into_iter().enumerate() {
         if without == Some(name.as_str()) {
@@ -106,6 +107,26 @@ fn network_matches(name: &str, device: &Device) {
     let found = host(network.forward(images));
     let expected = golden("efficientnet_lite0.safetensors").floats("features").unwrap().1;
     check("EfficientNet-Lite0: features", name, &found, &expected, NETWORK_TOLERANCE);
+
+    // What it sees at several scales, as a distance of copies from pictures.
+    let config = PerceptualConfig { weight: 1.0, network: path };
+    let perceptual = Perceptual::open(&config, device).unwrap();
+    let tracked = device.clone().autodiff();
+    let pictures = |seed: u64| -> Tensor<4> {
+        let values: Vec<f32> =
+            hashed(seed, 2 * 3 * 32 * 32).into_iter().map(|v| v as f32).collect();
+        Tensor::from_data(TensorData::new(values, [2, 3, 32, 32]), &tracked)
+    };
+    let made = pictures(1002).require_grad();
+    let distance = perceptual.distance(pictures(1001), made.clone());
+    let gradient = host(made.grad(&distance.backward()).unwrap());
+    let golden = golden("efficientnet_lite0.safetensors");
+    let expected = |name: &str| golden.floats(name).unwrap().1;
+    let (found, of) = (host(distance.inner()), "perceptual distance");
+    check(of, name, &found, &expected("perceptual"), NETWORK_TOLERANCE);
+    check(of, name, &gradient, &expected("perceptual_gradient"), NETWORK_TOLERANCE);
+    let same = perceptual.distance(pictures(1001), pictures(1001));
+    assert!(host(same.inner())[0] < 1e-9);
 }
 
 #[test]
@@ -338,7 +359,7 @@ fn features_of_real_pictures_are_kept_for_the_next_model() {
     assert_eq!(run("data", &kept), other);
     fs::write(at.join("notes.txt"), "mine").unwrap();
     let notes = ["evaluate", "--data", "data", "--known-features", "notes.txt"];
-    fail(at, &notes, 2, "notes.txt");
+    fail(at, &[&notes[..], &CPU].concat(), 1, "let the name end in .safetensors");
     assert_eq!(fs::read_to_string(at.join("notes.txt")).unwrap(), "mine");
 }
 

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use image::{Rgb, RgbImage};
 use proptest::prelude::*;
 use purrscope::data::{ShardWriter, Shards};
 use purrscope::io::npy;
@@ -38,10 +41,8 @@ fn written_shards_hold_what_the_codes_do() {
         }
     }
     let model = format!("{}/assets/cats-and-dogs.safetensors", env!("CARGO_MANIFEST_DIR"));
-    let said = succeed(
-        at,
-        &["encode", &model, "d", "--shards", "s", "--shard-size", "4", "--device", "cpu"],
-    );
+    let encode = ["encode", &model, "d", "--shards", "s", "--shard-size", "4"];
+    let said = succeed(at, &[&encode[..], &["--duplicates", "keep", "--device", "cpu"]].concat());
     assert!(said.contains("6 pictures in s"), "{said}");
     succeed(at, &["encode", &model, "d", "--out", "c.safetensors", "--device", "cpu"]);
     let shards = Shards::open(&at.join("s/shard_{000000..000001}.tar")).unwrap();
@@ -66,6 +67,58 @@ fn written_shards_hold_what_the_codes_do() {
     let said = succeed(at, &["inspect", "s/shard_000001.tar", "--json"]);
     assert!(said.contains("\"pictures\": 2"), "{said}");
     fail(at, &["encode", "m", "d", "--shards", "s", "--out", "c"], 2, "cannot be used with");
+}
+
+#[test]
+fn a_set_that_was_killed_half_way_is_not_taken_for_one() {
+    const PICTURES: usize = 320;
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir_all(at.join("d/a")).unwrap();
+    for i in 0..PICTURES {
+        let [low, high, ..] = i.to_le_bytes();
+        let picture =
+            RgbImage::from_fn(16, 16, |x, y| Rgb([low, 15 * x as u8, 15 * y as u8 + high]));
+        picture.save(at.join(format!("d/a/{i:03}.png"))).unwrap();
+    }
+    let model = format!("{}/assets/cats-and-dogs.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let encode = ["encode", &model, "d", "--shards", "s", "--shard-size", "1", "--device", "cpu"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_purrscope"))
+        .current_dir(at)
+        .env("XDG_RUNTIME_DIR", at)
+        .args(encode)
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !at.join("s/.purrscope-shards/shard_000000.tar").exists() {
+        assert!(begun.elapsed().as_secs() < 300, "no shard came");
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Meanwhile nobody else writes there.
+    fail(at, &encode, 1, "s: another process is writing shards there");
+    assert!(child.try_wait().unwrap().is_none(), "it has ended");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(at.join("s")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(names(), [".purrscope-shards"]);
+    let said = Shards::open(&at.join("s")).unwrap_err().to_string();
+    assert!(said.contains("the set of shards for this folder is not whole"), "{said}");
+    let evaluate = ["evaluate", &model, "--data", "s", "--pictures", "d", "--device", "cpu"];
+    fail(at, &evaluate, 1, "the set of shards for this folder is not whole");
+
+    let said = succeed(at, &encode);
+    assert!(said.contains(&format!("{PICTURES} pictures in s")), "{said}");
+    let shards = Shards::open(&at.join("s")).unwrap();
+    assert_eq!((shards.len(), shards.files()), (PICTURES, PICTURES));
+    assert!(names().iter().all(|name| name.ends_with(".tar")), "{:?}", names());
+    fail(at, &encode, 1, "'s': it holds shards already (shard_000000.tar)");
+    assert_eq!(names().len(), PICTURES);
 }
 
 #[test]
@@ -123,7 +176,6 @@ fn classes_of_shards_can_be_balanced() {
     write_pictures(at);
     train(at, "tok.toml", &tokenizer_run("tok", 2), &["--device", "cpu"]);
     let mut writer = ShardWriter::new(&at.join("s"), [4, 4, 4], 7, "a test").unwrap();
-    fs::create_dir(at.join("s")).unwrap();
     for picture in 0..20u64 {
         let latents = purrscope::rng::Stream::new(9, picture).normals(64);
         writer.push(latents, usize::from(picture == 11)).unwrap();

@@ -100,6 +100,68 @@ fn a_run_goes_on_only_with_what_it_began_with() {
 }
 
 #[test]
+fn averages_end_where_they_are_left_out_and_begin_nowhere_but_at_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let run = |out: &str, steps, lengths: &str| {
+        let lengths = format!("[optimiser]\nlengths = {lengths}");
+        tokenizer_run(out, steps).replace("[optimiser]", &lengths)
+    };
+    let resumed = [&["--resume"], &CPU[..]].concat();
+    train(at, "whole.toml", &run("whole", 6, "[0.05, 0.1]"), &CPU);
+    train(at, "run.toml", &run("run", 4, "[0.05, 0.1]"), &CPU);
+    train(at, "plain.toml", &tokenizer_run("plain", 4), &CPU);
+
+    let checkpoint = |out: &str| fs::read(at.join(out).join("checkpoint.safetensors")).unwrap();
+    let refused = |text: &str, out: &str, more: &[&str], expected: &str| {
+        let before = checkpoint(out);
+        let (code, said) = attempt(at, text, &[&["--resume"], more].concat());
+        let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert!(code == 1 && errors.len() == 1, "{said}");
+        assert!(errors[0].contains("belongs to another run: optimiser.lengths is "), "{said}");
+        assert!(errors[0].contains(expected), "{said}, expected {expected}");
+        // Before anything was looked at or computed.
+        assert!(!said.contains("pictures in") && checkpoint(out) == before, "{said}");
+    };
+    refused(
+        &run("run", 6, "[0.2, 0.1, 0.15]"),
+        "run",
+        &[],
+        "[0.05,0.1] in the checkpoint, [0.2,0.1,0.15] in the run file, and an average over all steps cannot begin at \
+         step 4: leave out 0.2, 0.15",
+    );
+    refused(
+        &tokenizer_run("plain", 6),
+        "plain",
+        &["--set", "optimiser.lengths=[0.1]"],
+        "[] in the checkpoint, [0.1] in the run file, and an average over all steps cannot begin at step 4",
+    );
+
+    // One that is left out ends, and the other goes on as if nothing had happened.
+    train(at, "run.toml", &run("run", 6, "[0.1]"), &resumed);
+    assert_eq!(losses(at, "run"), losses(at, "whole"));
+    let snapshot =
+        |out: &str| TensorFile::open(&at.join(out).join("averages/00000006.safetensors")).unwrap();
+    let (ours, whole) = (snapshot("run"), snapshot("whole"));
+    let names: Vec<String> = ours.entries().into_iter().map(|(name, ..)| name).collect();
+    assert!(!names.is_empty() && names.iter().all(|name| name.starts_with("0.1/")), "{names:?}");
+    assert_eq!(2 * names.len(), whole.entries().len());
+    for name in &names {
+        assert_eq!(ours.floats(name).unwrap(), whole.floats(name).unwrap(), "{name}");
+    }
+    refused(
+        &run("run", 8, "[0.1, 0.05]"),
+        "run",
+        &[],
+        "[0.1] in the checkpoint, [0.1,0.05] in the run file, and an average over all steps cannot begin at step 6: \
+         leave out 0.05",
+    );
+    train(at, "run.toml", &tokenizer_run("run", 8), &resumed);
+    assert!(!at.join("run/averages/00000008.safetensors").exists());
+}
+
+#[test]
 fn a_wrong_tokenizer_is_named_with_what_was_expected() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

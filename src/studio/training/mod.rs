@@ -4,6 +4,7 @@ mod job;
 mod metrics;
 pub mod pane;
 mod plan;
+mod sheets;
 #[cfg(test)]
 pub mod tests;
 mod watcher;
@@ -12,12 +13,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Context, TextureHandle, TextureOptions};
+use egui::Context;
 use rfd::AsyncFileDialog;
 
 pub use self::job::Job;
 pub use self::metrics::{Bin, smooth};
 pub use self::plan::Plan;
+use self::sheets::Sheets;
+pub use self::sheets::{Sheet, sheet_steps};
 pub use self::watcher::{Figure, RunView};
 use self::watcher::{Told, Watcher};
 use crate::device::DeviceChoice;
@@ -69,18 +72,16 @@ pub struct Training {
     pub outcome: Option<Outcome>,
     /// Folders of runs shown, at most [`Training::MOST`].
     pub folders: Vec<PathBuf>,
-    /// Which of them is looked at closely.
+    /// Which of them is chosen: its model can be opened.
     pub chosen: usize,
     /// A folder as typed.
     pub folder: String,
     /// How curves are drawn.
     pub curves: Curves,
-    /// Which sample sheet is shown; the newest if none is chosen.
-    pub sample: Option<usize>,
+    /// The step up to which sample sheets are shown; the newest if none is chosen.
+    pub sheets_at: Option<usize>,
     runs: HashMap<PathBuf, Arc<RunView>>,
-    /// The sheet that is shown, or what is wrong with it.
-    picture: Option<(PathBuf, Result<TextureHandle, String>)>,
-    asked_picture: Option<PathBuf>,
+    sheets: Sheets,
     watcher: Option<Watcher>,
     /// Dialogs that are open.
     choosing: Vec<(Wanted, PathDialog)>,
@@ -99,10 +100,9 @@ impl Default for Training {
             chosen: 0,
             folder: String::new(),
             curves: Curves { figure: "loss".to_owned(), smoothing: 6.0, log: false },
-            sample: None,
+            sheets_at: None,
             runs: HashMap::new(),
-            picture: None,
-            asked_picture: None,
+            sheets: Sheets::default(),
             watcher: None,
             choosing: Vec::new(),
         }
@@ -179,6 +179,7 @@ impl Training {
             Told::Run(folder, view) => {
                 if self.folders.contains(&folder) {
                     self.runs.insert(folder, view);
+                    self.keep_sheets();
                 }
             }
             Told::Plan(file, plan) => {
@@ -190,9 +191,9 @@ impl Training {
                     self.plan = Some(plan);
                 }
             }
-            Told::Picture(file, image) => {
-                let picture = image.map(|image| ctx.load_texture("sample sheet", image, SHEET));
-                self.picture = Some((file, picture));
+            Told::Picture(file, written, image) => {
+                self.sheets.take(ctx, file, written, image);
+                self.keep_sheets();
             }
         }
     }
@@ -294,7 +295,7 @@ impl Training {
         }
     }
 
-    /// Shows the run in `folder`, and looks at it closely; of too many the oldest goes.
+    /// Shows the run in `folder`, and chooses it; of too many the oldest goes.
     pub fn watch(&mut self, folder: PathBuf) {
         if let Some(at) = self.folders.iter().position(|known| *known == folder) {
             self.choose_run(at);
@@ -303,6 +304,7 @@ impl Training {
         if self.folders.len() >= Self::MOST {
             let gone = self.folders.remove(0);
             self.runs.remove(&gone);
+            self.keep_sheets();
         }
         self.folders.push(folder);
         self.choose_run(self.folders.len() - 1);
@@ -314,16 +316,14 @@ impl Training {
         if at < self.folders.len() {
             let gone = self.folders.remove(at);
             self.runs.remove(&gone);
+            self.keep_sheets();
             self.choose_run(self.chosen.min(self.folders.len().saturating_sub(1)));
             self.tell_watcher();
         }
     }
 
-    /// Looks closely at one of the runs.
+    /// Chooses one of the runs.
     pub fn choose_run(&mut self, at: usize) {
-        if self.chosen != at {
-            self.sample = None;
-        }
         self.chosen = at;
     }
 
@@ -338,24 +338,27 @@ impl Training {
         self.runs.get(folder).cloned()
     }
 
-    /// The run that is looked at closely.
+    /// The run that is chosen.
     pub fn chosen_run(&self) -> Option<Arc<RunView>> {
         self.run(self.folders.get(self.chosen)?)
     }
 
-    /// The sheet at `path`, once it is read; asks for it where it was not.
-    pub fn sheet(&mut self, path: &Path) -> Option<Result<TextureHandle, String>> {
-        if self.asked_picture.as_deref() != Some(path)
-            && let Some(watcher) = &self.watcher
+    /// What each of these runs, which come with their places among the folders, has to show at `step`;
+    /// sheets that were not read yet are asked for.
+    pub fn sheets(&mut self, runs: &[(usize, Arc<RunView>)], step: usize) -> Vec<Sheet> {
+        let paths = runs.iter().filter_map(|(_, run)| Some(run.sheet(step)?.1.clone())).collect();
+        if let Some(watcher) = &self.watcher
+            && let Some(viewed) = self.sheets.view(paths)
         {
-            watcher.picture(path.to_owned());
-            self.asked_picture = Some(path.to_owned());
+            watcher.pictures(viewed);
         }
-        // Until another is read, the one before stays shown.
-        self.picture.as_ref().map(|(_, picture)| picture.clone())
+        let sheet =
+            |(at, run): &(usize, Arc<RunView>)| self.sheets.sheet(&self.folders[*at], run, step);
+        runs.iter().map(sheet).collect()
+    }
+
+    /// Lets go of the sheets that no run has any more.
+    fn keep_sheets(&mut self) {
+        self.sheets.keep_those_of(self.runs.values().map(|run| &**run));
     }
 }
-
-/// Sharp where a sheet is enlarged, smooth where it is made smaller.
-const SHEET: TextureOptions =
-    TextureOptions { minification: egui::TextureFilter::Linear, ..TextureOptions::NEAREST };

@@ -54,8 +54,10 @@ impl Plan {
             {
                 whole(table);
             }
-            if let Task::Flow(task) = &mut config.task {
-                whole(&mut task.tokenizer);
+            match &mut config.task {
+                Task::Flow(task) => whole(&mut task.tokenizer),
+                Task::Joint(task) => whole(&mut task.model),
+                Task::Tokenizer(_) => {}
             }
         }
         let mut needed = Vec::new();
@@ -67,11 +69,15 @@ impl Plan {
             {
                 needed.push(("The tokenizer", &task.tokenizer));
             }
+            if let Task::Joint(task) = &config.task {
+                needed.push(("The model", &task.model));
+            }
             needed.extend(config.holdout.iter().map(|path| ("The held-out pictures", path)));
         }
         let warning = needed.into_iter().find(|(_, path)| !is_there(path)).map(|(what, path)| {
             format!("{what} are not where the run file says: {} is missing.", path.display())
                 .replace("tokenizer are not", "tokenizer is not")
+                .replace("model are not", "model is not")
         });
         let held = stages.iter().any(|config| config.out.join(CHECKPOINT).exists());
         Ok(Self { file, stages, base, held, warning })
@@ -143,6 +149,7 @@ fn trains(run: &RunConfig) -> String {
             task.backbone.num_heads,
             task.backbone.patch_size,
         ),
+        Task::Joint(_) => "the flow and the tokenizer of a model, together".to_owned(),
     }
 }
 

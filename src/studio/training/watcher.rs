@@ -16,7 +16,7 @@ use super::metrics::{Bin, Reading, Tail};
 use super::plan::Plan;
 use crate::io::numbered::numbered;
 use crate::model::MODEL_FILE;
-use crate::studio::base::images::colour_image;
+use crate::studio::base::images::{colour_image, thumbnail};
 use crate::studio::base::worker::guarded;
 
 /// Time between two looks at the folders.
@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 const BINS: usize = 1200;
 /// Most bytes of a picture that is read.
 const LARGEST: u64 = 64 << 20;
+/// Largest side of a picture, in pixels, that every device takes as a texture; a larger one is made smaller.
+const SIDE: u32 = 2048;
 
 /// A run as its folder shows it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,6 +47,14 @@ pub struct RunView {
     pub trouble: Option<String>,
 }
 
+impl RunView {
+    /// Its newest sample sheet up to `step`, and the step that it was made after.
+    pub fn sheet(&self, step: usize) -> Option<&(usize, PathBuf)> {
+        let beyond = self.samples.partition_point(|(made, _)| *made <= step);
+        self.samples[..beyond].last()
+    }
+}
+
 /// A figure over the steps of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figure {
@@ -59,7 +69,26 @@ pub struct Figure {
 enum Ask {
     Watch(Vec<PathBuf>),
     Read(PathBuf),
-    Picture(PathBuf),
+    Pictures(Vec<Viewed>),
+}
+
+/// A picture that is on view.
+#[derive(Debug)]
+pub struct Viewed {
+    /// Where it is.
+    pub path: PathBuf,
+    /// When it had been written that is held; none if none is.
+    pub known: Option<SystemTime>,
+}
+
+impl Viewed {
+    /// Whether it was not read yet, or has been written anew.
+    fn is_due(&self) -> bool {
+        match self.known {
+            None => true,
+            Some(known) => modified(&self.path).is_some_and(|modified| modified != known),
+        }
+    }
 }
 
 /// What the thread tells.
@@ -69,8 +98,8 @@ pub enum Told {
     Run(PathBuf, Arc<RunView>),
     /// A run file was read.
     Plan(PathBuf, Result<Arc<Plan>, String>),
-    /// A picture was read.
-    Picture(PathBuf, Result<ColorImage, String>),
+    /// A picture was read; when it had been written.
+    Picture(PathBuf, SystemTime, Result<ColorImage, String>),
 }
 
 /// The window's end of the thread. Dropping it ends the thread.
@@ -110,9 +139,9 @@ impl Watcher {
         self.ask(Ask::Read(file));
     }
 
-    /// Reads a picture; of several, only the last is read.
-    pub fn picture(&self, file: PathBuf) {
-        self.ask(Ask::Picture(file));
+    /// Reads these pictures, and again when they are written anew, and no others.
+    pub fn pictures(&self, viewed: Vec<Viewed>) {
+        self.ask(Ask::Pictures(viewed));
     }
 
     fn ask(&self, ask: Ask) {
@@ -128,9 +157,11 @@ impl Watcher {
 
 fn serve(inbox: &Receiver<Ask>, tell: &dyn Fn(Told)) {
     let mut folders: Vec<Folder> = Vec::new();
+    let mut pictures: Vec<Viewed> = Vec::new();
     let mut more = false;
     loop {
-        let first = match (folders.is_empty(), more) {
+        let idle = folders.is_empty() && pictures.is_empty();
+        let first = match (idle, more) {
             (true, _) => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             (false, true) => inbox.recv_timeout(Duration::ZERO),
             (false, false) => inbox.recv_timeout(PAUSE),
@@ -138,7 +169,6 @@ fn serve(inbox: &Receiver<Ask>, tell: &dyn Fn(Told)) {
         if let Err(RecvTimeoutError::Disconnected) = first {
             return;
         }
-        let mut picture = None;
         for ask in first.into_iter().chain(inbox.try_iter()) {
             match ask {
                 Ask::Watch(paths) => {
@@ -154,15 +184,13 @@ fn serve(inbox: &Receiver<Ask>, tell: &dyn Fn(Told)) {
                     let plan = plan.unwrap_or_else(|reason| Err(broke_off(&file, &reason)));
                     tell(Told::Plan(file, plan));
                 }
-                Ask::Picture(file) => picture = Some(file),
+                Ask::Pictures(viewed) => pictures = viewed,
             }
         }
-        if let Some(file) = picture {
-            let image = guarded(|| read_picture(&file));
-            let image = image.unwrap_or_else(|reason| Err(broke_off(&file, &reason)));
-            tell(Told::Picture(file, image));
-        }
-        more = false;
+        // One at a time: what is asked meanwhile comes first.
+        let due = pictures.iter_mut().find(|picture| picture.is_due());
+        more = due.is_some();
+        due.into_iter().for_each(|picture| look_at(picture, tell));
         for folder in &mut folders {
             more |= guarded(|| folder.look(tell)).unwrap_or_else(|reason| {
                 // It starts over, rather than go on with what was half done.
@@ -180,6 +208,17 @@ fn broke_off(path: &Path, reason: &str) -> String {
     format!("Reading {} failed ({reason}).", path.display())
 }
 
+/// Reads a picture as it is now.
+fn look_at(picture: &mut Viewed, tell: &dyn Fn(Told)) {
+    let file = &picture.path;
+    // Asked before it is read, so that what is written meanwhile is seen.
+    let written = modified(file).unwrap_or(SystemTime::UNIX_EPOCH);
+    let image = guarded(|| read_picture(file));
+    let image = image.unwrap_or_else(|reason| Err(broke_off(file, &reason)));
+    tell(Told::Picture(file.clone(), written, image));
+    picture.known = Some(written);
+}
+
 fn read_picture(file: &Path) -> Result<ColorImage, String> {
     let failed = |reason: &dyn std::fmt::Display| format!("{}: {reason}.", file.display());
     let size = fs::metadata(file).map_err(|error| failed(&error))?.len();
@@ -188,7 +227,7 @@ fn read_picture(file: &Path) -> Result<ColorImage, String> {
     }
     let bytes = fs::read(file).map_err(|error| failed(&error))?;
     let image = image::load_from_memory(&bytes).map_err(|error| failed(&error))?.to_rgb8();
-    Ok(colour_image(&image))
+    Ok(colour_image(&thumbnail(image, SIDE)))
 }
 
 /// A folder that is looked after.
@@ -257,8 +296,12 @@ fn trouble(folder: &Path, error: &io::Error) -> String {
 }
 
 fn written(path: &Path) -> Option<(PathBuf, SystemTime)> {
-    let modified = fs::metadata(path).ok()?.modified().ok()?;
-    Some((path.to_owned(), modified))
+    Some((path.to_owned(), modified(path)?))
+}
+
+/// When a file was written.
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).ok()?.modified().ok()
 }
 
 /// The sample sheets of a run, in order of their steps.
@@ -268,6 +311,8 @@ fn samples(folder: &Path) -> Vec<(usize, PathBuf)> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     fn wait(watcher: &Watcher) -> Told {
@@ -310,8 +355,76 @@ mod tests {
         let path = folder.path().join("sample-0000001.png");
         fs::write(&path, b"no").unwrap();
         let watcher = Watcher::spawn(|| {}).unwrap();
-        watcher.picture(path);
-        let Told::Picture(_, Err(text)) = wait(&watcher) else { panic!("it was read") };
+        watcher.pictures(vec![Viewed { path, known: None }]);
+        let Told::Picture(_, _, Err(text)) = wait(&watcher) else { panic!("it was read") };
         assert!(text.contains("sample-0000001.png"), "{text}");
+    }
+
+    #[test]
+    fn of_pictures_asked_for_one_after_another_the_newest_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["a", "b", "c", "d", "e"].map(|name| folder.path().join(name));
+        paths.iter().for_each(|path| fs::write(path, b"no").unwrap());
+        let pictures = |of: &[usize]| {
+            Ask::Pictures(
+                of.iter().map(|at| Viewed { path: paths[*at].clone(), known: None }).collect(),
+            )
+        };
+        let (asks, inbox) = mpsc::channel();
+        asks.send(pictures(&[0, 1])).unwrap();
+        asks.send(pictures(&[2, 3])).unwrap();
+        let asks = RefCell::new(Some(asks));
+        let told = RefCell::new(Vec::new());
+        serve(&inbox, &|what| {
+            let Told::Picture(path, ..) = what else { panic!("{what:?}") };
+            told.borrow_mut().push(path);
+            // Another is wanted before the second is read; once it is there, the window goes.
+            match told.borrow().len() {
+                1 => asks.borrow().as_ref().unwrap().send(pictures(&[4])).unwrap(),
+                _ => drop(asks.take()),
+            }
+        });
+        assert_eq!(*told.borrow(), [paths[2].clone(), paths[4].clone()]);
+    }
+
+    /// Writes a picture of `size` pixels at once, as if at `time`.
+    fn write_picture(path: &Path, size: [u32; 2], time: SystemTime) {
+        let picture = image::RgbImage::new(size[0], size[1]);
+        let aside = path.with_extension("part");
+        fs::write(&aside, crate::io::png::encode(&picture, "{}").unwrap()).unwrap();
+        fs::File::options().write(true).open(&aside).unwrap().set_modified(time).unwrap();
+        fs::rename(aside, path).unwrap();
+    }
+
+    #[test]
+    fn a_picture_is_read_again_only_when_it_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sample-0000001.png");
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        write_picture(&path, [4, 2], time);
+        let watcher = Watcher::spawn(|| {}).unwrap();
+        watcher.pictures(vec![Viewed { path: path.clone(), known: None }]);
+        let Told::Picture(_, written, Ok(image)) = wait(&watcher) else { panic!("not read") };
+        assert_eq!((image.size, written), ([4, 2], time));
+        // One that is held is not read when it comes on view again.
+        watcher.pictures(vec![Viewed { path: path.clone(), known: Some(time) }]);
+        thread::sleep(2 * PAUSE);
+        assert_eq!(watcher.told().count(), 0);
+        let later = time + Duration::from_secs(5);
+        write_picture(&path, [2, 2], later);
+        let Told::Picture(_, written, Ok(image)) = wait(&watcher) else { panic!("not read") };
+        assert_eq!((image.size, written), ([2, 2], later));
+        // One that has gone is not told as broken: its run lists it no more.
+        fs::remove_file(&path).unwrap();
+        thread::sleep(2 * PAUSE);
+        assert_eq!(watcher.told().count(), 0);
+    }
+
+    #[test]
+    fn a_picture_larger_than_a_texture_is_made_smaller() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sample-0000001.png");
+        write_picture(&path, [2 * SIDE, 8], SystemTime::now());
+        assert_eq!(read_picture(&path).unwrap().size, [2048, 4]);
     }
 }

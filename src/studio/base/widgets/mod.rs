@@ -15,5 +15,5 @@ pub use icon::{Icon, icon_button};
 pub use jobs::job_strip;
 pub use marks::{Mark, Marks, code_colour};
 pub use plot::{Plot, PlotLine, Stroked, short};
-pub use row::{Row, choice, empty_state, legend_between, legend_ramp, time_slider};
+pub use row::{Row, choice, empty_state, legend_between, legend_ramp, number_slider, time_slider};
 pub use scroll::scroll_area;

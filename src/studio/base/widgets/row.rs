@@ -82,20 +82,37 @@ pub fn choice<T: PartialEq + Copy>(
 
 /// Chooses one of several times by its place among them; what is typed means the nearest.
 pub fn time_slider(ui: &mut Ui, at: &mut usize, times: Vec<f64>, hint: &str) -> Response {
+    number_slider(ui, "Time t", at, times, 3, hint)
+}
+
+/// Chooses one of several rising numbers, shown with so many decimals, by its place among them; what is
+/// typed means the nearest.
+pub fn number_slider(
+    ui: &mut Ui,
+    name: &str,
+    at: &mut usize,
+    numbers: Vec<f64>,
+    decimals: usize,
+    hint: &str,
+) -> Response {
     ui.horizontal(|ui| {
-        let label = ui.label("Time t").on_hover_text(hint);
+        let label = ui.label(name).on_hover_text(hint);
         ui.spacing_mut().slider_width = (ui.available_width() - 20.0 * GRID).max(10.0 * GRID);
-        let (last, nearest) = (times.len().saturating_sub(1), times.clone());
-        let slider = Slider::new(at, 0..=last)
+        let (last, nearest) = (numbers.len().saturating_sub(1), numbers.clone());
+        // Of a single one there is nothing to choose; it stands at the beginning.
+        let slider = Slider::new(at, 0..=last.max(1))
             .custom_formatter(move |at, _| {
-                times.get(at as usize).map_or_else(String::new, |t| format!("{t:.3}"))
+                let number = numbers.get(at as usize);
+                number.map_or_else(String::new, |number| format!("{number:.decimals$}"))
             })
             .custom_parser(move |text| {
                 let wanted: f64 = text.trim().parse().ok()?;
                 let off = |at: &usize| (nearest[*at] - wanted).abs();
                 (0..nearest.len()).min_by(|a, b| off(a).total_cmp(&off(b))).map(|at| at as f64)
             });
-        ui.add(slider).labelled_by(label.id).on_hover_text(hint)
+        let response = ui.add_enabled(last > 0, slider);
+        *at = last.min(*at);
+        response.labelled_by(label.id).on_hover_text(hint)
     })
     .inner
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use egui::{Align, ComboBox, Image, Layout, Slider, Ui, vec2};
+use egui::{ComboBox, Slider, Ui, vec2};
 
 use super::looks::{look, short_name};
-use crate::studio::base::theme::{self, GRID, palette};
-use crate::studio::base::widgets::{Icon, Plot, PlotLine, empty_state, icon_button};
+use super::samples;
+use crate::studio::base::theme::{self, GRID};
+use crate::studio::base::widgets::{Plot, PlotLine, empty_state};
 use crate::studio::training::{Bin, RunView, Training, smooth};
 
 /// Height of the large plot and of the small ones, in points.
@@ -43,7 +44,7 @@ pub fn show(ui: &mut Ui, training: &mut Training) {
         .filter(|name| *name != training.curves.figure)
         .partition(|name| FIRST.contains(name));
     small(ui, training, &runs, &first);
-    samples(ui, training);
+    samples::show(ui, training, &runs);
     ui.add_space(3.0 * GRID);
     small(ui, training, &runs, &rest[..rest.len().min(MOST)]);
 }
@@ -210,66 +211,5 @@ fn small(ui: &mut Ui, training: &Training, runs: &[(usize, Arc<RunView>)], list:
                 });
             }
         });
-    }
-}
-
-/// The sample sheets of the run that is looked at closely.
-fn samples(ui: &mut Ui, training: &mut Training) {
-    let Some(run) = training.chosen_run() else { return };
-    ui.add_space(3.0 * GRID);
-    let name = short_name(&training.folders, training.chosen);
-    ui.label(theme::section(ui, &format!("Samples of {name}")));
-    if run.samples.is_empty() {
-        ui.label(theme::weak(
-            ui,
-            "The first sheet of samples will be here; the run file says after how many steps.",
-        ));
-        return;
-    }
-    let last = run.samples.len() - 1;
-    let mut at = training.sample.map_or(last, |at| at.min(last));
-    let before = at;
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = GRID;
-        if icon_button(ui, Icon::Previous, "Sheet before", at > 0).clicked() {
-            at -= 1;
-        }
-        if icon_button(ui, Icon::Next, "Next sheet", at < last).clicked() {
-            at += 1;
-        }
-        ui.add_space(GRID);
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let text = format!("after step {}", run.samples[at].0);
-            ui.label(theme::number(ui, text))
-                .on_hover_text("Steps that were made before this sheet.");
-            ui.add_space(GRID);
-            ui.spacing_mut().slider_width = ui.available_width().max(12.0 * GRID);
-            let slider = Slider::new(&mut at, 0..=last.max(1)).show_value(false);
-            ui.add_enabled(last > 0, slider).accessible_name("Sample sheet");
-        });
-    });
-    if at != before {
-        // The newest stays the newest as others come.
-        training.sample = (at < last).then_some(at);
-    }
-    match training.sheet(&run.samples[at.min(last)].1) {
-        Some(Ok(texture)) => {
-            let size = texture.size_vec2();
-            let fits = (ui.available_width() / size.x).min(4.0);
-            let scale = if fits >= 1.0 { fits.floor() } else { fits };
-            ui.add(Image::new((texture.id(), size * scale)))
-                .on_hover_text(match run.tokenizer {
-                    true => "Pictures above, their reconstructions below.",
-                    false => "Pictures of the classes, made with the averaged weights and always the same noise.",
-                })
-                .accessible_name("Sample sheet picture");
-        }
-        Some(Err(text)) => {
-            let text = egui::RichText::new(text).color(palette(ui.visuals()).error);
-            ui.add(egui::Label::new(text).wrap());
-        }
-        None => {
-            ui.label(theme::weak(ui, "Reading the sheet."));
-        }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use egui::{Color32, Ui};
+use egui::{Color32, Sense, Stroke, Ui, vec2};
 
-use crate::studio::base::theme::palette;
+use crate::studio::base::theme::{GRID, palette};
 use crate::studio::base::widgets::{Stroked, code_colour};
 
 /// How the curves of a run are drawn.
@@ -18,6 +18,14 @@ pub(super) fn look(ui: &Ui, at: usize) -> (Color32, Stroked) {
         _ => code_colour(ui.visuals(), 6),
     };
     (colour, Stroked::ALL[at % Stroked::ALL.len()])
+}
+
+/// A piece of a run's curve, to find it by.
+pub(super) fn swatch(ui: &mut Ui, at: usize) {
+    let (rect, _) = ui.allocate_exact_size(vec2(6.0 * GRID, 4.0 * GRID), Sense::hover());
+    let (colour, stroked) = look(ui, at);
+    let ends = vec![rect.left_center(), rect.right_center()];
+    stroked.paint(ui.painter(), ends, Stroke::new(2.0, colour));
 }
 
 /// The shortest end of a path that no other path of the list has.

@@ -2,17 +2,16 @@
 
 mod figures;
 mod looks;
+mod samples;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use egui::{
-    Align, Button, Label, Layout, ProgressBar, RichText, Sense, Stroke, TextEdit, Ui, vec2,
-};
+use egui::{Align, Button, Label, Layout, ProgressBar, RichText, TextEdit, Ui, vec2};
 
-use self::looks::{look, short_name};
+use self::looks::{short_name, swatch};
 use crate::studio::base::text::count;
 use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::{scroll_area, short};
@@ -243,7 +242,8 @@ fn about(time: Duration) -> String {
 fn runs(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
     ui.add_space(3.0 * GRID);
     ui.label(theme::section(ui, "Runs shown")).on_hover_text(
-        "Their curves lie over one another, at most four; one is looked at closely.",
+        "Their curves lie over one another and their samples side by side, at most four; the model of \
+         the one that is chosen can be opened.",
     );
     let mut gone = None;
     for at in 0..training.folders.len() {
@@ -251,10 +251,7 @@ fn runs(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
         let folder = training.folders[at].clone();
         let run = training.run(&folder);
         ui.horizontal(|ui| {
-            let (rect, _) = ui.allocate_exact_size(vec2(6.0 * GRID, 4.0 * GRID), Sense::hover());
-            let (colour, stroked) = look(ui, at);
-            let ends = vec![rect.left_center(), rect.right_center()];
-            stroked.paint(ui.painter(), ends, Stroke::new(2.0, colour));
+            swatch(ui, at);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let hide = ui.button("Hide").on_hover_text("Hide this run; its files stay");
                 if hide.accessible_name(format!("Hide {name}")).clicked() {

@@ -1,13 +1,16 @@
 //! The pane, driven by the names that a screen reader reads.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
-use egui::{Role, Theme, Vec2, vec2};
+use egui::{Key, Rect, Role, Theme, Vec2, vec2};
 use egui_kittest::kittest::Queryable as _;
 
+use crate::io::{atomic, png};
 use crate::studio::engine::{Command, ModelSource};
 use crate::studio::pane::Pane;
+use crate::studio::testing::fake::PATIENCE;
 use crate::studio::testing::stage::{Stage, click, shoot, stage, wait_until};
 use crate::studio::training::Outcome;
 use crate::studio::training::tests::{flow_run, prepared, tokenizer_run};
@@ -16,7 +19,7 @@ use crate::studio::window::studio::Studio;
 const SIZE: Vec2 = vec2(1100.0, 900.0);
 
 /// A pane with a toy run file beside its pictures.
-fn ready(root: &Path, text: &str) -> (Stage, std::path::PathBuf) {
+fn ready(root: &Path, text: &str) -> (Stage, PathBuf) {
     let (training, file) = prepared(root, text);
     let studio = Studio { training, ..Studio::default() };
     let mut stage = stage(Pane::Training, studio, SIZE, None);
@@ -32,7 +35,7 @@ fn open(stage: &mut Stage, file: &Path) {
     stage.state_mut().training.file.clear();
     stage.get_by_role_and_label(Role::TextInput, "Run file").type_text(&file.display().to_string());
     stage.run_steps(2);
-    stage.key_press(egui::Key::Enter);
+    stage.key_press(Key::Enter);
     wait_until(stage, |studio| studio.training.plan.is_some());
 }
 
@@ -148,6 +151,165 @@ fn a_bad_run_file_is_told_where_it_was_typed() {
     assert!(stage.query_by_label_contains("The training ended: ").is_some());
 }
 
+/// Writes the sheet of a run after `step`, of `size` pixels.
+fn write_sheet(run: &Path, step: usize, size: [u32; 2]) {
+    let picture = image::RgbImage::from_pixel(size[0], size[1], image::Rgb([90, 140, 60]));
+    let path = run.join(format!("sample-{step:07}.png"));
+    atomic::write(&path, &png::encode(&picture, "{}").unwrap()).unwrap();
+}
+
+/// The folder of a run with sheets of `size` pixels after these steps.
+fn run_with_sheets(root: &Path, name: &str, steps: &[usize], size: [u32; 2]) -> PathBuf {
+    let run = root.join(name);
+    fs::create_dir(&run).unwrap();
+    fs::write(run.join("metrics.jsonl"), "{\"step\":0,\"loss\":4.0}\n").unwrap();
+    steps.iter().for_each(|step| write_sheet(&run, *step, size));
+    run
+}
+
+/// The pane with these runs.
+fn watching(runs: &[&PathBuf]) -> Stage {
+    let mut stage = stage(Pane::Training, Studio::default(), SIZE, None);
+    stage.run_steps(2);
+    runs.iter().for_each(|run| stage.state_mut().training.watch((*run).clone()));
+    stage
+}
+
+/// Shows frames until `label` is there so many times.
+fn wait_for(stage: &mut Stage, label: &str, count: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while stage.query_all_by_label(label).count() != count {
+        assert!(Instant::now() < deadline, "{label:?} was never there {count} times");
+        std::thread::sleep(Duration::from_millis(2));
+        stage.step();
+    }
+}
+
+fn press(stage: &mut Stage, key: Key) {
+    stage.key_press(key);
+    stage.run_steps(2);
+}
+
+#[test]
+fn one_slider_moves_the_sheets_of_all_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = run_with_sheets(folder.path(), "a", &[10, 30], [40, 16]);
+    let b = run_with_sheets(folder.path(), "b", &[20, 30], [24, 24]);
+    let mut stage = watching(&[&a, &b]);
+    wait_for(&mut stage, "after step 30", 2);
+    stage.get_by_role_and_label(Role::Slider, "Step").focus();
+    stage.run_steps(2);
+    press(&mut stage, Key::ArrowLeft);
+    wait_for(&mut stage, "after step 20", 1);
+    wait_for(&mut stage, "after step 10", 1);
+    press(&mut stage, Key::ArrowLeft);
+    wait_for(&mut stage, "no sheet yet", 1);
+    assert_eq!(stage.query_all_by_label("after step 10").count(), 1);
+    assert!(stage.query_by_label("Its first sheet was made after step 20.").is_some());
+    assert!(stage.query_by_label("Sample sheet of a").is_some());
+    assert!(stage.query_by_label("Sample sheet of b").is_none());
+
+    // Where it was moved to, it stays as sheets come.
+    write_sheet(&a, 40, [40, 16]);
+    wait_until(&mut stage, |studio| studio.training.run(&a).unwrap().samples.len() == 3);
+    stage.run_steps(4);
+    assert_eq!(stage.state().training.sheets_at, Some(10));
+    assert_eq!(stage.query_all_by_label("after step 10").count(), 1);
+    // At the end it goes along with them.
+    (0..3).for_each(|_| press(&mut stage, Key::ArrowRight));
+    wait_for(&mut stage, "after step 40", 1);
+    wait_for(&mut stage, "after step 30", 1);
+    assert_eq!(stage.state().training.sheets_at, None);
+    write_sheet(&b, 50, [24, 24]);
+    wait_for(&mut stage, "after step 50", 1);
+    assert_eq!(stage.query_all_by_label("after step 40").count(), 1);
+
+    click(&mut stage, "Sheets before");
+    wait_for(&mut stage, "after step 30", 1);
+    assert_eq!(stage.state().training.sheets_at, Some(40));
+    click(&mut stage, "Next sheets");
+    wait_for(&mut stage, "after step 50", 1);
+    assert_eq!(stage.state().training.sheets_at, None);
+    stage.check_accessibility();
+}
+
+#[test]
+fn sheets_of_hidden_runs_are_no_steps_of_the_slider() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = run_with_sheets(folder.path(), "a", &[10, 20], [40, 16]);
+    let b = run_with_sheets(folder.path(), "b", &[35], [24, 24]);
+    let mut stage = watching(&[&a, &b]);
+    wait_for(&mut stage, "after step 35", 1);
+    stage.get_by_role_and_label(Role::Slider, "Step").set_value_accesskit(0.0);
+    wait_for(&mut stage, "no sheet yet", 1);
+    assert_eq!(stage.state().training.sheets_at, Some(10));
+    click(&mut stage, "Hide a");
+    // The only sheet that is left is shown, although it is later than what was chosen.
+    wait_for(&mut stage, "after step 35", 1);
+    assert_eq!(stage.query_all_by_label("no sheet yet").count(), 0);
+    assert!(stage.query_by_label("Sample sheet of a").is_none());
+    fs::remove_file(b.join("sample-0000035.png")).unwrap();
+    wait_until(&mut stage, |studio| studio.training.run(&b).unwrap().samples.is_empty());
+    assert!(stage.query_by_label_contains("The first sheet of samples will be here").is_some());
+    assert!(stage.query_by_role_and_label(Role::Slider, "Step").is_none());
+}
+
+#[test]
+fn sheets_of_all_sizes_keep_their_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let sizes = [[60, 20], [24, 24], [600, 300]];
+    let names = ["a", "b", "c"];
+    let runs = [0, 1, 2].map(|at| run_with_sheets(folder.path(), names[at], &[5], sizes[at]));
+    let mut stage = watching(&[&runs[0], &runs[1], &runs[2]]);
+    wait_for(&mut stage, "after step 5", 3);
+    stage.run_steps(2);
+    let rects = |stage: &Stage| {
+        names.map(|name| stage.get_by_label(&format!("Sample sheet of {name}")).rect())
+    };
+    let right = |rects: [Rect; 3], width: f32| {
+        for (rect, [across, down]) in rects.into_iter().zip(sizes) {
+            let times = rect.width() / across as f32;
+            // Half a pixel of the screen may be lost to rounding.
+            assert!((rect.height() - times * down as f32).abs() < 1.0, "{rect}");
+            assert!(times < 1.0 || (times - times.round()).abs() < 0.01, "{times} times");
+            assert!(rect.right() <= width, "{rect} in {width}");
+        }
+    };
+    let same = |one: f32, other: f32| (one - other).abs() < 0.1;
+    let [a, b, c] = rects(&stage);
+    right([a, b, c], SIZE.x);
+    assert!(same(a.top(), b.top()) && same(b.top(), c.top()), "{a} {b} {c}");
+    assert!(a.right() < b.left() && b.right() < c.left(), "{a} {b} {c}");
+    assert!(same(b.width(), 4.0 * 24.0) && c.width() < 600.0, "{b} {c}");
+
+    stage.set_size(vec2(420.0, 1600.0));
+    stage.run_steps(4);
+    let [a, b, c] = rects(&stage);
+    right([a, b, c], 420.0);
+    assert!(same(a.left(), b.left()) && same(b.left(), c.left()), "{a} {b} {c}");
+    assert!(a.bottom() < b.top() && b.bottom() < c.top(), "{a} {b} {c}");
+    assert!(c.width() > 300.0, "{c}");
+}
+
+#[test]
+fn a_broken_sheet_is_told_beside_the_others_and_read_when_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = run_with_sheets(folder.path(), "a", &[], [40, 16]);
+    let b = run_with_sheets(folder.path(), "b", &[10], [24, 24]);
+    let broken = a.join("sample-0000010.png");
+    fs::write(&broken, b"no").unwrap();
+    let earlier = SystemTime::now() - Duration::from_secs(60);
+    fs::File::options().write(true).open(&broken).unwrap().set_modified(earlier).unwrap();
+    let mut stage = watching(&[&a, &b]);
+    wait_for(&mut stage, "after step 10", 2);
+    assert!(stage.query_by_label_contains("sample-0000010.png: ").is_some());
+    assert!(stage.query_by_label("Sample sheet of b").is_some());
+    assert!(stage.query_by_label("Sample sheet of a").is_none());
+    write_sheet(&a, 10, [40, 16]);
+    wait_for(&mut stage, "Sample sheet of a", 1);
+    assert!(stage.query_by_label_contains("sample-0000010.png: ").is_none());
+}
+
 /// Pictures of the pane for a look, not a test; see `screenshots` of the window.
 #[test]
 #[ignore = "writes pictures to look at"]
@@ -170,9 +332,11 @@ fn training_screenshots() {
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|end| end == "png"));
-    for step in [1500, 4500] {
-        fs::copy(picture.as_ref().unwrap(), runs[0].join(format!("sample-{step:07}.png"))).unwrap();
+    for (run, step) in [(0, 1500), (0, 4500), (1, 3000)] {
+        let sheet = runs[run].join(format!("sample-{step:07}.png"));
+        fs::copy(picture.as_ref().unwrap(), sheet).unwrap();
     }
+    write_sheet(&runs[2], 2000, [256, 64]);
     for (theme, name) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
         let root = tempfile::tempdir().unwrap();
         let (training, file) = prepared(root.path(), &tokenizer_run("tok", 100_000));
@@ -185,7 +349,7 @@ fn training_screenshots() {
         }
         stage.state_mut().training.read(recipe.join("flow.toml"));
         wait_until(&mut stage, |studio| steps(studio) > 100 && studio.training.plan.is_some());
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         stage.run_steps(5);
         shoot(&mut stage, &format!("training-{name}-runs"));
         stage.state_mut().training.curves.log = true;
@@ -193,7 +357,7 @@ fn training_screenshots() {
         wait_until(&mut stage, |studio| studio.training.plan.is_some());
         click(&mut stage, "Start training");
         wait_until(&mut stage, |studio| steps(studio) >= 200);
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         stage.run_steps(5);
         shoot(&mut stage, &format!("training-{name}-running"));
         stage.set_size(vec2(520.0, 900.0));
