@@ -1,6 +1,7 @@
 //! `purrscope import`
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -51,7 +52,8 @@ pub fn run(args: &ImportArgs) -> Result<()> {
         unit_codes: args.unit_codes,
         class_names: args.class_names.as_deref(),
     };
-    let card = import(&sources, &args.out)?;
+    // Ctrl-C ends the program, and with it the import; the file is written aside until it is whole.
+    let card = import(&sources, &args.out, &AtomicBool::new(false))?;
     super::print(&format!(
         "{}: {} with {} of {}, {}, pictures of {} pixels\n",
         args.out.display(),

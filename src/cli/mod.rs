@@ -14,6 +14,7 @@ mod oracle;
 mod progress;
 mod sample;
 mod settings;
+mod swap_decoder;
 mod sweep;
 mod train;
 
@@ -166,6 +167,8 @@ enum Command {
     NewRun(new_run::NewRunArgs),
     /// Makes a model of a run's weights, averaged over a length chosen afterwards
     Average(average::AverageArgs),
+    /// Puts the decoder of a tokenizer that went on learning into a model
+    SwapDecoder(swap_decoder::SwapDecoderArgs),
     /// Compares pictures of a model with real ones: distances, precision, recall, variety, copies
     Evaluate(Box<evaluate::EvaluateArgs>),
     /// Runs solvers on the exact posterior of a codebook, where the truth is known
@@ -300,6 +303,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Decode(args)) => codes::decode(&args),
         Some(Command::NewRun(args)) => new_run::run(&args),
         Some(Command::Average(args)) => average::run(&args),
+        Some(Command::SwapDecoder(args)) => swap_decoder::run(&args),
         Some(Command::Evaluate(args)) => evaluate::run(&args),
         Some(Command::Oracle(args)) => oracle::run(&args),
         Some(Command::Calibrate(args)) => calibrate::run(&args),

@@ -353,14 +353,15 @@ impl TensorFile {
 pub type TensorSource<'a, E> = Box<dyn Fn() -> Result<Cow<'a, [u8]>, E> + 'a>;
 
 /// Writes a file of f32 tensors, one after another, so that at most one of them is in memory: name,
-/// shape and source.
+/// shape and source. `go_on` is asked before each of them and after the last; its error ends the writing.
 ///
 /// # Errors
-/// Those of the sources and of the file system; then there is no file.
+/// The first of the sources, of `go_on` or of the file system; then there is no file, or the one that was there.
 pub fn write_streamed<'a, E>(
     path: &Path,
     metadata: HashMap<String, String>,
     tensors: &[(String, Vec<usize>, TensorSource<'a, E>)],
+    go_on: &dyn Fn() -> Result<(), E>,
 ) -> Result<(), E>
 where
     E: From<TensorFileError>,
@@ -368,6 +369,7 @@ where
     struct Streamed<'s, 'a, E> {
         shape: &'s [usize],
         source: &'s TensorSource<'a, E>,
+        go_on: &'s dyn Fn() -> Result<(), E>,
         failed: &'s RefCell<Option<E>>,
     }
     impl<E> View for Streamed<'_, '_, E> {
@@ -380,10 +382,14 @@ where
         }
 
         fn data(&self) -> Cow<'_, [u8]> {
-            match (self.source)() {
+            // The crate cannot be told to end: there is nothing more to read for it.
+            if self.failed.borrow().is_some() {
+                return Cow::Borrowed(&[]);
+            }
+            match (self.go_on)().and_then(|()| (self.source)()) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    self.failed.borrow_mut().get_or_insert(error);
+                    self.failed.replace(Some(error));
                     Cow::Borrowed(&[])
                 }
             }
@@ -405,11 +411,11 @@ where
     let failed = RefCell::new(None);
     let views = tensors
         .iter()
-        .map(|(name, shape, source)| (name, Streamed { shape, source, failed: &failed }));
+        .map(|(name, shape, source)| (name, Streamed { shape, source, go_on, failed: &failed }));
     let written = atomic::write_with(path, |aside| {
         safetensors::serialize_to_file(views, Some(metadata), aside.path())
             .map_err(|error| Fault::Io(io::Error::other(error)))?;
-        failed.borrow_mut().take().map_or(Ok(()), |error| Err(Fault::Source(error)))
+        failed.take().map_or_else(go_on, Err).map_err(Fault::Source)
     });
     written.map_err(|fault| match fault {
         Fault::Io(source) => TensorFileError::Io { path: path.to_owned(), source }.into(),
@@ -483,6 +489,8 @@ impl TensorWriter {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn sample() -> Vec<u8> {
@@ -537,6 +545,34 @@ mod tests {
         let bytes = sample();
         for length in 0..bytes.len() {
             assert!(open(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_streamed_file_that_is_not_gone_on_with_reads_no_further_and_is_not_there() {
+        let refused = || TensorFileError::Malformed { path: PathBuf::new(), reason: "no".into() };
+        // It is asked once for each of three tensors, and once more.
+        for granted in 0..=4 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.safetensors");
+            let (asked, read) = (Cell::new(0), Cell::new(0));
+            let source = || -> Result<Cow<'_, [u8]>, TensorFileError> {
+                read.set(read.get() + 1);
+                Ok(Cow::Borrowed(&[0; 4][..]))
+            };
+            let tensors = ["a", "b", "c"].map(|name| {
+                let source: TensorSource<TensorFileError> = Box::new(source);
+                (name.to_owned(), vec![1], source)
+            });
+            let go_on = || {
+                asked.set(asked.get() + 1);
+                if asked.get() > granted { Err(refused()) } else { Ok(()) }
+            };
+            let written = write_streamed(&path, HashMap::new(), &tensors, &go_on);
+            assert_eq!(written.is_ok(), granted == 4);
+            assert_eq!(read.get(), granted.min(3), "tensors that were read");
+            let left = std::fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!((left, path.exists()), (usize::from(granted == 4), granted == 4));
         }
     }
 

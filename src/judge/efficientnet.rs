@@ -6,14 +6,12 @@
 
 use std::path::Path;
 
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 
 use super::JudgeError;
 use super::weights::{Layer, Source, Weights, in_batches, scaled};
-use crate::kernels::{self, Kind};
+use crate::kernels::{self, Kind, relu6};
 use crate::room::Room;
 
 /// Side of the pictures that the network was trained on, to which all are scaled.
@@ -170,17 +168,9 @@ impl Layer {
         self.apply(x, Kind::Halve)
     }
 
-    /// Every channel by itself, with TensorFlow's 'same' padding for pictures of even sides where it halves.
+    /// Every channel by itself.
     fn by_channel(&self, x: Tensor<4>, stride: usize) -> Tensor<4> {
-        let [channels, _, kernel, _] = self.weight.dims();
-        let all = kernel - stride;
-        let (before, after) = (all / 2, all - all / 2);
-        let (x, padding) = match before == after {
-            true => (x, before),
-            false => (x.pad((before, after, before, after), 0.0), 0),
-        };
-        let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], channels);
-        conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
+        kernels::by_channel(x, self.weight.clone(), self.bias.clone(), stride)
     }
 }
 
@@ -194,8 +184,4 @@ impl Block {
         let made = self.project.pixel(inner);
         if self.skips { made + x } else { made }
     }
-}
-
-fn relu6(x: Tensor<4>) -> Tensor<4> {
-    x.clamp(0.0, 6.0)
 }

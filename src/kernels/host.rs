@@ -47,6 +47,12 @@ impl Rows {
         self.0.shape().to_vec()
     }
 
+    /// The extents of a tensor of four dimensions.
+    pub(super) fn extents(&self) -> [usize; 4] {
+        let dims = self.dims();
+        std::array::from_fn(|i| dims[i])
+    }
+
     /// # Panics
     /// The tensor is not of f32, for which alone these operations are written.
     pub(super) fn values(&self) -> &[f32] {

@@ -5,6 +5,7 @@
 
 mod adamw;
 mod attention;
+mod by_channel;
 mod codes;
 mod convolution;
 mod expectation;
@@ -21,6 +22,7 @@ mod vectors;
 
 pub use adamw::{AdamWStep, Optimised, square_sum};
 pub use attention::{attention, has_attention, plain as plain_attention};
+pub use by_channel::{by_channel, plain_by_channel, relu6};
 pub use convolution::{Kind, arranged, convolution, plain as plain_convolution};
 pub use expectation::TEMPERATURE_FLOOR;
 pub use expectation::{

@@ -261,6 +261,12 @@ pub enum Task {
 pub struct TokenizerTask {
     /// Shape of the autoencoder.
     pub model: TokenizerConfig,
+    /// A finished tokenizer of that shape that it begins with, as its `tokenizer.safetensors`.
+    #[serde(default)]
+    pub from: Option<PathBuf>,
+    /// Whether only the decoder learns, so that pictures keep their codes: a flow on these codes stays what it is.
+    #[serde(default)]
+    pub decoder_only: bool,
     /// Weight of the absolute difference of pixels.
     #[serde(default = "one")]
     pub l1: f64,
@@ -297,7 +303,18 @@ impl TokenizerTask {
     /// What its loss is made of.
     pub fn losses(&self) -> TokenizerLosses {
         let Self { l1, l2, edges, codebook, commitment, gradient, .. } = *self;
-        TokenizerLosses { l1, l2, edges, codebook, commitment, gradient }
+        match self.decoder_only {
+            // Nothing is pulled, and nothing gets past the codes.
+            true => TokenizerLosses {
+                l1,
+                l2,
+                edges,
+                codebook: 0.0,
+                commitment: 0.0,
+                gradient: CodeGradient::Stopped,
+            },
+            false => TokenizerLosses { l1, l2, edges, codebook, commitment, gradient },
+        }
     }
 }
 
@@ -354,6 +371,8 @@ pub enum CodeGradient {
     StraightThrough,
     /// That of the code, turned and stretched as the latent lies to it (Fifty et al. 2024).
     Rotation,
+    /// None: the encoder hears nothing of the decoder.
+    Stopped,
 }
 
 fn one() -> f64 {

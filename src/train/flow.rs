@@ -175,7 +175,7 @@ impl Beginning<'_> {
 
 /// The file of a finished tokenizer run, and what it says of itself.
 fn open_tokenizer(path: &Path) -> Result<(TensorFile, TokenizerCard), TrainError> {
-    let fault = |reason: String| TrainError::NotATokenizer { reason };
+    let fault = |reason: String| TrainError::NotATokenizer { entry: "task.tokenizer", reason };
     let file = TensorFile::open(path)
         .map_err(|error| fault(format!("{error} (expected the tokenizer.safetensors of a run)")))?;
     let card = read_tokenizer_card(&file).map_err(|error| fault(error.to_string()))?;
@@ -249,9 +249,7 @@ impl Training {
     /// The figures on held-out pictures; nothing if `stop` is asked for before they are there.
     fn held_out(&self, net: &Dit, stop: &AtomicBool) -> Result<Option<Line>, TrainError> {
         let Some(holdout) = &self.holdout else { return Ok(Some(Line::new())) };
-        let count = HOLDOUT.min(holdout.len());
-        let spread = holdout.len() as f64 / count as f64;
-        let indices: Vec<usize> = (0..count).map(|i| (i as f64 * spread) as usize).collect();
+        let indices = held_out::spread(holdout.len(), HOLDOUT.min(holdout.len()));
         let labels: Vec<usize> = indices.iter().map(|index| holdout.label(*index)).collect();
         let times = held_out::times(&labels, self.task.smallest_time);
         let mut terms = Vec::new();

@@ -30,6 +30,11 @@ pub struct Term {
     pub posterior: Option<[f32; 2]>,
 }
 
+/// `count` of `all` numbers, evenly spread over them; some more than once where there are fewer.
+pub fn spread(all: usize, count: usize) -> Vec<usize> {
+    (0..count).map(|i| (i as f64 * all as f64 / count as f64) as usize).collect()
+}
+
 /// Times of pictures with these labels: those of each class lie evenly over the path, and so do all together (the first
 /// two steps of a plane's low-discrepancy sequence, [Roberts 2018], move them within their share of it). So classes
 /// compare that have few pictures each.
@@ -109,6 +114,13 @@ mod tests {
         assert!(off.fold(0.0, f32::max) < 0.03);
         assert_eq!(times(&[3], 0.5).len(), 1);
         assert!(times(&[0, 0], 0.5).iter().all(|t| (0.5..=1.0).contains(t)));
+    }
+
+    #[test]
+    fn numbers_are_spread_evenly() {
+        assert_eq!(spread(10, 4), [0, 2, 5, 7]);
+        assert_eq!(spread(2, 4), [0, 0, 1, 1]);
+        assert_eq!(spread(960, 256).last(), Some(&956));
     }
 
     #[test]

@@ -200,9 +200,7 @@ impl Training {
         stop: &AtomicBool,
     ) -> Result<Option<Line>, TrainError> {
         let Some(holdout) = &self.holdout else { return Ok(Some(Line::new())) };
-        let count = HOLDOUT.min(holdout.len());
-        let spread = holdout.len() as f64 / count as f64;
-        let indices: Vec<usize> = (0..count).map(|i| (i as f64 * spread) as usize).collect();
+        let indices = held_out::spread(holdout.len(), HOLDOUT.min(holdout.len()));
         let (pictures, labels): (Vec<RgbImage>, Vec<usize>) =
             holdout.pictures(&indices)?.into_iter().unzip();
         let times = held_out::times(&labels, self.task.smallest_time);

@@ -114,8 +114,10 @@ pub enum TrainError {
     #[error("task.samples: {0}")]
     Samples(#[from] SettingsError),
     /// A file that is not a tokenizer where one is needed.
-    #[error("task.tokenizer: {reason}")]
+    #[error("{entry}: {reason}")]
     NotATokenizer {
+        /// The entry that names it.
+        entry: &'static str,
         /// What is wrong, with the file.
         reason: String,
     },
@@ -361,8 +363,8 @@ pub(crate) trait Trainee {
 
 /// Trains as the run file says, or goes on where its checkpoint left off.
 ///
-/// `stop` ends the run after the step in hand, with a checkpoint, or with an error before the first
-/// step. `watch` hears of all progress.
+/// `stop` ends the run after the step in hand, with a checkpoint; while pictures are being read, where a run without
+/// one ends with an error. `watch` hears of all progress.
 ///
 /// # Errors
 /// Anything from a bad run file to a full disk; the last checkpoint stays as it is.
@@ -399,8 +401,32 @@ pub fn run(
         }
         None => {}
     }
+    let goes_on = held.is_some();
     let session = Session { config, device, stop, room: Room::default() };
-    let ended = match &config.task {
+    let ended = match begin(&session, identity, held, watch) {
+        // What was made before lies in the checkpoint, and its product beside it.
+        Err(TrainError::Interrupted) if goes_on => {
+            return Ok((Ending::Stopped, product_of(config)));
+        }
+        ended => ended?,
+    };
+    // Not worth a run that has gone well.
+    match report::write(config, ended.0, &ended.1) {
+        Ok(path) => tracing::info!("{}: what became of the run", path.display()),
+        Err(error) => tracing::warn!("no report is written: {error}"),
+    }
+    Ok(ended)
+}
+
+/// Prepares what a task trains, and trains it.
+fn begin(
+    session: &Session,
+    identity: Identity,
+    held: Option<Held>,
+    watch: &mut dyn FnMut(&Progress),
+) -> Result<(Ending, PathBuf), TrainError> {
+    let Session { config, device, stop, .. } = *session;
+    match &config.task {
         Task::Tokenizer(task) => {
             let (trainee, net) = tokenizer::Training::new(config, task, device, identity, stop)?;
             session.train(trainee, net, held, watch)
@@ -415,13 +441,17 @@ pub fn run(
                 joint::Training::new(config, task, device, identity, stop, held.as_ref())?;
             session.train(trainee, net, held, watch)
         }
-    }?;
-    // Not worth a run that has gone well.
-    match report::write(config, ended.0, &ended.1) {
-        Ok(path) => tracing::info!("{}: what became of the run", path.display()),
-        Err(error) => tracing::warn!("no report is written: {error}"),
     }
-    Ok(ended)
+}
+
+/// Where the product of a run lies once there is one.
+fn product_of(config: &RunConfig) -> PathBuf {
+    let name = match config.task {
+        Task::Tokenizer(_) => tokenizer::Training::PRODUCT,
+        Task::Flow(_) => flow::Training::PRODUCT,
+        Task::Joint(_) => joint::Training::PRODUCT,
+    };
+    config.out.join(format!("{name}.safetensors"))
 }
 
 /// Keeps other processes from training in the same folder until it is dropped.

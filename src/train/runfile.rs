@@ -246,6 +246,13 @@ impl RunConfig {
             ("task.model.codes", model.codes, 1..=usize::MAX),
             ("task.model.residual_blocks", model.residual_blocks, 0..=MOST_BLOCKS),
         ])?;
+        if task.decoder_only && task.from.is_none() {
+            return Err(
+                "task.decoder_only is for a tokenizer that begins with a finished one: name it by \
+                        task.from"
+                    .to_owned(),
+            );
+        }
         self.check_critics(task)?;
         check_tokenizer(model).map_err(|reason| format!("task.model: {reason}"))?;
         if !self.image_size.is_multiple_of(model.downsampling()) {

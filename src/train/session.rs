@@ -16,7 +16,7 @@ use super::metrics::{self, Line, Log, numbers};
 use super::optimiser::{AdamW, add_gradients, norm_of};
 use super::powers;
 use super::scale::LossScale;
-use super::{Ending, Evaluation, Loss, Progress, TrainError, Trainee, io_error};
+use super::{Ending, Evaluation, Loss, Progress, TrainError, Trainee, io_error, product_of};
 use crate::io::numbered::{numbered, remove_beyond};
 use crate::io::{atomic, png};
 use crate::model::params::NamedTensor;
@@ -184,7 +184,7 @@ impl Session<'_> {
         net: &T::Net,
         optimiser: &AdamW,
     ) -> Result<PathBuf, TrainError> {
-        let path = self.config.out.join(format!("{}.safetensors", T::PRODUCT));
+        let path = product_of(self.config);
         trainee.export(net, optimiser, &path)?;
         Ok(path)
     }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use toml::Spanned;
@@ -103,6 +103,9 @@ pub(super) fn check(stages: &[RunConfig]) -> Result<(), String> {
 
 /// Trains one stage after the other. `watch` hears which one, counted from 0, and its progress.
 ///
+/// `stop` ends them as it ends [`super::run`] and, once a stage is finished, always without an error: what is finished
+/// is saved, and the rest can be made after it. The product is then that of the last stage that has one.
+///
 /// # Errors
 /// As for [`super::run`]; stages that are finished stay so.
 pub fn run_stages(
@@ -112,16 +115,23 @@ pub fn run_stages(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(usize, &Progress),
 ) -> Result<(Ending, PathBuf), TrainError> {
-    let mut last = None;
+    let mut finished: Option<PathBuf> = None;
     for (i, config) in stages.iter().enumerate() {
-        let ended = super::run(config, resume, device, stop, &mut |progress| watch(i, progress))?;
-        let stopped = ended.0 == Ending::Stopped;
-        last = Some(ended);
-        if stopped {
-            break;
+        if let Some(product) = finished.take_if(|_| stop.load(Ordering::Relaxed)) {
+            return Ok((Ending::Stopped, product));
+        }
+        match super::run(config, resume, device, stop, &mut |progress| watch(i, progress)) {
+            Ok((Ending::Finished, product)) => finished = Some(product),
+            Ok(stopped @ (Ending::Stopped, _)) => return Ok(stopped),
+            Err(error) => match (error, finished) {
+                (TrainError::Interrupted, Some(product)) => return Ok((Ending::Stopped, product)),
+                (error, _) => return Err(error),
+            },
         }
     }
-    last.ok_or_else(|| TrainError::Sizes("the run file has no stage".to_owned()))
+    let product =
+        finished.ok_or_else(|| TrainError::Sizes("the run file has no stage".to_owned()))?;
+    Ok((Ending::Finished, product))
 }
 
 #[cfg(test)]

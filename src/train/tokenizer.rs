@@ -15,6 +15,7 @@ use super::checkpoint::Identity;
 use super::config::{CodeGradient, RunConfig, TokenizerLosses, TokenizerTask};
 use super::discriminator::{Discriminator, Verdict};
 use super::examples::{ahead, folders, host_codes};
+use super::held_out;
 use super::memory::Need;
 use super::optimiser::AdamW;
 use super::perceptual::Perceptual;
@@ -25,7 +26,9 @@ use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use crate::model::card::TokenizerCard;
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
-use crate::model::{Tokenizer, from_pictures, planes, to_pictures, tokenizer_name};
+use crate::model::{
+    Tokenizer, from_pictures, planes, read_tokenizer_card, to_pictures, tokenizer_name,
+};
 use crate::readback::Together;
 use crate::rng::Stream;
 use crate::room::Room;
@@ -97,6 +100,7 @@ impl Training {
         });
         let autodiff = device.clone().autodiff();
         let net = Tokenizer::new(&task.model, &mut Initialiser::new(config.seed, &autodiff));
+        let net = task.from.as_ref().map_or(Ok(net), |from| begin_with(from, task, &autodiff))?;
         let perceptual =
             task.perceptual.as_ref().map(|config| Perceptual::open(config, device)).transpose()?;
         let discriminator = task.discriminator.as_ref();
@@ -218,7 +222,8 @@ impl Trainee for Training {
         if let Some(discriminator) = &mut self.discriminator {
             discriminator.learn(step);
         }
-        let due = (step + 1).is_multiple_of(self.task.revive_every.max(1));
+        let due =
+            !self.task.decoder_only && (step + 1).is_multiple_of(self.task.revive_every.max(1));
         // Codes stay put in the last fifth of a run, so that the decoder can settle on them.
         let settling = step >= self.config.steps - self.config.steps / 5;
         if due && !settling { self.revive(net, step) } else { net }
@@ -249,8 +254,7 @@ impl Trainee for Training {
             false => net.valid(),
         };
         let images = self.holdout.as_ref().unwrap_or(&*self.images);
-        let spread = images.len() as f64 / HOLDOUT as f64;
-        let indices: Vec<usize> = (0..HOLDOUT).map(|i| (i as f64 * spread) as usize).collect();
+        let indices = held_out::spread(images.len(), HOLDOUT);
         let pictures: Vec<_> =
             images.pictures(&indices)?.into_iter().map(|(picture, _)| picture).collect();
         let (made, mut codes) = self
@@ -299,6 +303,25 @@ impl Trainee for Training {
     }
 }
 
+/// A finished tokenizer, on an autodiff device.
+fn begin_with(
+    from: &Path,
+    task: &TokenizerTask,
+    autodiff: &Device,
+) -> Result<Tokenizer, TrainError> {
+    let fault = |reason: String| TrainError::NotATokenizer { entry: "task.from", reason };
+    let file = TensorFile::open(from).map_err(|error| fault(error.to_string()))?;
+    let card = read_tokenizer_card(&file).map_err(|error| fault(error.to_string()))?;
+    if card.tokenizer != task.model {
+        let path = from.display();
+        return Err(fault(format!("{path}: of another shape than [task.model]")));
+    }
+    let blank = Tokenizer::new(&task.model, &mut Initialiser::blank(autodiff));
+    Ok(params::load(blank, tokenizer_name, autodiff, |name, shape| {
+        file.floats_of_shape(name, shape)
+    })?)
+}
+
 /// The loss of a tokenizer, with what it was taken from.
 pub(crate) struct TokenizerLoss {
     pub(super) loss: Loss,
@@ -336,17 +359,18 @@ pub(crate) fn tokenizer_loss(
     let passed = match weights.gradient {
         CodeGradient::StraightThrough => latents.clone() + (chosen - latents.clone()).detach(),
         CodeGradient::Rotation => rotated(latents.clone(), chosen.detach()),
+        CodeGradient::Stopped => chosen.detach(),
     };
     let made = net.decode(passed);
     let difference = made.clone() - images;
     let l1 = difference.clone().abs().mean();
     let l2 = difference.clone().square().mean();
     let edges = edge_difference(difference);
-    let total = l1.clone() * weights.l1
-        + l2.clone() * weights.l2
-        + edges.clone() * weights.edges
-        + codebook * weights.codebook
-        + commitment.clone() * weights.commitment;
+    let total = l1.clone() * weights.l1 + l2.clone() * weights.l2 + edges.clone() * weights.edges;
+    // A term of weight 0 is left out of the graph: what hears of nothing else has no gradient, and stays as it is.
+    let pulls = [(codebook, weights.codebook), (commitment.clone(), weights.commitment)];
+    let pulls = pulls.into_iter().filter(|(_, weight)| *weight != 0.0);
+    let total = pulls.fold(total, |total, (term, weight)| total + term * weight);
     let terms = vec![("l1", l1), ("l2", l2), ("edges", edges), ("commitment", commitment)];
     let loss = Loss { total, terms, codes: None, each: None };
     TokenizerLoss { loss, latents, codes, made }

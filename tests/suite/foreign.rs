@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use purrscope::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use purrscope::model::import::{Sources, Weights, import};
@@ -148,7 +149,7 @@ fn cards_that_lie_are_refused_before_anything_is_made() {
         unit_codes: None,
         class_names: None,
     };
-    import(&sources, &path).unwrap();
+    import(&sources, &path, &AtomicBool::new(false)).unwrap();
     let file = TensorFile::open(&path).unwrap();
     let card: Value = serde_json::from_str(file.metadata(METADATA_KEY).unwrap()).unwrap();
     let lies: [Lie; 36] = [

@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
 use purrscope::io::tensors::{Precision, TensorFile, TensorWriter};
+use purrscope::model::import::{self, ImportError, Sources, Weights};
 use purrscope::model::layers::Initialiser;
 use purrscope::model::params::{self, host};
 use purrscope::model::{Dit, DitConfig, Model, Objective, dit};
@@ -78,6 +80,29 @@ fn imported_models_walk_the_reference_trajectories() {
             assert_eq!(found.contains("entropy"), objective == "purrception");
         }
     }
+}
+
+#[test]
+fn an_import_that_is_to_stop_leaves_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("m.safetensors");
+    fs::write(&out, "an earlier model").unwrap();
+    let [checkpoint, hparams, tokenizer] =
+        ["purrception.pth", "purrception.hparams.json", "tokenizer_vqf8.ckpt"].map(golden_path);
+    let sources = Sources {
+        checkpoint: Path::new(&checkpoint),
+        hparams: Path::new(&hparams),
+        tokenizer: Path::new(&tokenizer),
+        weights: Weights::Ema,
+        unit_codes: None,
+        class_names: None,
+    };
+    let stopped = import::import(&sources, &out, &AtomicBool::new(true));
+    assert!(matches!(stopped, Err(ImportError::Stopped)));
+    assert_eq!(fs::read(&out).unwrap(), b"an earlier model");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    import::import(&sources, &out, &AtomicBool::new(false)).unwrap();
+    assert!(TensorFile::open(&out).is_ok());
 }
 
 #[test]

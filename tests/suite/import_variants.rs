@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use purrscope::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
 use purrscope::io::torch::TorchFile;
@@ -151,7 +152,8 @@ impl Bench {
             unit_codes: None,
             class_names: None,
         };
-        import(&sources, &self.at("m.safetensors")).map_err(|error| error.to_string())
+        let out = self.at("m.safetensors");
+        import(&sources, &out, &AtomicBool::new(false)).map_err(|error| error.to_string())
     }
 
     /// Every tensor of the model that was imported last.
@@ -605,7 +607,8 @@ fn class_names_are_read_as_they_are_passed_around() {
             unit_codes: None,
             class_names: Some(&at.join("names")),
         };
-        let card = import(&sources, &at.join("m.safetensors")).unwrap();
+        let out = at.join("m.safetensors");
+        let card = import(&sources, &out, &AtomicBool::new(false)).unwrap();
         assert_eq!(card.class_names, ["tench", "goldfish", "shark", "hammerhead", "ray"]);
     }
 }

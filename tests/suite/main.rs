@@ -31,6 +31,7 @@ mod precision;
 mod reference;
 mod shards;
 mod solvers;
+mod together;
 mod tolerance;
 mod torch_writer;
 mod training;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use image::{Rgb, RgbImage};
 use purrscope::io::png;
-use purrscope::io::tensors::TensorFile;
 use purrscope::rng::Stream;
 use serde_json::Value;
 
@@ -86,7 +85,7 @@ pub fn flow_run(out: &str, steps: usize) -> String {
     )
 }
 
-fn purrscope(folder: &Path, arguments: &[&str]) -> Command {
+pub fn purrscope(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_purrscope"));
     // Vulkan's loader complains on standard error where there is no runtime folder.
     command.current_dir(folder).env("XDG_RUNTIME_DIR", folder).args(arguments);
@@ -230,82 +229,6 @@ fn an_average_of_another_length_is_made_afterwards() {
 }
 
 #[cfg(unix)]
-/// A run that goes on with the model of `flow_run("flow", ..)` and its tokenizer.
-fn joint_run(out: &str, steps: usize, more: &str) -> String {
-    let flow = flow_run(out, steps);
-    let [top, task] = ["[optimiser]", "[task]"].map(|table| flow.find(table).unwrap());
-    let samples = &flow[flow.find("[task.samples]").unwrap()..];
-    let optimiser =
-        flow[top..task].replace("[optimiser]", "[optimiser]\nweight_decay = 0.0\nema = 0.5");
-    format!(
-        "{}{optimiser}[task]\nkind = \"joint\"\nname = \"both\"\nmodel = \"flow\"\n{more}\n{samples}",
-        &flow[..top]
-    )
-}
-
-#[test]
-fn a_flow_and_its_tokenizer_train_together() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    write_pictures(at);
-    let cpu = ["--device", "cpu"];
-    train(at, "tok.toml", &tokenizer_run("tok", 12), &cpu);
-    train(at, "flow.toml", &flow_run("flow", 6), &cpu);
-    let tensors = |run: &str, part: &str| -> Vec<(String, Vec<f32>)> {
-        let file = TensorFile::open(&at.join(run).join("model.safetensors")).unwrap();
-        let names = file.entries().into_iter().map(|(name, ..)| name);
-        let names = names.filter(|name| name.starts_with(part));
-        names.map(|name| (name.clone(), file.floats(&name).unwrap().1)).collect()
-    };
-    let moved = |run: &str, part: &str| -> f32 {
-        let pairs = tensors(run, part).into_iter().zip(tensors("flow", part));
-        let off = pairs.flat_map(|((name, a), (other, b))| {
-            assert_eq!(name, other);
-            a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).collect::<Vec<_>>()
-        });
-        off.fold(0.0, f32::max)
-    };
-    // Without a loss of its own, nothing but the flow's gradient can move a tokenizer.
-    for (name, share, stays) in [("deaf", "0.0", true), ("hears", "0.5", false)] {
-        let more = format!("tokenizer_weight = 0.0\nflow_gradient = {share}");
-        train(at, "joint.toml", &joint_run(name, 6, &more), &cpu);
-        assert!(moved(name, "backbone.") > 1e-4, "{name}");
-        let [all, encoder, table] = ["tokenizer.", "tokenizer.encoder.", "tokenizer.quantize."]
-            .map(|part| moved(name, part));
-        if stays {
-            assert!(all < 1e-6, "{all}");
-        } else {
-            assert!(encoder > 1e-4 && table > 1e-4, "{encoder} {table}");
-            assert!(moved(name, "tokenizer.decoder.") < 1e-6);
-        }
-    }
-    let run = |out: &str, steps| {
-        joint_run(out, steps, "flow_gradient = 0.1")
-            .replace("sample_every = 1000", "sample_every = 4")
-    };
-    train(at, "a.toml", &run("whole", 8), &cpu);
-    train(at, "b.toml", &run("both", 5), &cpu);
-    train(at, "b.toml", &run("both", 8), &["--resume", "--device", "cpu"]);
-    assert_eq!(losses(at, "both"), losses(at, "whole"));
-    assert_eq!(tensors("both", ""), tensors("whole", ""));
-    let parts = run("parts", 8).replace("batch = 4", "batch = 4\nat_once = 3");
-    train(at, "c.toml", &parts, &cpu);
-    for (whole, parts) in losses(at, "whole").iter().zip(&losses(at, "parts")) {
-        assert!((whole - parts).abs() < 1e-3 * whole, "{whole} and {parts}");
-    }
-    let said = fs::read_to_string(at.join("both/metrics.jsonl")).unwrap();
-    for (name, times) in [("holdout_psnr", 3), ("holdout_accuracy", 3), ("commitment", 8)] {
-        assert_eq!(said.matches(&format!("\"{name}\"")).count(), times, "{name}");
-    }
-    let sample = ["sample", "both", "--count", "1", "--steps", "1", "--out", "picture.png"];
-    assert!(purrscope(at, &[&sample[..], &cpu].concat()).output().unwrap().status.success());
-    let other = joint_run("other", 2, "").replace("model = \"flow\"", "model = \"tok\"");
-    fs::write(at.join("other.toml"), other).unwrap();
-    let output = purrscope(at, &["--train", "other.toml"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("model.safetensors"), "{said}");
-}
-
 #[test]
 fn a_run_killed_at_twenty_moments_ends_as_one_that_was_left_alone() {
     const KILLS: usize = 20;

@@ -1,12 +1,15 @@
 //! Runs that cannot go on, or not as they were left: divergence, other data, full disks, signals.
 
 use std::fs;
-use std::path::Path;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use purrscope::io::tensors::TensorFile;
+use purrscope::train::{Ending, Progress, RunConfig, TrainError, run_stages};
 
-use crate::common::{fail, purrscope};
+use crate::common::{cpu, fail, purrscope};
 use crate::training::{flow_run, losses, tokenizer_run, train, write_pictures};
 
 const CPU: [&str; 2] = ["--device", "cpu"];
@@ -268,6 +271,162 @@ fn sizes_beyond_the_machine_are_refused_in_words() {
         1,
         "task.samples: steps must be a whole number from 1 to 10000",
     );
+}
+
+/// A tokenizer and a flow on it, whose pictures are turned into many codes, a few pictures at once.
+const STAGES: &str = r#"
+    out = "run"
+    data = "data"
+    duplicates = "keep"
+    image_size = 8
+    batch = 4
+    checkpoint_every = 2
+    sample_every = 1000
+
+    [[stage]]
+    steps = 2
+    [stage.task]
+    kind = "tokenizer"
+    [stage.task.model]
+    channels = 4
+    multipliers = [1, 2]
+    residual_blocks = 1
+    groups = 2
+    latent_channels = 8
+    code_size = 4
+    codes = 16
+    l2_normalised = true
+
+    [[stage]]
+    steps = 3
+    [stage.augment]
+    flip = true
+    crop = 0.5
+    variants = 64
+    [stage.task]
+    kind = "flow"
+    name = "toy"
+    [stage.task.backbone]
+    patch_size = 2
+    hidden_size = 16
+    depth = 1
+    num_heads = 2
+    [stage.task.samples]
+    steps = 2
+"#;
+
+/// Trains stages until something is heard of a stage at which they are to stop.
+fn train_until(
+    stages: &[RunConfig],
+    resume: bool,
+    when: impl Fn(usize, &Progress) -> bool,
+) -> Result<(Ending, PathBuf), TrainError> {
+    let stop = AtomicBool::new(false);
+    let mut watch = |stage: usize, progress: &Progress| {
+        if when(stage, progress) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    run_stages(stages, resume, &cpu(), &stop, &mut watch)
+}
+
+#[test]
+fn a_stop_between_two_stages_or_before_the_steps_of_a_later_one_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    let file = at.join("run.toml");
+    let whole = |text: String, name: &str| {
+        text.replace(&format!("{name:?}"), &format!("{:?}", at.join(name)))
+    };
+    fs::write(&file, whole(whole(STAGES.to_owned(), "data"), "run")).unwrap();
+    let stages = RunConfig::read_stages(&file).unwrap();
+    let encoding =
+        |stage, progress: &Progress| stage == 1 && matches!(progress, Progress::Encoding { .. });
+    let [checkpoint, codes, model] = ["checkpoint", "latents", "model"]
+        .map(|name| at.join("run").join(name).with_extension("safetensors"));
+    let tokenizer = at.join("run/tokenizer/tokenizer.safetensors");
+
+    // After the last step of the first.
+    let last = |stage, progress: &Progress| {
+        stage == 0 && matches!(progress, Progress::Step { step: 2, .. })
+    };
+    let ended = train_until(&stages, false, last).unwrap();
+    assert_eq!(ended, (Ending::Stopped, tokenizer.clone()));
+    assert!(!checkpoint.exists() && !codes.exists(), "the second has not begun");
+    // While the pictures of the second are encoded.
+    let ended = train_until(&stages, true, encoding).unwrap();
+    assert_eq!(ended, (Ending::Stopped, tokenizer));
+    assert!(!checkpoint.exists() && !codes.exists());
+    // A run of its own has nothing to go on from.
+    let alone = train_until(&stages[1..], false, |_, _| true);
+    assert!(matches!(alone, Err(TrainError::Interrupted)), "{alone:?}");
+    // During its steps; and, after that, while its pictures are encoded once more.
+    let stepped =
+        |stage, progress: &Progress| stage == 1 && matches!(progress, Progress::Step { .. });
+    let ended = train_until(&stages, true, stepped).unwrap();
+    assert_eq!(ended, (Ending::Stopped, model.clone()));
+    fs::remove_file(&codes).unwrap();
+    for stages in [&stages[..], &stages[1..]] {
+        let first = 2 - stages.len();
+        let ended = train_until(stages, true, |stage, progress| encoding(stage + first, progress));
+        assert_eq!(ended.unwrap(), (Ending::Stopped, model.clone()));
+        assert!(checkpoint.exists() && !codes.exists());
+    }
+    assert_eq!(train_until(&stages, true, |_, _| false).unwrap(), (Ending::Finished, model));
+    assert_eq!((losses(at, "run/tokenizer").len(), losses(at, "run").len()), (2, 3));
+}
+
+/// Runs a run file, and interrupts it once it encodes pictures: exit code, and what it says on both streams.
+#[cfg(unix)]
+fn interrupted_while_encoding(at: &Path, file: &str) -> (i32, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_purrscope"))
+        .args(["--train", file, "--device", "cpu"])
+        .current_dir(at)
+        .env("XDG_RUNTIME_DIR", at)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    while !said.contains("encoding pictures") {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "it never encoded: {said}");
+    }
+    send(&child, "-INT");
+    while lines.read_line(&mut said).unwrap() > 0 {}
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), said)
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_while_a_later_stage_encodes_leaves_what_can_be_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    // Large pictures: they take seconds.
+    let stages = STAGES.replace("image_size = 8", "image_size = 64");
+    fs::write(at.join("stages.toml"), &stages).unwrap();
+    let (code, printed, said) = interrupted_while_encoding(at, "stages.toml");
+    assert_eq!(code, 0, "{said}");
+    let expected = "stopped and saved: continue with `purrscope --train stages.toml --resume`";
+    assert!(printed.contains(expected) && !said.contains("error: "), "{printed}{said}");
+    assert!(at.join("run/tokenizer/checkpoint.safetensors").exists());
+    assert!(!at.join("run/checkpoint.safetensors").exists());
+    // A run without a stage before it.
+    let parts: Vec<&str> = stages.split("[[stage]]").collect();
+    let flow = parts[0].replace("\"run\"", "\"alone\"") + &parts[2].replace("stage.", "");
+    let tokenizer = "name = \"toy\"\ntokenizer = \"run/tokenizer/tokenizer.safetensors\"";
+    fs::write(at.join("flow.toml"), flow.replace("name = \"toy\"", tokenizer)).unwrap();
+    let (code, _, said) = interrupted_while_encoding(at, "flow.toml");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("error: stopped while pictures were being read"), "{said}");
+    // Fewer codes, so that it ends soon.
+    let stages = stages.replace("variants = 64", "variants = 1");
+    train(at, "stages.toml", &stages, &[&["--resume"], &CPU[..]].concat());
+    assert!(is_finite(&at.join("run/model.safetensors")));
+    assert_eq!((losses(at, "run/tokenizer").len(), losses(at, "run").len()), (2, 3));
 }
 
 /// Starts a run under a shell line that ends in the program's own.

@@ -49,12 +49,6 @@ pub trait ConvolutionOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// The four dimensions of a tensor that has no others.
-fn dims(tensor: &Rows) -> [usize; 4] {
-    let dims = tensor.dims();
-    std::array::from_fn(|i| dims[i])
-}
-
 fn convolve(
     x: FloatTensor<Flex>,
     weight: FloatTensor<Flex>,
@@ -64,7 +58,7 @@ fn convolve(
 ) -> FloatTensor<Flex> {
     let (x, weight, bias) = (Rows::new(x), Rows::new(weight), Rows::new(bias));
     let residual = residual.map(Rows::new);
-    let ([images, inputs, height, width], [outputs, ..]) = (dims(&x), dims(&weight));
+    let ([images, inputs, height, width], [outputs, ..]) = (x.extents(), weight.extents());
     let plan = Plan::forward(kind, [height, width]);
     let sizes = Sizes { images, inputs, outputs };
     let residual = residual.as_ref().map(Rows::values);
@@ -101,7 +95,7 @@ impl ConvolutionOps for Flex {
         kind: Kind,
     ) -> FloatTensor<Self> {
         let (weight, grad) = (Rows::new(weight), Rows::new(grad));
-        let ([images, ..], [outputs, inputs, ..]) = (dims(&grad), dims(&weight));
+        let ([images, ..], [outputs, inputs, ..]) = (grad.extents(), weight.extents());
         let plan = Plan::backward(kind, [height, width]);
         let sizes = Sizes { images, inputs: outputs, outputs: inputs };
         let added = Added::default();
@@ -115,7 +109,7 @@ impl ConvolutionOps for Flex {
         kind: Kind,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (x, grad) = (Rows::new(x), Rows::new(grad));
-        let ([images, inputs, height, width], [_, outputs, ..]) = (dims(&x), dims(&grad));
+        let ([images, inputs, height, width], [_, outputs, ..]) = (x.extents(), grad.extents());
         let plan = Plan::forward(kind, [height, width]);
         let sizes = Sizes { images, inputs, outputs };
         let (weight, bias) = weights::gradients(&plan, sizes, x.values(), grad.values());

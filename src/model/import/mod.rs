@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use thiserror::Error;
@@ -152,6 +153,9 @@ pub enum ImportError {
         /// What does not fit.
         reason: String,
     },
+    /// It was asked to stop.
+    #[error("stopped before the model was made")]
+    Stopped,
 }
 
 /// Which of the two sets of weights of a checkpoint is taken.
@@ -182,14 +186,21 @@ pub struct Sources<'a> {
 }
 
 /// Writes the model file that the sources amount to, tensor after tensor; the same sources give the
-/// same bytes.
+/// same bytes. `stop` ends it before the next tensor, or the next part of what comes before them.
 ///
 /// # Errors
-/// The first thing that is missing, does not fit, or cannot be read or written.
-pub fn import(sources: &Sources, out: &Path) -> Result<ModelCard, ImportError> {
+/// The first thing that is missing, does not fit, or cannot be read or written, or `stop` was asked for; then there is
+/// no new file.
+pub fn import(sources: &Sources, out: &Path, stop: &AtomicBool) -> Result<ModelCard, ImportError> {
+    let go_on = || match stop.load(Ordering::Relaxed) {
+        true => Err(ImportError::Stopped),
+        false => Ok(()),
+    };
     check_out(sources, out)?;
+    go_on()?;
     let checkpoint = Container::open(sources.checkpoint)?;
     let hparams = Hparams::read(sources.hparams)?;
+    go_on()?;
     let file = TokenizerFile::open(sources.tokenizer)?;
     let vq = file.weights()?;
     let vq_config = file.config(&vq, sources.unit_codes)?;
@@ -205,6 +216,7 @@ pub fn import(sources: &Sources, out: &Path) -> Result<ModelCard, ImportError> {
         _ => None,
     };
     let backbone = hparams.backbone(shapes, &vq_config, sources)?;
+    go_on()?;
     let device = Device::flex();
     let blank = Dit::new(&backbone, &mut Initialiser::blank(&device));
     let expected = params::shapes(&blank, dit::reference_name);
@@ -218,6 +230,7 @@ pub fn import(sources: &Sources, out: &Path) -> Result<ModelCard, ImportError> {
     for ((name, shape), (ours, _)) in expected.iter().zip(params::shapes(&blank, backbone_name)) {
         tensors.push((ours, shape.clone(), weights.source(name, shape)?));
     }
+    go_on()?;
     let blank = Tokenizer::new(&vq_config, &mut Initialiser::blank(&device));
     let expected = params::shapes(&blank, super::tokenizer::reference_name);
     for ((name, shape), (ours, _)) in expected.iter().zip(params::shapes(&blank, tokenizer_name)) {
@@ -236,8 +249,9 @@ pub fn import(sources: &Sources, out: &Path) -> Result<ModelCard, ImportError> {
     check_card(&card).map_err(|reason| sizes(sources.checkpoint, reason))?;
     let json =
         serde_json::to_string(&card).map_err(|e| sizes(sources.checkpoint, e.to_string()))?;
+    go_on()?;
     outputs::prepare(out)?;
-    write_streamed(out, HashMap::from([(METADATA_KEY.to_owned(), json)]), &tensors)?;
+    write_streamed(out, HashMap::from([(METADATA_KEY.to_owned(), json)]), &tensors, &go_on)?;
     Ok(card)
 }
 

@@ -1,7 +1,7 @@
 //! Work in the background that has a title, gets on, and can be cancelled.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::notices::About;
@@ -47,6 +47,11 @@ impl Progress {
     pub fn is_cancelled(&self) -> bool {
         self.stop.is_asked()
     }
+
+    /// The same as a flag, for work below the studio.
+    pub fn stop(&self) -> &AtomicBool {
+        self.stop.flag()
+    }
 }
 
 /// A job that has not ended.
@@ -67,11 +72,6 @@ impl<T: Send + 'static> Job<T> {
     /// How much is done, from 0 to 1.
     pub fn part(&self) -> f32 {
         f32::from_bits(self.part.load(Ordering::Relaxed))
-    }
-
-    /// Whether it can be ended early: an import is one piece of work that ends whole or not at all.
-    pub fn can_cancel(&self) -> bool {
-        self.about != About::Importing
     }
 
     /// Lets it end early.
@@ -195,7 +195,6 @@ impl<T: Send + 'static> Drop for Jobs<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
-    use std::sync::atomic::AtomicBool;
     use std::thread;
 
     use super::*;

@@ -16,14 +16,16 @@ use crate::studio::session::Session;
 
 /// Side of the reliability diagram and of the map, at most, in points.
 const SIDE: f32 = 68.0 * GRID;
-/// Least width of a block of three in a row, in points.
+/// Least width of the diagram and of the map beside the lists, in points.
 const BLOCK: f32 = 62.0 * GRID;
 /// Height of a plot over time, in points.
 const PLOT: f32 = 40.0 * GRID;
 /// Least width of a plot, in points.
 const WIDTH: f32 = 60.0 * GRID;
-/// Letters of a class's name that are shown.
-const LONGEST: usize = 18;
+/// Least width of the list of classes beside something else, in points: names may be long.
+const LIST: f32 = 80.0 * GRID;
+/// Width of a share in per cent, in points.
+const SHARE: f32 = 13.0 * GRID;
 /// Classes that are listed.
 const CLASSES: usize = 6;
 
@@ -50,31 +52,37 @@ pub fn show(
         ui.add_space(2.0 * GRID);
         let gap = 4.0 * GRID;
         // Three blocks in a row, or the figures under the pictures.
-        let wide = ui.available_width() >= 3.0 * BLOCK + 2.0 * gap;
-        let blocks = if wide { 3.0 } else { 2.0 };
-        let side =
-            ((ui.available_width() - (blocks - 1.0) * gap) / blocks).clamp(40.0 * GRID, SIDE);
+        let width = ui.available_width();
+        let wide = width >= 2.0 * (BLOCK + gap) + LIST;
+        let of_pictures = if wide { width - gap - LIST } else { width };
+        let side = ((of_pictures - gap) / 2.0).clamp(40.0 * GRID, SIDE);
+        let lists = |ui: &mut Ui| {
+            figures(ui, moment);
+            ui.add_space(2.0 * GRID);
+            classes(ui, &report, moment);
+        };
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = gap;
             column(ui, side, |ui| reliability(ui, moment, side));
             column(ui, side, |ui| map(ui, &mut calibrations.map, &report, moment, side));
             if wide {
-                column(ui, side, |ui| {
-                    figures(ui, moment);
-                    ui.add_space(2.0 * GRID);
-                    classes(ui, &report, moment);
-                });
+                column(ui, width - 2.0 * (side + gap), lists);
             }
         });
-        if !wide {
-            ui.add_space(2.0 * GRID);
-            ui.horizontal_top(|ui| {
-                ui.spacing_mut().item_spacing.x = gap;
-                column(ui, side, |ui| figures(ui, moment));
-                column(ui, side, |ui| classes(ui, &report, moment));
-            });
-        }
         ui.add_space(2.0 * GRID);
+        if !wide {
+            let beside = width - side - gap;
+            if beside >= LIST {
+                ui.horizontal_top(|ui| {
+                    ui.spacing_mut().item_spacing.x = gap;
+                    column(ui, side, |ui| figures(ui, moment));
+                    column(ui, beside, |ui| classes(ui, &report, moment));
+                });
+            } else {
+                column(ui, width, lists);
+            }
+            ui.add_space(2.0 * GRID);
+        }
         over_time(ui, &report, moment.t, &session.draft.temperature());
     });
 }
@@ -273,7 +281,7 @@ fn figures(ui: &mut Ui, moment: &Moment) {
     });
 }
 
-/// The classes of which the model is furthest from as sure as it is right.
+/// The classes of which the model is furthest from as sure as it is right. Names are cut where there is no more room.
 fn classes(ui: &mut Ui, report: &Calibration, moment: &Moment) {
     let off = |of: &&ClassFigures| (of.figures.confidence - of.figures.accuracy).abs();
     let mut furthest: Vec<&ClassFigures> = moment.classes.iter().collect();
@@ -282,16 +290,17 @@ fn classes(ui: &mut Ui, report: &Calibration, moment: &Moment) {
     }
     furthest.sort_by(|a, b| off(b).total_cmp(&off(a)));
     ui.label(theme::section(ui, "Classes that are furthest off: sure of, and right"));
-    Grid::new("classes").num_columns(3).spacing(vec2(3.0 * GRID, GRID)).show(ui, |ui| {
+    let gap = 3.0 * GRID;
+    let room = (ui.available_width() - 2.0 * (gap + SHARE)).max(SHARE);
+    let grid = Grid::new("classes").num_columns(3).max_col_width(room).spacing(vec2(gap, GRID));
+    grid.show(ui, |ui| {
         for of in furthest.into_iter().take(CLASSES) {
             let name = report.class_names.get(of.class).map_or("", String::as_str);
-            let shown = match name.char_indices().nth(LONGEST) {
-                Some((end, _)) => format!("{}…", &name[..end]),
-                None => name.to_owned(),
-            };
-            ui.label(shown).on_hover_text(name);
+            // One that is cut is whole where the pointer rests on it.
+            ui.add(Label::new(name).truncate());
             for share in [of.figures.confidence, of.figures.accuracy] {
-                ui.label(theme::number(ui, format!("{:.1} %", 100.0 * share)));
+                let share = theme::number(ui, format!("{:.1} %", 100.0 * share));
+                ui.add(Label::new(share).extend());
             }
             ui.end_row();
         }

@@ -1,10 +1,10 @@
 //! The pane by its words, and reports of this and of other models.
 
-use egui::vec2;
+use egui::{Color32, TextStyle, vec2};
 use egui_kittest::kittest::Queryable;
 
 use super::*;
-use crate::calibrate::{self, Known, Question};
+use crate::calibrate::{self, ClassFigures, Known, Question};
 use crate::flow::codebooks::{normal_codes, zipf};
 use crate::flow::{Oracle, Temperature};
 use crate::studio::engine::{Event, ModelSource, Worker};
@@ -32,16 +32,56 @@ pub fn report(hash: &str) -> Calibration {
     }
 }
 
-fn shown(with_report: bool) -> Stage {
+/// A studio with a model, and the model's digest.
+fn ready() -> (Studio, String) {
     let mut studio = Studio::default();
     let model = FakeWorker::default().load(&ModelSource::Embedded).unwrap();
     studio.take(Event::ModelReady(Arc::new(model)));
     let hash = studio.session.model.as_ref().unwrap().hash.clone();
+    (studio, hash)
+}
+
+fn shown(with_report: bool) -> Stage {
+    let (mut studio, hash) = ready();
     if with_report {
         let Studio { calibration, session, .. } = &mut studio;
         assert!(!calibration.take(report(&hash), false, session));
     }
     stage(Pane::Calibration, studio, SIZE, None)
+}
+
+/// The pane in this width over two classes, one of which has this name: where the name ends, how wide it is shown and
+/// how wide the whole of it is, in points.
+fn name_in(width: f32, name: &str) -> [f32; 3] {
+    let (mut studio, hash) = ready();
+    let mut found = report(&hash);
+    found.class_names = vec![name.to_owned(), "dog".to_owned()];
+    for moment in &mut found.times {
+        let figures = moment.classes[0].figures;
+        moment.classes.push(ClassFigures { class: 1, figures });
+    }
+    let Studio { calibration, session, .. } = &mut studio;
+    calibration.take(found, false, session);
+    let mut stage = stage(Pane::Calibration, studio, vec2(width, SIZE.y), None);
+    stage.run_steps(4);
+    let shown = stage.get_by_label(name).rect();
+    let font = TextStyle::Body.resolve(&stage.ctx.global_style());
+    let whole = stage
+        .ctx
+        .fonts_mut(|fonts| fonts.layout_no_wrap(name.to_owned(), font, Color32::WHITE).size().x);
+    [shown.right(), shown.width(), whole]
+}
+
+#[test]
+fn names_of_classes_are_cut_only_where_there_is_no_room() {
+    for width in [400.0, 620.0, 700.0, 840.0, 880.0, 1000.0, 1400.0] {
+        let [end, shown, whole] = name_in(width, "cat-orange-in-the-living-room");
+        assert!(shown >= whole - 1.0, "{shown} of {whole} points in a pane of {width}");
+        assert!(end <= width, "it ends at {end} in a pane of {width}");
+        let [end, shown, whole] = name_in(width, &"cat-in-a-very-wide-hat-".repeat(20));
+        assert!(shown < whole && shown > 180.0, "{shown} of {whole} points in a pane of {width}");
+        assert!(end + 100.0 <= width, "it leaves no room in {width}: it ends at {end}");
+    }
 }
 
 #[test]

@@ -31,16 +31,14 @@ pub struct Made {
     pub image: Option<usize>,
     /// The time it was taken at, where that is not the end.
     pub t: Option<f32>,
-    /// File that the starting noise was read from; absent where the seed gave it.
-    pub noise: Option<String>,
-    /// Class, model and settings.
+    /// Class, model, starting noise and settings.
     pub restored: Restored,
 }
 
 impl From<Recorded> for Made {
     fn from(mut record: Recorded) -> Self {
-        let (model, noise) = (record.model.take(), record.noise.take());
-        Self { model, image: record.image, t: record.t, noise, restored: record.into() }
+        let model = record.model.take();
+        Self { model, image: record.image, t: record.t, restored: record.into() }
     }
 }
 
@@ -88,7 +86,7 @@ impl Item {
 
     /// What made it, as names and values, in the order in which they are shown.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
-        let Made { model, image, t, restored, .. } = &self.made;
+        let Made { model, image, t, restored } = &self.made;
         let settings = &restored.settings;
         let edits = |pins: usize, bans: usize| match (pins, bans) {
             (0, 0) => "none".to_owned(),
@@ -135,7 +133,7 @@ impl Item {
             .filter(|(name, _)| !COUNTED.contains(name))
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-        if let Some(noise) = &self.made.noise {
+        if let Some(noise) = &self.made.restored.noise {
             all.push(("Noise".to_owned(), noise.clone()));
         }
         let settings = serde_json::to_value(&self.made.restored.settings);
@@ -203,6 +201,17 @@ mod tests {
         let record = RunRecord { image: Some(0), ..RunRecord::new("m", "ab", settings) };
         let record = Recorded::from_json(&record.to_json().unwrap()).unwrap();
         Item::new("a.png".to_owned(), "20261124-132640-123".to_owned(), [8, 8], record.into())
+    }
+
+    #[test]
+    fn a_picture_keeps_the_name_of_its_noise_for_when_it_is_restored() {
+        let settings = SampleSettings { labels: vec![4], ..SampleSettings::default() };
+        let noise = Some("n.safetensors".to_owned());
+        let record = RunRecord { noise, ..RunRecord::new("m", "ab", &settings) };
+        let record = Recorded::from_json(&record.to_json().unwrap()).unwrap();
+        let item = Item::new("a.png".to_owned(), String::new(), [8, 8], record.into());
+        assert_eq!(item.made.restored.noise.as_deref(), Some("n.safetensors"));
+        assert!(item.everything().contains(&("Noise".to_owned(), "n.safetensors".to_owned())));
     }
 
     /// Every setting, whatever it is: each key of the JSON, changed alone, is seen.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use egui::Context;
 use rfd::AsyncFileDialog;
 
-use crate::model::import::{Sources, Weights, import};
+use crate::model::import::{ImportError, Sources, Weights, import};
 use crate::studio::base::dialogs::PathDialog;
 use crate::studio::base::notices::About;
 use crate::studio::session::{Found, Jobs, Outcome};
@@ -100,7 +100,7 @@ impl Importer {
         self.choosing.push((part, PathDialog::open(ctx, dialog)));
     }
 
-    /// Begins the import, which goes on whether its pane is shown or not.
+    /// Begins the import, which goes on whether its pane is shown or not, until it is cancelled.
     pub fn start(&mut self, jobs: &mut Jobs) {
         let out = self.out();
         let [checkpoint, hparams, tokenizer] =
@@ -108,7 +108,7 @@ impl Importer {
         let weights = if self.averaged { Weights::Ema } else { Weights::Live };
         (self.busy, self.trouble) = (true, None);
         let name = out.file_name().unwrap_or(out.as_os_str()).to_string_lossy().into_owned();
-        jobs.start_about(About::Importing, format!("Making {name}"), move |_| {
+        jobs.start_about(About::Importing, format!("Making {name}"), move |progress| {
             let sources = Sources {
                 checkpoint: &checkpoint,
                 hparams: &hparams,
@@ -117,8 +117,9 @@ impl Importer {
                 unit_codes: None,
                 class_names: None,
             };
-            match import(&sources, &out) {
+            match import(&sources, &out, progress.stop()) {
                 Ok(_) => Outcome::Found(Found::Imported(out)),
+                Err(ImportError::Stopped) => Outcome::Cancelled,
                 Err(error) => Outcome::Failed(format!("The import was given up: {error}.")),
             }
         });
@@ -158,10 +159,27 @@ mod tests {
     use std::thread;
     use std::time::{Duration, Instant};
 
+    use egui::vec2;
+    use egui_kittest::kittest::Queryable as _;
+
     use super::*;
     use crate::studio::base::notices::Level;
+    use crate::studio::pane::Pane;
     use crate::studio::testing::fake::PATIENCE;
+    use crate::studio::testing::stage::{click, stage};
     use crate::studio::window::studio::Studio;
+
+    const FILES: [&str; 3] = ["purrception.pth", "purrception.hparams.json", "tokenizer_vqf8.ckpt"];
+
+    /// A folder with all that an import needs.
+    fn sources() -> tempfile::TempDir {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let folder = tempfile::tempdir().unwrap();
+        for name in FILES {
+            std::fs::copy(golden.join(name), folder.path().join(name)).unwrap();
+        }
+        folder
+    }
 
     /// Follows the state, without any pane, until no import is under way.
     fn wait(studio: &mut Studio) {
@@ -175,11 +193,7 @@ mod tests {
 
     #[test]
     fn an_import_ends_with_a_notice_whatever_is_shown() {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["purrception.pth", "purrception.hparams.json", "tokenizer_vqf8.ckpt"] {
-            std::fs::copy(golden.join(name), folder.path().join(name)).unwrap();
-        }
+        let folder = sources();
         let mut studio = Studio::default();
         let importer = &mut studio.files.importer;
         importer.offer(&folder.path().join("purrception.pth"));
@@ -200,6 +214,49 @@ mod tests {
         studio.files.importer.start(&mut studio.session.jobs);
         wait(&mut studio);
         assert!(studio.files.importer.trouble.is_none() || studio.session.notices.banner.is_some());
+    }
+
+    #[test]
+    fn an_import_that_is_cancelled_leaves_nothing_behind() {
+        let folder = sources();
+        let mut studio = Studio::default();
+        studio.files.importer.paths =
+            FILES.map(|name| folder.path().join(name).display().to_string());
+        let before = studio.files.importer.paths.clone();
+        studio.files.importer.start(&mut studio.session.jobs);
+        studio.session.jobs.all()[0].cancel();
+        wait(&mut studio);
+        let importer = &studio.files.importer;
+        assert!(importer.is_ready() && importer.trouble.is_none() && importer.paths == before);
+        assert!(studio.session.notices.log.is_empty(), "{:?}", studio.session.notices.log);
+        assert!(studio.actions.pop().is_none(), "nothing is opened");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), FILES.len());
+    }
+
+    #[test]
+    fn an_import_is_cancelled_in_its_pane() {
+        let mut studio = Studio::default();
+        studio.files.importer.paths = FILES.map(str::to_owned);
+        studio.files.importer.busy = true;
+        let title = "Making purrception.safetensors";
+        studio.session.jobs.start_about(About::Importing, title, |progress| {
+            while !progress.is_cancelled() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Outcome::Cancelled
+        });
+        let mut stage = stage(Pane::Model, studio, vec2(400.0, 700.0), None);
+        stage.run_steps(2);
+        assert!(stage.query_by_label("Importing...").is_some());
+        let cancel = format!("Cancel: {title}");
+        click(&mut stage, &cancel);
+        assert!(stage.state().session.jobs.all()[0].is_cancelled());
+        wait(stage.state_mut());
+        stage.run_steps(2);
+        assert!(stage.query_by_label(&cancel).is_none());
+        assert!(
+            stage.query_by_label("Import").is_some() && stage.state().files.importer.is_ready()
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::studio::action::{Actions, FilesAction, WindowAction};
 use crate::studio::base::notices::About;
 use crate::studio::base::text::name_of;
 use crate::studio::base::theme::{self, GRID, palette};
-use crate::studio::base::widgets::scroll_area;
+use crate::studio::base::widgets::{cancel_button, scroll_area};
 use crate::studio::engine::{ModelInfo, ModelSource};
 use crate::studio::model::Files;
 use crate::studio::model::importer::Part;
@@ -179,6 +179,10 @@ fn import(ui: &mut Ui, files: &mut Files, session: &mut Session) {
         }
         if importer.is_busy() {
             ui.spinner();
+            let mut jobs = session.jobs.all().iter();
+            if let Some(job) = jobs.find(|job| job.about == About::Importing) {
+                cancel_button(ui, job);
+            }
         }
     });
     if let Some(text) = &importer.trouble {

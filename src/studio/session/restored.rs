@@ -17,14 +17,16 @@ pub struct Restored {
     pub class: Option<String>,
     /// Digest of the model.
     pub model_hash: Option<String>,
+    /// File that the starting noise was read from; absent where the seed gave it.
+    pub noise: Option<String>,
     /// The rest.
     pub settings: SampleSettings,
 }
 
 impl From<Recorded> for Restored {
     fn from(record: Recorded) -> Self {
-        let Recorded { class, model_hash, settings, .. } = record;
-        Self { class, model_hash, settings }
+        let Recorded { class, model_hash, noise, settings, .. } = record;
+        Self { class, model_hash, noise, settings }
     }
 }
 
@@ -137,12 +139,14 @@ mod tests {
         let path = folder.path().join("cat.png");
         let json = r#"{"program":"purrscope 0.1.0","model":"m","model_hash":"ab","labels":[4,4],
             "seed":7,"solver":"euler","grid":"shifted:3","steps":12,
-            "temperature":"linear:1.2:0.6","guidance":2.0,"image":1,"class":"cat-orange-in-a-meadow"}"#;
+            "temperature":"linear:1.2:0.6","guidance":2.0,"image":1,"class":"cat-orange-in-a-meadow",
+            "noise":"n.safetensors"}"#;
         write_png(&path, &RgbImage::new(2, 2), json).unwrap();
         let restored = Restored::read(&path).unwrap();
         assert_eq!(restored.class.as_deref(), Some("cat-orange-in-a-meadow"));
         assert_eq!(restored.settings.temperature.to_string(), "linear:1.2:0.6");
         assert_eq!((restored.settings.seed, restored.settings.steps), (7, 12));
+        assert_eq!(restored.noise.as_deref(), Some("n.safetensors"));
 
         let toml = folder.path().join("cat.TOML");
         let text = settings_file::from_json(json).unwrap();

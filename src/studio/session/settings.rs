@@ -32,16 +32,33 @@ impl Session {
         self.branch = restored.settings.branch.as_deref().cloned().map(BranchPoint::from);
         self.notices.settled(About::Opening);
         let other_model = restored.model_hash.as_ref().is_some_and(|hash| *hash != model.hash);
-        if other_model {
-            self.notices.tell("Settings restored, but the picture was made by a different model.");
-        } else if self.settings().is_none_or(|settings| *settings != restored.settings) {
-            self.notices
-                .tell("Settings restored as far as this model and its limit of 16 pictures allow.");
-        } else {
-            self.notices.note("Settings of a picture restored");
-        }
+        self.tell_restored(restored, other_model);
         self.begin(false);
         true
+    }
+
+    /// Says what of settings that were read is on the controls, and why what is made of them may differ.
+    fn tell_restored(&mut self, restored: &Restored, other_model: bool) {
+        let lacking = if other_model {
+            Some("Settings restored, but the picture was made by a different model.")
+        } else if self.settings().is_none_or(|settings| *settings != restored.settings) {
+            Some("Settings restored as far as this model and its limit of 16 pictures allow.")
+        } else {
+            None
+        };
+        // Noise is not read here: the record names its file and not what that held, so any other could lie there now.
+        match (lacking, &restored.noise) {
+            (lacking, Some(file)) => {
+                let text = format!(
+                    "{} The picture began with the noise in {file}; here it begins with that of its seed, so that \
+                     what is shown differs. `purrscope sample` takes the file, with --restore or --noise.",
+                    lacking.unwrap_or("Settings restored.")
+                );
+                self.notices.warn(About::Opening, text);
+            }
+            (Some(lacking), None) => self.notices.tell(lacking),
+            (None, None) => self.notices.note("Settings of a picture restored"),
+        }
     }
 
     /// Puts the settings of a run on the controls, and makes nothing yet.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::flow::Grid;
+use crate::studio::base::notices::{Entry, Level};
 use crate::studio::engine::{Question, View, Worker};
 use crate::studio::session::kinds::TemperatureKind;
 use crate::studio::testing::fake::FakeWorker;
@@ -177,11 +178,38 @@ fn a_picture_brings_its_settings_back() {
     settings.temperature = "cosine:1.2:0.6".parse().unwrap();
     settings.grid = Grid::Shifted(2.0);
     let model_hash = Some("another".to_owned());
-    let restored = Restored { class: None, model_hash, settings: settings.clone() };
+    let restored = Restored { class: None, model_hash, noise: None, settings: settings.clone() };
     session.restore(&restored);
     settle(&mut session);
     assert_eq!(session.run.as_ref().unwrap().settings, settings);
     assert!(session.draft.seed_locked && session.notices.banner.is_some());
+}
+
+#[test]
+fn a_picture_that_began_with_given_noise_is_said_to_differ() {
+    let mut session = ready();
+    let settings = session.run.as_ref().unwrap().settings.clone();
+    let noise = Some("there/n.safetensors".to_owned());
+    let mut restored = Restored { class: None, model_hash: None, noise, settings };
+    let said = |session: &mut Session, restored: &Restored| {
+        session.notices.log.clear();
+        session.notices.banner = None;
+        assert!(session.restore(restored));
+        settle(session);
+        assert_eq!(session.run.as_ref().unwrap().settings, restored.settings);
+        let telling = |entry: &&Entry| entry.about == About::Opening;
+        assert!(session.notices.log.iter().filter(telling).count() <= 1, "it is said once");
+        session.notices.banner.clone()
+    };
+    let banner = said(&mut session, &restored).unwrap();
+    assert_eq!(banner.level, Level::Warning);
+    assert!(banner.text.contains("there/n.safetensors") && banner.text.contains("differs"));
+    assert!(!banner.text.contains("different model"), "{}", banner.text);
+    restored.model_hash = Some("another".to_owned());
+    let banner = said(&mut session, &restored).unwrap();
+    assert!(banner.text.contains("different model") && banner.text.contains("n.safetensors"));
+    (restored.noise, restored.model_hash) = (None, None);
+    assert!(said(&mut session, &restored).is_none(), "the seed gives all of it");
 }
 
 #[test]
@@ -316,7 +344,8 @@ fn undo_gives_back_the_branch_too() {
     session.follow_draft(false);
     let branched = session.settings().unwrap();
     let restored = SampleSettings { branch: None, seed: 5, ..SampleSettings::clone(&branched) };
-    session.restore(&Restored { class: None, model_hash: None, settings: restored });
+    let [class, model_hash, noise] = [None, None, None];
+    session.restore(&Restored { class, model_hash, noise, settings: restored });
     assert!(session.branch.is_none());
     settle(&mut session);
     session.follow_draft(false);

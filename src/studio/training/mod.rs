@@ -270,7 +270,8 @@ impl Training {
                 notices.tell(text.clone());
                 Outcome::Good(text)
             }
-            Ok((Ending::Stopped, _)) if steps.is_empty() => {
+            // Of a stage before, or of a run that was resumed, there is something to go on from.
+            Ok((Ending::Stopped, _)) if steps.is_empty() && job.stage == 0 && !job.resumed => {
                 let text = "Stopped before the first step; nothing was trained.".to_owned();
                 notices.note(text.clone());
                 Outcome::Good(text)

@@ -222,6 +222,34 @@ fn of_too_many_runs_the_oldest_goes() {
 }
 
 #[test]
+fn a_stop_before_the_steps_of_a_later_stage_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables = |run: String| run.replace("[task", "[stage.task").replace("[opt", "[stage.opt");
+    let [first, second] = [tokenizer_run("tok", 2), flow_run("flow", 3)].map(tables);
+    // Many codes of large pictures, which take a while.
+    let second = second.replace(
+        "[stage.opt",
+        "duplicates = \"keep\"\n[stage.augment]\ncrop = 0.5\nvariants = 64\n[stage.opt",
+    );
+    let text = format!("[[stage]]\n{first}\n[[stage]]\n{second}")
+        .replace("image_size = 8", "image_size = 64")
+        .replace("tok/tokenizer.safetensors", "tok/tokenizer/tokenizer.safetensors");
+    let (training, file) = prepared(folder.path(), &text);
+    let mut bench = Bench::new(training, &file);
+    let ctx = bench.ctx.clone();
+    bench.training.start(&ctx, false);
+    bench.until(|training| training.job.as_ref().is_none_or(|job| job.stage == 1));
+    bench.training.job.as_ref().unwrap().stop();
+    bench.until(|training| training.job.is_none());
+    let Some(Outcome::Good(text)) = &bench.training.outcome else {
+        panic!("{:?}", bench.training.outcome)
+    };
+    assert!(text.contains("Resume goes on from there"), "{text}");
+    assert!(!folder.path().join("flow/checkpoint.safetensors").exists());
+    bench.until(|training| training.ready().is_some_and(|plan| plan.held));
+}
+
+#[test]
 fn a_run_that_is_stopped_before_its_first_step_trains_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (training, file) = prepared(folder.path(), &tokenizer_run("tok", 1));

@@ -52,13 +52,13 @@ fn menu<T: Send + 'static>(ui: &mut Ui, text: String, jobs: &[&Job<T>]) {
 
 fn row<T: Send + 'static>(ui: &mut Ui, job: &Job<T>) {
     if ui.layout().prefer_right_to_left() {
-        cancel(ui, job);
+        cancel_button(ui, job);
         progress(ui, job);
         title(ui, job);
     } else {
         title(ui, job);
         progress(ui, job);
-        cancel(ui, job);
+        cancel_button(ui, job);
     }
 }
 
@@ -72,10 +72,8 @@ fn progress<T: Send + 'static>(ui: &mut Ui, job: &Job<T>) {
     ui.add(bar).on_hover_text(&text).accessible_name(text);
 }
 
-fn cancel<T: Send + 'static>(ui: &mut Ui, job: &Job<T>) {
-    if !job.can_cancel() {
-        return;
-    }
+/// A button that lets a job end early.
+pub fn cancel_button<T: Send + 'static>(ui: &mut Ui, job: &Job<T>) {
     let button = ui.add_enabled(!job.is_cancelled(), egui::Button::new("Cancel"));
     let button = button.on_hover_text("Cancel this job; nothing is left behind");
     if button.accessible_name(format!("Cancel: {}", job.title)).clicked() {

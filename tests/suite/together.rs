@@ -1,0 +1,145 @@
+//! Tokenizers that go on learning when there is a flow on their codes: together with it, or their decoder alone.
+
+use std::fs;
+use std::path::Path;
+
+use purrscope::io::tensors::TensorFile;
+
+use crate::training::{flow_run, losses, purrscope, tokenizer_run, train, write_pictures};
+
+const CPU: [&str; 2] = ["--device", "cpu"];
+
+/// Names and numbers of the parameters of a part.
+fn tensors(file: &Path, part: &str) -> Vec<(String, Vec<f32>)> {
+    let file = TensorFile::open(file).unwrap();
+    let names = file.entries().into_iter().map(|(name, ..)| name);
+    let names = names.filter(|name| name.starts_with(part));
+    names.map(|name| (name.clone(), file.floats(&name).unwrap().1)).collect()
+}
+
+/// How far the numbers of a part lie apart, at most.
+fn moved(file: &Path, other: &Path, part: &str) -> f32 {
+    let pairs = tensors(file, part).into_iter().zip(tensors(other, part));
+    let off = pairs.flat_map(|((name, a), (same, b))| {
+        assert_eq!(name, same);
+        a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).collect::<Vec<_>>()
+    });
+    off.fold(0.0, f32::max)
+}
+
+/// A run that goes on with the model of `flow_run("flow", ..)` and its tokenizer.
+fn joint_run(out: &str, steps: usize, more: &str) -> String {
+    let flow = flow_run(out, steps);
+    let [top, task] = ["[optimiser]", "[task]"].map(|table| flow.find(table).unwrap());
+    let samples = &flow[flow.find("[task.samples]").unwrap()..];
+    let optimiser =
+        flow[top..task].replace("[optimiser]", "[optimiser]\nweight_decay = 0.0\nema = 0.5");
+    format!(
+        "{}{optimiser}[task]\nkind = \"joint\"\nname = \"both\"\nmodel = \"flow\"\n{more}\n{samples}",
+        &flow[..top]
+    )
+}
+
+#[test]
+fn a_flow_and_its_tokenizer_train_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "tok.toml", &tokenizer_run("tok", 12), &CPU);
+    train(at, "flow.toml", &flow_run("flow", 6), &CPU);
+    let model = |run: &str| at.join(run).join("model.safetensors");
+    let moved = |run: &str, part: &str| moved(&model(run), &model("flow"), part);
+    // Without a loss of its own, nothing but the flow's gradient can move a tokenizer.
+    for (name, share, stays) in [("deaf", "0.0", true), ("hears", "0.5", false)] {
+        let more = format!("tokenizer_weight = 0.0\nflow_gradient = {share}");
+        train(at, "joint.toml", &joint_run(name, 6, &more), &CPU);
+        assert!(moved(name, "backbone.") > 1e-4, "{name}");
+        let [all, encoder, table] = ["tokenizer.", "tokenizer.encoder.", "tokenizer.quantize."]
+            .map(|part| moved(name, part));
+        if stays {
+            assert!(all < 1e-6, "{all}");
+        } else {
+            assert!(encoder > 1e-4 && table > 1e-4, "{encoder} {table}");
+            assert!(moved(name, "tokenizer.decoder.") < 1e-6);
+        }
+    }
+    let run = |out: &str, steps| {
+        joint_run(out, steps, "flow_gradient = 0.1")
+            .replace("sample_every = 1000", "sample_every = 4")
+    };
+    train(at, "a.toml", &run("whole", 8), &CPU);
+    train(at, "b.toml", &run("both", 5), &CPU);
+    train(at, "b.toml", &run("both", 8), &["--resume", "--device", "cpu"]);
+    assert_eq!(losses(at, "both"), losses(at, "whole"));
+    assert_eq!(tensors(&model("both"), ""), tensors(&model("whole"), ""));
+    let parts = run("parts", 8).replace("batch = 4", "batch = 4\nat_once = 3");
+    train(at, "c.toml", &parts, &CPU);
+    for (whole, parts) in losses(at, "whole").iter().zip(&losses(at, "parts")) {
+        assert!((whole - parts).abs() < 1e-3 * whole, "{whole} and {parts}");
+    }
+    let said = fs::read_to_string(at.join("both/metrics.jsonl")).unwrap();
+    for (name, times) in [("holdout_psnr", 3), ("holdout_accuracy", 3), ("commitment", 8)] {
+        assert_eq!(said.matches(&format!("\"{name}\"")).count(), times, "{name}");
+    }
+    let sample = ["sample", "both", "--count", "1", "--steps", "1", "--out", "samples"];
+    assert!(purrscope(at, &[&sample[..], &CPU].concat()).output().unwrap().status.success());
+    let other = joint_run("other", 2, "").replace("model = \"flow\"", "model = \"tok\"");
+    fs::write(at.join("other.toml"), other).unwrap();
+    let output = purrscope(at, &["--train", "other.toml"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("model.safetensors"), "{said}");
+}
+
+#[test]
+fn a_decoder_that_learns_alone_goes_into_the_model_of_the_same_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "tok.toml", &tokenizer_run("tok", 12), &CPU);
+    train(at, "flow.toml", &flow_run("flow", 6), &CPU);
+    let gone_on = |out: &str, more: &str| {
+        let from = format!("from = \"tok/tokenizer.safetensors\"\n{more}\n[task.model]");
+        tokenizer_run(out, 8).replace("[task.model]", &from)
+    };
+    train(at, "alone.toml", &gone_on("alone", "decoder_only = true"), &CPU);
+    let [tok, alone] = ["tok", "alone"].map(|run| at.join(run).join("tokenizer.safetensors"));
+    let off = |part: &str| moved(&alone, &tok, part);
+    for part in ["tokenizer.encoder.", "tokenizer.quant_conv.", "tokenizer.quantize."] {
+        assert_eq!(off(part), 0.0, "{part}");
+    }
+    assert!(off("tokenizer.decoder.") > 1e-4);
+
+    let swap = |tokenizer: &str, out: &str| {
+        let words = ["swap-decoder", "flow", "--tokenizer", tokenizer, "--out", out];
+        let output = purrscope(at, &words).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert!(swap("alone/tokenizer.safetensors", "new.safetensors").0);
+    let (model, new) = (at.join("flow/model.safetensors"), at.join("new.safetensors"));
+    assert_eq!(tensors(&new, "tokenizer.decoder."), tensors(&alone, "tokenizer.decoder."));
+    for part in ["backbone.", "tokenizer.encoder.", "tokenizer.quantize."] {
+        assert_eq!(tensors(&new, part), tensors(&model, part), "{part}");
+    }
+    let sample = |model: &Path, out: &str| {
+        let model = model.to_str().unwrap();
+        let words = ["sample", model, "--count", "1", "--steps", "2", "--out", out];
+        assert!(purrscope(at, &[&words[..], &CPU].concat()).output().unwrap().status.success());
+        let made = fs::read_dir(at.join(out)).unwrap().next().unwrap().unwrap().path();
+        image::open(made).unwrap().to_rgb8()
+    };
+    assert_ne!(sample(&new, "new"), sample(&model, "old"));
+
+    // One that was free to move its codes is no decoder for this flow; nor is one of another shape, or no file at all.
+    train(at, "free.toml", &gone_on("free", ""), &CPU);
+    let (done, said) = swap("free/tokenizer.safetensors", "free.safetensors");
+    assert!(!done && said.contains("pictures have other codes"), "{said}");
+    train(at, "wide.toml", &tokenizer_run("wide", 2).replace("codes = 16", "codes = 8"), &CPU);
+    let (done, said) = swap("wide/tokenizer.safetensors", "wide.safetensors");
+    assert!(!done && said.contains("of another shape"), "{said}");
+    assert!(!at.join("free.safetensors").exists() && !at.join("wide.safetensors").exists());
+    let other = gone_on("other", "").replace("codes = 16", "codes = 8");
+    fs::write(at.join("other.toml"), other).unwrap();
+    let output = purrscope(at, &["--train", "other.toml"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("task.from: ") && said.contains("of another shape"), "{said}");
+}
