@@ -15,6 +15,8 @@ import subprocess
 import sys
 
 FLOW_STEPS, TOKENIZER_STEPS, JOINT_STEPS = 800, 500, 200
+# Samples, and held-out pictures that the cross-entropy is taken of.
+PICTURES = 320
 LENGTHS = [0.02, 0.05, 0.1, 0.15, 0.2]
 COMMON = """# Written by scripts/measure_training.py.
 out = "{out}"
@@ -145,12 +147,12 @@ class Measure:
     def surprise(self, model, kept):
         """Cross-entropy of held-out pictures, a mean over the times that `calibrate` looks at."""
         if not kept.exists():
-            self.run("calibrate", model, "--data", self.holdout, "--count", 320, "--times", 10, "--device", "cpu", "--json", kept)
-        return statistics.mean(time["cross_entropy"] for time in json.loads(kept.read_text())["times"])
+            self.run("calibrate", model, "--data", self.holdout, "--count", PICTURES, "--times", 10, "--device", "cpu", "--json", kept)
+        return statistics.mean(time["cross_entropy"]["value"] for time in json.loads(kept.read_text())["times"])
 
     def of_flow(self, place, model=None):
         model = model or place / "model.safetensors"
-        rows = self.judge(model, model.with_suffix(".judged.json"), 320)
+        rows = self.judge(model, model.with_suffix(".judged.json"), PICTURES)
         row = rows["samples", "efficientnet_lite0"]
         return [f"{self.surprise(model, model.with_suffix('.surprise.json')):.3f}", f"{row['frechet']:.1f}", f"{row['precision']:.3f}", f"{row['recall']:.3f}"]
 

@@ -27,8 +27,8 @@ const MAY_KNOW: [(&str, &[&str]); 21] = [
     (
         "train",
         &[
-            "data", "device", "fault", "flow", "io", "kernels", "latents", "model", "readback",
-            "rng", "room", "say",
+            "data", "device", "fault", "flow", "io", "judge", "kernels", "latents", "model",
+            "readback", "rng", "room", "say",
         ],
     ),
     (
