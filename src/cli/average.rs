@@ -1,14 +1,14 @@
 //! `purrscope average`
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use safetensors::Dtype;
 
+use super::replaced::replaced;
 use crate::io::outputs::{self, Content};
-use crate::io::tensors::{Precision, TensorFile};
-use crate::model::params::NamedTensor;
+use crate::io::tensors::TensorFile;
 use crate::model::{file_of, read_card, write_model};
 use crate::say;
 use crate::train::averaged;
@@ -47,17 +47,9 @@ pub fn run(args: &AverageArgs) -> Result<()> {
     let file = TensorFile::open(&model)?;
     let mut card = read_card(&file)?;
     card.provenance.flow_steps = made.step;
-    let mut tensors = made.tensors;
-    let halves = file.entries().iter().any(|(name, kind, _)| {
-        *kind == Dtype::F16 && tensors.iter().any(|tensor| tensor.name == *name)
-    });
-    let precision = if halves { Precision::F16 } else { Precision::F32 };
-    for (name, _, shape) in file.entries() {
-        if !tensors.iter().any(|tensor| tensor.name == name) {
-            let values = file.floats(&name)?.1;
-            tensors.push(NamedTensor { name, shape, values });
-        }
-    }
+    let mut averages: HashMap<String, Vec<f32>> =
+        made.tensors.into_iter().map(|tensor| (tensor.name, tensor.values)).collect();
+    let (tensors, precision) = replaced(&file, |name, _, _| Ok(averages.remove(name)))?;
     outputs::prepare(&args.out)?;
     write_model(&args.out, &card, tensors.iter(), precision)
         .with_context(|| format!("cannot write {}", args.out.display()))?;

@@ -22,9 +22,6 @@ use crate::judge::{
 use crate::model::Model;
 use crate::say;
 
-/// What stands for the model's own encoder among feature networks.
-const ENCODER: &str = "encoder";
-
 /// Compares pictures of a model with real ones: distances, precision and recall, variety, copies.
 ///
 /// `docs/evaluate.md` says what each figure means.
@@ -53,7 +50,7 @@ pub struct EvaluateArgs {
     training: Option<PathBuf>,
     /// Network that pictures are compared by: encoder (the model's own), or a file with the weights of
     /// EfficientNet-Lite0 (scripts/fetch_features.sh fetches them) or of the FID's Inception-v3; may be repeated
-    #[arg(long, value_name = "encoder|FILE", default_value = ENCODER)]
+    #[arg(long, value_name = "encoder|FILE", default_value = Network::ENCODER)]
     features: Vec<PathBuf>,
     /// Folder that keeps the pictures that are made: those of an interrupted evaluation are not made again
     #[arg(long, value_name = "DIR", conflicts_with = "pictures")]
@@ -94,7 +91,7 @@ impl EvaluateArgs {
 
     /// Looks at the names of what is to be written, and touches nothing.
     fn check_outputs(&self) -> Result<()> {
-        let weights = self.features.iter().filter(|file| file.as_os_str() != ENCODER);
+        let weights = self.features.iter().filter(|file| !Network::is_encoder(file));
         let mut taken: Vec<&Path> =
             self.model.iter().chain(weights).map(PathBuf::as_path).collect();
         self.out.iter().try_for_each(|folder| outputs::check_folder(folder))?;
@@ -178,14 +175,8 @@ fn judge(
     known: &mut Known,
 ) -> Result<Outcome> {
     let model = super::open_model(model, selected, args.precision, None)?;
-    let networks = args
-        .features
-        .iter()
-        .map(|file| match file.as_os_str() == ENCODER {
-            true => Ok(Network::encoder(&model)),
-            false => Network::open(file, &selected.device),
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let named = args.features.iter().map(|file| Network::named(file, &model));
+    let networks = named.collect::<Result<Vec<_>, _>>()?;
     for (at, network) in networks.iter().enumerate() {
         let again = networks[..at].iter().any(|other| other.key() == network.key());
         ensure!(!again, "--features names {} twice", network.name());

@@ -12,6 +12,7 @@ mod inspect;
 mod new_run;
 mod oracle;
 mod progress;
+mod replaced;
 mod sample;
 mod settings;
 mod swap_decoder;

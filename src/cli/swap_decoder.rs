@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use half::f16;
 use safetensors::Dtype;
 
+use super::replaced::replaced;
 use crate::io::outputs::{self, Content};
-use crate::io::tensors::{Precision, TensorFile};
-use crate::model::params::NamedTensor;
+use crate::io::tensors::TensorFile;
 use crate::model::{file_of, read_card, read_tokenizer_card, write_model};
 
 /// What the parameters of decoders are called in files.
@@ -47,27 +47,22 @@ pub fn run(args: &SwapDecoderArgs) -> Result<()> {
         args.tokenizer.display(),
         path.display()
     );
-    let mut precision = Precision::F32;
-    let mut tensors = Vec::new();
-    for (name, kind, shape) in file.entries() {
-        let mut values = file.floats(&name)?.1;
-        if name.starts_with(TOKENIZER) {
-            let new = other.floats_of_shape(&name, &shape)?;
-            if DECODER.iter().any(|begin| name.starts_with(begin)) {
-                if kind == Dtype::F16 {
-                    precision = Precision::F16;
-                }
-                values = new;
-            } else if !same(&values, &new, kind) {
-                bail!(
-                    "{}: its '{name}' is not that of {}: pictures have other codes",
-                    args.tokenizer.display(),
-                    path.display()
-                );
-            }
+    let (tensors, precision) = replaced(&file, |name, shape, kind| {
+        if !name.starts_with(TOKENIZER) {
+            return Ok(None);
         }
-        tensors.push(NamedTensor { name, shape, values });
-    }
+        let new = other.floats_of_shape(name, shape)?;
+        if DECODER.iter().any(|begin| name.starts_with(begin)) {
+            return Ok(Some(new));
+        }
+        ensure!(
+            same(&file.floats(name)?.1, &new, kind),
+            "{}: its '{name}' is not that of {}: pictures have other codes",
+            args.tokenizer.display(),
+            path.display()
+        );
+        Ok(None)
+    })?;
     card.provenance.tokenizer_steps = card.provenance.tokenizer_steps.max(theirs.steps);
     outputs::prepare(&args.out)?;
     write_model(&args.out, &card, tensors.iter(), precision)

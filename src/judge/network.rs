@@ -32,6 +32,25 @@ enum Kind<'a> {
 }
 
 impl<'a> Network<'a> {
+    /// What stands for the model's own encoder where networks are named, and its name in files.
+    pub const ENCODER: &'static str = "encoder";
+
+    /// Whether the model's own encoder is meant, and not the weights in a file.
+    pub fn is_encoder(named: &Path) -> bool {
+        named.as_os_str() == Self::ENCODER
+    }
+
+    /// The encoder of a model, or the network whose weights are in a file, on the model's device.
+    ///
+    /// # Errors
+    /// Those of [`Network::open`].
+    pub fn named(named: &Path, model: &'a Model) -> Result<Self, JudgeError> {
+        match Self::is_encoder(named) {
+            true => Ok(Self::encoder(model)),
+            false => Self::open(named, model.device()),
+        }
+    }
+
     /// The encoder of a model.
     pub fn encoder(model: &'a Model) -> Self {
         Self { kind: Kind::Encoder(Encoder(model)), digest: [0; 32] }
@@ -58,7 +77,7 @@ impl<'a> Network<'a> {
     /// Its name in files.
     pub fn key(&self) -> &'static str {
         match &self.kind {
-            Kind::Encoder(_) => "encoder",
+            Kind::Encoder(_) => Self::ENCODER,
             Kind::EfficientNet(_) => "efficientnet_lite0",
             Kind::Inception(_) => "inception_v3",
         }

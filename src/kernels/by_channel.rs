@@ -3,11 +3,12 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
+use super::fused::has_kernels;
 use super::host::{self, Rows, unwritten};
 use super::vectors::vectors;
 
@@ -55,7 +56,7 @@ pub fn relu6(x: Tensor<4>) -> Tensor<4> {
 }
 
 fn has_kernel(x: &Tensor<4>) -> bool {
-    !x.is_autodiff() && x.device() == Device::flex()
+    !x.is_autodiff() && has_kernels(&x.device())
 }
 
 /// Rows and columns that are added before and behind.
@@ -159,7 +160,7 @@ impl Planes {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::TensorData;
+    use burn::tensor::{Device, TensorData};
 
     use super::*;
     use crate::readback::floats;

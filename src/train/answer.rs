@@ -5,6 +5,7 @@ use std::ops::Range;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::Loss;
+use super::held_out::Term;
 use super::times::DrawnTimes;
 use crate::flow::{
     FlowLoss, code_loss, endpoint_loss, masked_codes, path_point, weighted_code_loss,
@@ -37,6 +38,27 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// All of some pictures, their labels kept.
+    pub fn all(
+        codes: Tensor<1, Int>,
+        x1: Option<Tensor<4>>,
+        labels: Vec<usize>,
+        stream: Stream,
+        times: DrawnTimes,
+    ) -> Self {
+        let (whole, part) = (labels.len(), 0..labels.len());
+        Self { codes, x1, labels, stream, whole, times, each: false, label_dropout: 0.0, part }
+    }
+
+    /// What held-out pictures come to at their times.
+    pub fn terms(self, net: &Dit, card: &ModelCard, device: &Device) -> Vec<Term> {
+        let t = self.times.times[self.part.clone()].to_vec();
+        let labels = self.labels.clone();
+        let found = self.answer(net, card, device).terms(labels.len());
+        let found = t.into_iter().zip(labels).zip(found);
+        found.map(|((t, label), (loss, posterior))| Term { t, label, loss, posterior }).collect()
+    }
+
     /// The loss of the network's answer.
     pub fn loss(self, net: &Dit, card: &ModelCard, lambda_z: f64, device: &Device) -> Loss {
         let weights = match &self.times.weights {
@@ -57,7 +79,7 @@ impl Asked {
     }
 
     /// What the network answers, with noise and dropped labels drawn from the stream for all pictures, whatever the part.
-    pub fn answer(self, net: &Dit, card: &ModelCard, device: &Device) -> Answer {
+    fn answer(self, net: &Dit, card: &ModelCard, device: &Device) -> Answer {
         let Self { codes, x1, labels, mut stream, whole, times, label_dropout, part, .. } = self;
         let batch = part.len();
         let (side, size) = (card.backbone.input_size, card.tokenizer.code_size);
@@ -109,7 +131,7 @@ impl Asked {
 }
 
 /// What a network answers, and what is true.
-pub(super) enum Answer {
+enum Answer {
     /// `[batch * tokens, codes]` and `[batch * tokens]`, picture after picture.
     Codes { logits: Tensor<2>, codes: Tensor<1, Int> },
     /// `[batch, tokens, channels]` and `[batch, channels, height, width]`.
@@ -119,7 +141,7 @@ pub(super) enum Answer {
 impl Answer {
     /// Of each of so many pictures: the first term of the loss and, of a posterior, the share of tokens whose true code
     /// is the likeliest and the mean of log Z.
-    pub fn terms(self, pictures: usize) -> Vec<(f32, Option<[f32; 2]>)> {
+    fn terms(self, pictures: usize) -> Vec<(f32, Option<[f32; 2]>)> {
         match self {
             Self::Codes { logits, codes } => {
                 let tokens = codes.dims()[0] / pictures.max(1);

@@ -21,33 +21,27 @@ use super::metrics::Line;
 use super::optimiser::AdamW;
 use super::scale::LossScale;
 use super::times::{DrawnTimes, Times};
+use super::tokenizer::open_tokenizer;
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, is_cpu, program};
 use crate::data::Augment;
 use crate::flow::{Domain, Sampler};
 use crate::io::digest;
 use crate::io::sheet::Sheet;
 use crate::io::tensors::{Precision, TensorFile};
-use crate::model::card::{ModelCard, Objective, Provenance, TokenizerCard};
+use crate::model::card::{ModelCard, Objective, Provenance};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::precision::has_half;
 use crate::model::{
-    Dit, Model, Tokenizer, backbone_name, read_tokenizer, read_tokenizer_card, tokenizer_name,
-    write_model,
+    Dit, Model, Tokenizer, backbone_name, read_tokenizer, tokenizer_name, write_model,
 };
 use crate::rng::Stream;
 use crate::room::{self, Room};
 
-/// Held-out pictures that the loss is taken of at once.
-pub(super) const HOLDOUT_BATCH: usize = 64;
 /// Columns of a sheet.
 const SHEET_COLUMNS: usize = 11;
 /// Most pictures of a sheet.
 const SHEET_LIMIT: usize = 33;
-/// Held-out pictures that the loss is taken on.
-pub(super) const HOLDOUT: usize = 256;
-/// Streams of the seed from here on belong to held-out pictures.
-pub(super) const HOLDOUT_STREAMS: u64 = 1 << 60;
 
 /// State of a flow's training.
 pub struct Training {
@@ -65,8 +59,6 @@ pub struct Training {
     judging: Option<Judging>,
     batches: Batches,
     times: Times,
-    /// Times of the step in hand, part by part.
-    latest: Vec<f32>,
     /// Where steps compute in half precision.
     loss_scale: Option<LossScale>,
     /// Held-out pictures that the device has room for at once.
@@ -101,7 +93,7 @@ impl Beginning<'_> {
             return Err(TrainError::NoHalf);
         }
         let check = |identity: &Identity| held.map_or(Ok(()), |held| held.check(identity));
-        let (file, vq) = open_tokenizer(&task.tokenizer)?;
+        let (file, vq) = open_tokenizer("task.tokenizer", &task.tokenizer)?;
         let identity = identity.with(TOKENIZER, json!(digest::whole(file.bytes())));
         check(&identity)?;
         let tokenizer = read_tokenizer(&file, &vq.tokenizer, device)?;
@@ -155,7 +147,6 @@ impl Beginning<'_> {
         let training = Training {
             batches: data.batches(config, task.shuffle_buffer),
             times: Times::new(task.times, task.time_weights, task.smallest_time),
-            latest: Vec::new(),
             config: config.clone(),
             task: task.clone(),
             device: device.clone(),
@@ -173,15 +164,6 @@ impl Beginning<'_> {
     }
 }
 
-/// The file of a finished tokenizer run, and what it says of itself.
-fn open_tokenizer(path: &Path) -> Result<(TensorFile, TokenizerCard), TrainError> {
-    let fault = |reason: String| TrainError::NotATokenizer { entry: "task.tokenizer", reason };
-    let file = TensorFile::open(path)
-        .map_err(|error| fault(format!("{error} (expected the tokenizer.safetensors of a run)")))?;
-    let card = read_tokenizer_card(&file).map_err(|error| fault(error.to_string()))?;
-    Ok((file, card))
-}
-
 impl Training {
     /// A batch, with what its codes are in the units of the flow.
     fn asked(&self, Batch { codes, labels }: Batch, stream: Stream, times: DrawnTimes) -> Asked {
@@ -191,17 +173,7 @@ impl Training {
             let rows = self.codebook.clone().select(0, codes.clone());
             rows.reshape([pictures, side, side, size]).permute([0, 3, 1, 2])
         });
-        Asked {
-            codes,
-            x1,
-            labels,
-            stream,
-            whole: pictures,
-            times,
-            each: self.times.learns(),
-            label_dropout: 0.0,
-            part: 0..pictures,
-        }
+        Asked::all(codes, x1, labels, stream, times)
     }
 
     /// The figures of each held-out picture at its time.
@@ -217,20 +189,10 @@ impl Training {
         let mut found = Vec::new();
         for part in room::parts(whole, self.room.share(whole)) {
             let batch = holdout.read(&indices[part.clone()], &self.tokenizer, &self.device)?;
-            let pictures = times[part.clone()].iter().copied().zip(batch.labels.clone());
-            let pictures: Vec<(f32, usize)> = pictures.collect();
             let times = DrawnTimes { times: times.to_vec(), weights: None };
             let asked = self.asked(batch, Stream::new(self.config.seed, stream), times);
             let asked = Asked { whole, part, ..asked };
-            let terms = asked.answer(net, &self.card, &self.device).terms(pictures.len());
-            found.extend(
-                pictures.into_iter().zip(terms).map(|((t, label), (loss, posterior))| Term {
-                    t,
-                    label,
-                    loss,
-                    posterior,
-                }),
-            );
+            found.extend(asked.terms(net, &self.card, &self.device));
         }
         Ok(found)
     }
@@ -249,21 +211,20 @@ impl Training {
     /// The figures on held-out pictures; nothing if `stop` is asked for before they are there.
     fn held_out(&self, net: &Dit, stop: &AtomicBool) -> Result<Option<Line>, TrainError> {
         let Some(holdout) = &self.holdout else { return Ok(Some(Line::new())) };
-        let indices = held_out::spread(holdout.len(), HOLDOUT.min(holdout.len()));
+        let indices = held_out::spread(holdout.len(), held_out::PICTURES.min(holdout.len()));
         let labels: Vec<usize> = indices.iter().map(|index| holdout.label(*index)).collect();
         let times = held_out::times(&labels, self.task.smallest_time);
         let mut terms = Vec::new();
-        let batches = indices.chunks(HOLDOUT_BATCH).zip(times.chunks(HOLDOUT_BATCH));
+        let batches = indices.chunks(held_out::BATCH).zip(times.chunks(held_out::BATCH));
         for (i, (indices, times)) in batches.enumerate() {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             terms.extend(self.room.within(&self.device, indices.len(), || {
-                self.holdout_terms(net, holdout, indices, times, HOLDOUT_STREAMS + i as u64)
+                self.holdout_terms(net, holdout, indices, times, held_out::STREAMS + i as u64)
             })?);
         }
-        let name = held_out::LOSS[usize::from(!self.card.objective.has_posterior())];
-        Ok(Some(held_out::figures(name, &terms, &self.card.class_names)))
+        Ok(Some(held_out::figures(&terms, &self.card.class_names)))
     }
 }
 
@@ -280,14 +241,11 @@ impl Trainee for Training {
     fn loss(&mut self, net: &Dit, step: usize, part: Range<usize>) -> Result<Loss, TrainError> {
         let (tokenizer, device) = (&self.tokenizer, &self.device);
         let mut stream = Stream::new(self.config.seed, step as u64);
-        let times = self.times.draw(self.config.batch, &mut stream);
-        if part.start == 0 {
-            self.latest.clear();
-        }
-        self.latest.extend_from_slice(&times.times[part.clone()]);
+        let times = self.times.draw_step(self.config.batch, &mut stream);
         let batch = self.batches.part(step, part.clone(), &self.data, tokenizer, device)?;
-        let (whole, label_dropout) = (self.config.batch, self.task.label_dropout);
-        let asked = Asked { whole, label_dropout, part, ..self.asked(batch, stream, times) };
+        let (whole, each) = (self.config.batch, self.times.learns());
+        let label_dropout = self.task.label_dropout;
+        let asked = Asked { whole, each, label_dropout, part, ..self.asked(batch, stream, times) };
         let halved = self.loss_scale.is_some().then(|| params::halved(net, is_large));
         let net = halved.as_ref().unwrap_or(net);
         let autodiff = self.device.clone().autodiff();
@@ -299,7 +257,7 @@ impl Trainee for Training {
     }
 
     fn note(&mut self, losses: &[f32]) {
-        self.times.note(&self.latest, losses);
+        self.times.note_step(losses);
     }
 
     fn extra(&self) -> Vec<NamedTensor> {
@@ -327,20 +285,10 @@ impl Trainee for Training {
         Ok(sheet.map(|sheet| Evaluation { sheet, figures }))
     }
 
-    fn judge(
-        &mut self,
-        _: &Dit,
-        optimiser: &AdamW,
-        stop: &AtomicBool,
-    ) -> Result<Option<Line>, TrainError> {
-        if self.judging.is_none() {
-            return Ok(None);
-        }
+    fn judge(&mut self, _: &Dit, optimiser: &AdamW, stop: &AtomicBool) -> Result<Line, TrainError> {
         let model = self.model_of(self.averaged(optimiser)?);
-        let (task, seed) = (&self.task, self.config.seed);
-        let judging = self.judging.as_mut();
-        judging
-            .map_or(Ok(None), |it| it.judge(&model, |labels| task.samples.of(labels, seed), stop))
+        let (samples, seed) = (&self.task.samples, self.config.seed);
+        self.judging.as_mut().map_or(Ok(Line::new()), |it| it.judge(&model, samples, seed, stop))
     }
 
     fn merit(figures: &BTreeMap<String, f64>) -> Option<f64> {

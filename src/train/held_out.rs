@@ -6,8 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::metrics::Line;
 
+/// Held-out pictures that figures are taken on.
+pub const PICTURES: usize = 256;
+/// Those of them that are looked at at once.
+pub const BATCH: usize = 64;
+/// Streams of the seed from here on belong to them.
+pub const STREAMS: u64 = 1 << 60;
 /// The loss on held-out pictures, of objectives that predict codes and of the others.
-pub const LOSS: [&str; 2] = ["holdout_cross_entropy", "holdout_squared_error"];
+const LOSS: [&str; 2] = ["holdout_cross_entropy", "holdout_squared_error"];
 /// The share of tokens whose true code is the likeliest.
 pub const ACCURACY: &str = "holdout_accuracy";
 /// The mean of the logarithm of the partition function, whose drift the z-loss prevents.
@@ -53,8 +59,9 @@ pub fn times(labels: &[usize], smallest: f64) -> Vec<f32> {
     (0..labels.len()).map(of).collect()
 }
 
-/// The figures of pictures, the loss under its `name`; none of no pictures.
-pub fn figures(name: &str, terms: &[Term], classes: &[String]) -> Line {
+/// The figures of pictures; none of no pictures.
+pub fn figures(terms: &[Term], classes: &[String]) -> Line {
+    let name = LOSS[usize::from(terms.iter().all(|term| term.posterior.is_none()))];
     let mut line = Map::new();
     let mut put = |name: String, mean: Option<f64>| {
         line.extend(mean.map(|mean| (name, json!(mean))));
@@ -128,15 +135,15 @@ mod tests {
         let term = |t, label, loss| Term { t, label, loss, posterior: Some([0.5, loss]) };
         let terms = [term(0.1, 0, 4.0), term(0.15, 1, 2.0), term(1.0, 1, 1.0)];
         let names = ["cat", "dog", "owl"].map(str::to_owned);
-        let line = figures(LOSS[0], &terms, &names);
+        let line = figures(&terms, &names);
         let expected = json!({
             "holdout_cross_entropy": 7.0 / 3.0, "holdout_cross_entropy_t0.1": 3.0, "holdout_cross_entropy_t0.9": 1.0,
             "holdout_accuracy": 0.5, "holdout_log_z": 7.0 / 3.0, "holdout_by_class": { "cat": 4.0, "dog": 1.5 },
         });
         assert_eq!(Value::Object(line), expected);
         let plain = [Term { t: 0.5, label: 0, loss: 1.0, posterior: None }];
-        let line = figures(LOSS[1], &plain, &names[..1]);
+        let line = figures(&plain, &names[..1]);
         assert_eq!(line.keys().collect::<Vec<_>>(), [LOSS[1], "holdout_squared_error_t0.5"]);
-        assert!(figures(LOSS[0], &[], &names).is_empty());
+        assert!(figures(&[], &names).is_empty());
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 use serde_json::json;
 
@@ -19,8 +19,8 @@ use super::answer::Asked;
 use super::checkpoint::{Held, Identity, MODEL};
 use super::config::{JointTask, RunConfig};
 use super::examples::{ahead, folders};
-use super::flow::{HOLDOUT, HOLDOUT_BATCH, HOLDOUT_STREAMS, fit_half, sheet_of};
-use super::held_out::{self, Term};
+use super::flow::{fit_half, sheet_of};
+use super::held_out;
 use super::judging::Judging;
 use super::memory::Need;
 use super::metrics::Line;
@@ -84,8 +84,6 @@ pub struct Training {
     judging: Option<Judging>,
     batches: Ahead<Shown, DataError>,
     times: Times,
-    /// Times of the step in hand, part by part.
-    latest: Vec<f32>,
 }
 
 impl Training {
@@ -142,7 +140,6 @@ impl Training {
         });
         let training = Self {
             times: Times::new(task.times, task.time_weights, task.smallest_time),
-            latest: Vec::new(),
             config: config.clone(),
             task: task.clone(),
             device: device.clone(),
@@ -155,41 +152,13 @@ impl Training {
         Ok((training, net))
     }
 
-    /// The model of the averaged weights.
-    fn model(&self, optimiser: &AdamW) -> Result<Model, TrainError> {
+    /// The network of the averaged weights, and the model that it makes with their tokenizer.
+    fn averaged(&self, optimiser: &AdamW) -> Result<(Dit, Model), TrainError> {
         let blank = Both::blank(&self.card, &self.device);
         let Both { backbone, tokenizer } =
             optimiser.load_averages(blank, name_in_files, &self.device)?;
-        Ok(Model::assemble(self.card.clone(), backbone, tokenizer, &self.device))
-    }
-
-    /// The network of the averaged weights, with its last layer.
-    fn backbone(&self, optimiser: &AdamW) -> Result<Dit, TrainError> {
-        let blank = Dit::new(&self.card.backbone, &mut Initialiser::blank(&self.device));
-        optimiser.load_averages(blank, backbone_name, &self.device)
-    }
-
-    /// What the network is asked of codes `[pictures * tokens]`, shown as `x1`.
-    fn asked(
-        &self,
-        codes: Tensor<1, Int>,
-        x1: Tensor<4>,
-        labels: Vec<usize>,
-        stream: Stream,
-        times: DrawnTimes,
-    ) -> Asked {
-        let pictures = labels.len();
-        Asked {
-            codes,
-            x1: Some(x1),
-            labels,
-            stream,
-            whole: pictures,
-            times,
-            each: self.times.learns(),
-            label_dropout: 0.0,
-            part: 0..pictures,
-        }
+        let card = self.card.clone();
+        Ok((backbone.clone(), Model::assemble(card, backbone, tokenizer, &self.device)))
     }
 
     /// The figures on held-out pictures; nothing if `stop` is asked for before they are there.
@@ -200,40 +169,28 @@ impl Training {
         stop: &AtomicBool,
     ) -> Result<Option<Line>, TrainError> {
         let Some(holdout) = &self.holdout else { return Ok(Some(Line::new())) };
-        let indices = held_out::spread(holdout.len(), HOLDOUT.min(holdout.len()));
+        let indices = held_out::spread(holdout.len(), held_out::PICTURES.min(holdout.len()));
         let (pictures, labels): (Vec<RgbImage>, Vec<usize>) =
             holdout.pictures(&indices)?.into_iter().unzip();
         let times = held_out::times(&labels, self.task.smallest_time);
         let (mut terms, mut likeness) = (Vec::new(), 0.0);
-        for (i, pictures) in pictures.chunks(HOLDOUT_BATCH).enumerate() {
+        for (i, pictures) in pictures.chunks(held_out::BATCH).enumerate() {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let of = i * HOLDOUT_BATCH..i * HOLDOUT_BATCH + pictures.len();
+            let of = i * held_out::BATCH..i * held_out::BATCH + pictures.len();
             let codes = model.encode(pictures);
             let made = model.decode_codes(&codes, pictures.len());
             likeness += pictures.iter().zip(&made).map(|(a, b)| psnr(a, b)).sum::<f64>();
             let x1 = model.upload(&model.look_up(&codes, pictures.len()));
             let codes: Vec<i64> = codes.into_iter().map(i64::from).collect();
-            let (t, labels) = (times[of.clone()].to_vec(), labels[of].to_vec());
-            let asked = self.asked(
-                Tensor::from_data(codes.as_slice(), &self.device),
-                x1,
-                labels.clone(),
-                Stream::new(self.config.seed, HOLDOUT_STREAMS + i as u64),
-                DrawnTimes { times: t.clone(), weights: None },
-            );
-            let found = asked.answer(backbone, &self.card, &self.device).terms(labels.len());
-            let found = found.into_iter().zip(t.into_iter().zip(labels));
-            terms.extend(found.map(|((loss, posterior), (t, label))| Term {
-                t,
-                label,
-                loss,
-                posterior,
-            }));
+            let codes = Tensor::from_data(codes.as_slice(), &self.device);
+            let stream = Stream::new(self.config.seed, held_out::STREAMS + i as u64);
+            let times = DrawnTimes { times: times[of.clone()].to_vec(), weights: None };
+            let asked = Asked::all(codes, Some(x1), labels[of].to_vec(), stream, times);
+            terms.extend(asked.terms(backbone, &self.card, &self.device));
         }
-        let name = held_out::LOSS[usize::from(!self.card.objective.has_posterior())];
-        let mut line = held_out::figures(name, &terms, &self.card.class_names);
+        let mut line = held_out::figures(&terms, &self.card.class_names);
         line.insert(tokenizer::HELD_OUT.to_owned(), json!(likeness / pictures.len() as f64));
         Ok(Some(line))
     }
@@ -287,15 +244,11 @@ impl Trainee for Training {
         let tokens = codes.shape().num_elements();
         let codes = codes.inner().reshape([tokens]);
         let mut stream = Stream::new(self.config.seed, step as u64);
-        let times = self.times.draw(self.config.batch, &mut stream);
-        if part.start == 0 {
-            self.latest.clear();
-        }
-        self.latest.extend_from_slice(&times.times[part.clone()]);
+        let times = self.times.draw_step(self.config.batch, &mut stream);
         let x1 = x1 * self.card.latent_scale;
-        let asked = self.asked(codes, x1, labels, stream, times);
-        let (whole, label_dropout) = (self.config.batch, self.task.label_dropout);
-        let asked = Asked { whole, label_dropout, part, ..asked };
+        let asked = Asked::all(codes, Some(x1), labels, stream, times);
+        let (whole, each) = (self.config.batch, self.times.learns());
+        let asked = Asked { whole, each, label_dropout: self.task.label_dropout, part, ..asked };
         let mut loss = asked.loss(&net.backbone, &self.card, self.task.lambda_z, &device);
         loss.total = loss.total + own.total * self.task.tokenizer_weight;
         loss.terms.extend(own.terms);
@@ -303,7 +256,7 @@ impl Trainee for Training {
     }
 
     fn note(&mut self, losses: &[f32]) {
-        self.times.note(&self.latest, losses);
+        self.times.note_step(losses);
     }
 
     fn extra(&self) -> Vec<NamedTensor> {
@@ -320,8 +273,7 @@ impl Trainee for Training {
         optimiser: &AdamW,
         stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError> {
-        let model = self.model(optimiser)?;
-        let backbone = self.backbone(optimiser)?;
+        let (backbone, model) = self.averaged(optimiser)?;
         let Some(figures) = self.held_out(&model, &backbone, stop)? else { return Ok(None) };
         let sheet = sheet_of(&model, &self.task.samples, self.config.seed, stop)?;
         Ok(sheet.map(|sheet| Evaluation { sheet, figures }))
@@ -332,14 +284,10 @@ impl Trainee for Training {
         _: &Both,
         optimiser: &AdamW,
         stop: &AtomicBool,
-    ) -> Result<Option<Line>, TrainError> {
-        if self.judging.is_none() {
-            return Ok(None);
-        }
-        let model = self.model(optimiser)?;
+    ) -> Result<Line, TrainError> {
+        let (_, model) = self.averaged(optimiser)?;
         let (samples, seed) = (&self.task.samples, self.config.seed);
-        let judging = self.judging.as_mut();
-        judging.map_or(Ok(None), |it| it.judge(&model, |labels| samples.of(labels, seed), stop))
+        self.judging.as_mut().map_or(Ok(Line::new()), |it| it.judge(&model, samples, seed, stop))
     }
 
     fn merit(figures: &BTreeMap<String, f64>) -> Option<f64> {

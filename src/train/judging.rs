@@ -8,15 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
 use super::TrainError;
+use super::config::SheetSettings;
 use super::metrics::Line;
-use crate::flow::SampleSettings;
 use crate::judge::{
     Compared, Found, JudgeError, Known, Network, Pictures, Plan, Samples, evaluate, labels_like,
 };
 use crate::model::Model;
-
-/// What stands for the model's own encoder among feature networks.
-const ENCODER: &str = "encoder";
 
 /// How samples are judged while a flow trains.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,7 +27,7 @@ pub struct EvaluationConfig {
 
 impl Default for EvaluationConfig {
     fn default() -> Self {
-        Self { pictures: 256, features: vec![ENCODER.into()] }
+        Self { pictures: 256, features: vec![Network::ENCODER.into()] }
     }
 }
 
@@ -53,32 +50,31 @@ impl Judging {
         path: &Path,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        for file in config.features.iter().filter(|file| file.as_os_str() != ENCODER) {
+        for file in config.features.iter().filter(|file| !Network::is_encoder(file)) {
             Network::open(file, device)?;
         }
         Ok(Self { config, found, path: path.to_owned(), known: Known::default() })
     }
 
-    /// Frechet distance, KID, precision and recall of a model's samples by every network, with settings as `settings`
-    /// gives them for the labels; nothing, if a stop is asked for before they are there.
+    /// Frechet distance, KID, precision and recall of a model's samples by every network; nothing, if a stop is asked for
+    /// before they are there.
     pub fn judge(
         &mut self,
         model: &Model,
-        settings: impl FnOnce(Vec<usize>) -> SampleSettings,
+        samples: &SheetSettings,
+        seed: u64,
         stop: &AtomicBool,
-    ) -> Result<Option<Line>, TrainError> {
-        let open = |file: &PathBuf| match file.as_os_str() == ENCODER {
-            true => Ok(Network::encoder(model)),
-            false => Network::open(file, model.device()),
-        };
-        let networks = self.config.features.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    ) -> Result<Line, TrainError> {
+        let named = self.config.features.iter().map(|file| Network::named(file, model));
+        let networks = named.collect::<Result<Vec<_>, _>>()?;
         let data = Pictures::of(self.found.clone(), &self.path, model)?;
         let classes = model.card.class_names.len();
-        let settings = settings(labels_like(data.labels(), classes, self.config.pictures));
+        let labels = labels_like(data.labels(), classes, self.config.pictures);
+        let settings = samples.of(labels, seed);
         let plan = Plan {
             model,
             data,
-            seed: settings.seed,
+            seed,
             compared: Compared::Samples(Samples::new(model, settings, None)?),
             training: None,
             networks,
@@ -89,7 +85,7 @@ impl Judging {
         };
         let outcome = match evaluate(plan, &mut |_, _, _| {}) {
             Ok(outcome) => outcome,
-            Err(JudgeError::Stopped) => return Ok(None),
+            Err(JudgeError::Stopped) => return Ok(Line::new()),
             Err(error) => return Err(error.into()),
         };
         let mut line = Map::new();
@@ -105,6 +101,6 @@ impl Judging {
                 line.extend(value.map(|value| (name, json!(value))));
             }
         }
-        Ok(Some(line))
+        Ok(line)
     }
 }

@@ -349,8 +349,8 @@ pub(crate) trait Trainee {
         _net: &Self::Net,
         _averages: &AdamW,
         _stop: &AtomicBool,
-    ) -> Result<Option<Line>, TrainError> {
-        Ok(None)
+    ) -> Result<Line, TrainError> {
+        Ok(Line::new())
     }
 
     /// How good figures on held-out pictures are: the more the better.

@@ -246,7 +246,7 @@ impl Session<'_> {
         }
         if self.config.evaluate_every.is_some_and(due) {
             match trainee.judge(net, optimiser, self.stop) {
-                Ok(figures) => line.extend(figures.unwrap_or_default()),
+                Ok(figures) => line.extend(figures),
                 Err(error) => tracing::warn!("samples of step {step} are not judged: {error}"),
             }
         }

@@ -52,6 +52,8 @@ pub(super) struct Times {
     smallest: f64,
     /// Mean loss in every part, 0 where none was measured yet; in the precision of checkpoints.
     losses: [f32; BINS],
+    /// Those of the step in hand.
+    latest: Vec<f32>,
 }
 
 /// The times of some pictures, and what each counts for, where that differs.
@@ -63,16 +65,16 @@ pub(super) struct DrawnTimes {
 
 impl Times {
     pub fn new(sampling: TimeSampling, weights: TimeWeights, smallest: f64) -> Self {
-        Self { sampling, weights, smallest, losses: [0.0; BINS] }
+        Self { sampling, weights, smallest, losses: [0.0; BINS], latest: Vec::new() }
     }
 
-    /// Whether the losses at these times are to be [noted](Times::note).
+    /// Whether the losses at these times are to be [noted](Times::note_step).
     pub fn learns(&self) -> bool {
         self.sampling == TimeSampling::Entropic
     }
 
     /// The times of `count` pictures.
-    pub fn draw(&self, count: usize, stream: &mut Stream) -> DrawnTimes {
+    fn draw(&self, count: usize, stream: &mut Stream) -> DrawnTimes {
         let parts = self.parts();
         let pairs: Vec<(f64, f64)> = match self.sampling {
             TimeSampling::Uniform => (0..count).map(|_| (stream.uniform(), 1.0)).collect(),
@@ -92,6 +94,19 @@ impl Times {
         }
     }
 
+    /// The times of a step's pictures, whose losses will be [noted](Times::note_step).
+    pub fn draw_step(&mut self, count: usize, stream: &mut Stream) -> DrawnTimes {
+        let drawn = self.draw(count, stream);
+        self.latest.clone_from(&drawn.times);
+        drawn
+    }
+
+    /// Takes note of the losses of the pictures of the step in hand, in their order.
+    pub fn note_step(&mut self, losses: &[f32]) {
+        let latest = std::mem::take(&mut self.latest);
+        self.note(&latest, losses);
+    }
+
     /// Density of every part of the path.
     fn parts(&self) -> [f64; BINS] {
         let known: Vec<f64> =
@@ -104,7 +119,7 @@ impl Times {
     }
 
     /// Takes note of the losses of pictures at the times that they were drawn at.
-    pub fn note(&mut self, times: &[f32], losses: &[f32]) {
+    fn note(&mut self, times: &[f32], losses: &[f32]) {
         for (t, loss) in times.iter().zip(losses).filter(|(_, loss)| loss.is_finite()) {
             let part = (f64::from(*t) - self.smallest) / (1.0 - self.smallest);
             let mean = &mut self.losses[((part * BINS as f64) as usize).min(BINS - 1)];

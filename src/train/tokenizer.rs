@@ -27,7 +27,8 @@ use crate::model::card::TokenizerCard;
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::{
-    Tokenizer, from_pictures, planes, read_tokenizer_card, to_pictures, tokenizer_name,
+    Tokenizer, from_pictures, planes, read_tokenizer, read_tokenizer_card, to_pictures,
+    tokenizer_name,
 };
 use crate::readback::Together;
 use crate::rng::Stream;
@@ -303,23 +304,31 @@ impl Trainee for Training {
     }
 }
 
+/// The file of a finished tokenizer run that an entry of the run file names, and what it says of itself.
+pub(super) fn open_tokenizer(
+    entry: &'static str,
+    path: &Path,
+) -> Result<(TensorFile, TokenizerCard), TrainError> {
+    let fault = |reason: String| TrainError::NotATokenizer { entry, reason };
+    let file = TensorFile::open(path)
+        .map_err(|error| fault(format!("{error} (expected the tokenizer.safetensors of a run)")))?;
+    let card = read_tokenizer_card(&file).map_err(|error| fault(error.to_string()))?;
+    Ok((file, card))
+}
+
 /// A finished tokenizer, on an autodiff device.
 fn begin_with(
     from: &Path,
     task: &TokenizerTask,
     autodiff: &Device,
 ) -> Result<Tokenizer, TrainError> {
-    let fault = |reason: String| TrainError::NotATokenizer { entry: "task.from", reason };
-    let file = TensorFile::open(from).map_err(|error| fault(error.to_string()))?;
-    let card = read_tokenizer_card(&file).map_err(|error| fault(error.to_string()))?;
+    const ENTRY: &str = "task.from";
+    let (file, card) = open_tokenizer(ENTRY, from)?;
     if card.tokenizer != task.model {
-        let path = from.display();
-        return Err(fault(format!("{path}: of another shape than [task.model]")));
+        let reason = format!("{}: of another shape than [task.model]", from.display());
+        return Err(TrainError::NotATokenizer { entry: ENTRY, reason });
     }
-    let blank = Tokenizer::new(&task.model, &mut Initialiser::blank(autodiff));
-    Ok(params::load(blank, tokenizer_name, autodiff, |name, shape| {
-        file.floats_of_shape(name, shape)
-    })?)
+    Ok(read_tokenizer(&file, &task.model, autodiff)?)
 }
 
 /// The loss of a tokenizer, with what it was taken from.
