@@ -204,7 +204,7 @@ fn tokenizer_step(
         Tensor::<4>::random([batch, 3, side, side], Distribution::Uniform(-1.0, 1.0), &autodiff)
     };
     clock.time(images, |images| {
-        trained.step(clock, |net| tokenizer_loss(net, images.clone(), task.losses()).total())
+        trained.step(clock, |net| tokenizer_loss(net, images.clone(), task.losses(), false).total())
     })
 }
 

@@ -350,6 +350,11 @@ impl Default for TokenizerLosses {
 }
 
 impl TokenizerLosses {
+    /// Whether anything of it moves the encoder.
+    pub fn reach_encoder(&self) -> bool {
+        self.commitment != 0.0 || self.gradient != CodeGradient::Stopped
+    }
+
     /// Its weights, with their names.
     pub fn weights(&self) -> [(&'static str, f64); 5] {
         [

@@ -230,19 +230,23 @@ impl Trainee for Training {
         let Shown { planes, labels } = self.batches.of(step)?;
         let images = planes.part(part.clone(), self.config.image_size, &device);
         let labels = labels[part.clone()].to_vec();
-        let TokenizerLoss { loss: own, latents, codes, .. } =
-            tokenizer_loss(&net.tokenizer, images, self.task.losses);
-        let chosen = net.tokenizer.look_up(codes.clone());
+        let TokenizerLoss { loss: own, latents, codes, .. } = tokenizer_loss(
+            &net.tokenizer,
+            images,
+            self.task.losses,
+            self.task.flow_gradient != 0.0,
+        );
         let x1 = match self.task.flow_gradient {
-            0.0 => chosen.inner(),
+            0.0 => net.tokenizer.valid().look_up(codes.clone()),
             share => {
+                let chosen = net.tokenizer.look_up(Tensor::from_inner(codes.clone()));
                 // Codes as they are; what is learned of them goes to their table, and past the choice to the latents.
                 let both = chosen + latents.clone() - latents.detach();
                 both.clone() * share + both.detach() * (1.0 - share)
             }
         };
         let tokens = codes.shape().num_elements();
-        let codes = codes.inner().reshape([tokens]);
+        let codes = codes.reshape([tokens]);
         let mut stream = Stream::new(self.config.seed, step as u64);
         let times = self.times.draw_step(self.config.batch, &mut stream);
         let x1 = x1 * self.card.latent_scale;

@@ -191,7 +191,7 @@ impl Trainee for Training {
         let device = self.device.clone().autodiff();
         let images = self.batches.of(step)?.part(part.clone(), self.config.image_size, &device);
         let TokenizerLoss { mut loss, latents, codes, made } =
-            tokenizer_loss(net, images.clone(), self.task.losses());
+            tokenizer_loss(net, images.clone(), self.task.losses(), false);
         if let Some(perceptual) = &self.perceptual {
             let distance = perceptual.distance(images.clone(), made.clone());
             loss.total = loss.total + distance.clone() * perceptual.weight;
@@ -211,7 +211,7 @@ impl Trainee for Training {
             self.latest.clear();
         }
         self.latest.push(flat);
-        let codes = codes.inner().reshape([batch * height * width]);
+        let codes = codes.reshape([batch * height * width]);
         Ok(Loss { codes: Some(codes), ..loss })
     }
 
@@ -336,7 +336,7 @@ pub(crate) struct TokenizerLoss {
     pub(super) loss: Loss,
     /// `[batch, code_size, height, width]`
     pub(super) latents: Tensor<4>,
-    /// The codes chosen for them, `[batch, height, width]`.
+    /// The codes chosen for them, `[batch, height, width]`, on the device without autodiff.
     pub(super) codes: Tensor<3, Int>,
     /// What is decoded from these, `[batch, 3, height, width]`.
     made: Tensor<4>,
@@ -349,7 +349,8 @@ impl TokenizerLoss {
     }
 }
 
-/// Reconstruction and commitment of pictures, weighed as `weights` say.
+/// Reconstruction and commitment of pictures, weighed as `weights` say; `asked` is whether something besides this loss takes
+/// gradients of the latents.
 ///
 /// # Shapes
 /// - `images`: `[batch, channels, height, width]`, in `[-1, 1]`, on an autodiff device
@@ -357,10 +358,20 @@ pub(crate) fn tokenizer_loss(
     net: &Tokenizer,
     images: Tensor<4>,
     weights: TokenizerLosses,
+    asked: bool,
 ) -> TokenizerLoss {
-    let latents = net.encode(images.clone());
-    let codes = net.quantise(latents.clone().detach());
-    let chosen = net.look_up(codes.clone());
+    // What no gradient will come to stays out of the graph: only a gradient takes it apart again, and parameters hold it
+    // until then.
+    let still = net.valid();
+    let latents = match asked || weights.reach_encoder() {
+        true => net.encode(images.clone()),
+        false => Tensor::from_inner(still.encode(images.clone().inner())),
+    };
+    let codes = still.quantise(latents.clone().inner());
+    let chosen = match weights.codebook != 0.0 {
+        true => net.look_up(Tensor::from_inner(codes.clone())),
+        false => Tensor::from_inner(still.look_up(codes.clone())),
+    };
 
     let codebook = (chosen.clone() - latents.clone().detach()).square().mean();
     let commitment = (latents.clone() - chosen.clone().detach()).square().mean();

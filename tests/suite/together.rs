@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::{process::Stdio, thread, time::Duration};
 
 use purrscope::io::tensors::TensorFile;
 
@@ -142,4 +144,55 @@ fn a_decoder_that_learns_alone_goes_into_the_model_of_the_same_codes() {
     let output = purrscope(at, &["--train", "other.toml"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("task.from: ") && said.contains("of another shape"), "{said}");
+}
+
+/// The most memory that a run had, in kilobytes.
+#[cfg(target_os = "linux")]
+fn peak(at: &Path, text: &str) -> u64 {
+    fs::write(at.join("run.toml"), text).unwrap();
+    let mut run = purrscope(at, &["--train", "run.toml", "--device", "cpu"]);
+    let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", run.id());
+    let mut most = 0;
+    while run.try_wait().unwrap().is_none() {
+        let said = fs::read_to_string(&status).unwrap_or_default();
+        let kilobytes =
+            said.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split(' ').rev().nth(1));
+        most = kilobytes.map_or(most, |kilobytes| kilobytes.trim().parse().unwrap());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(run.wait().unwrap().success());
+    most
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn runs_of_many_steps_take_no_more_memory_than_short_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    train(at, "tok.toml", &tokenizer_run("tok", 4), &CPU);
+    train(at, "flow.toml", &flow_run("flow", 4), &CPU);
+    let batches = |run: String| {
+        let run = run.replace("batch = 4", "batch = 64\nduplicates = \"keep\"");
+        run.replace("checkpoint_every = 2", "checkpoint_every = 1000")
+            .replace("checkpoint_every = 3", "checkpoint_every = 1000")
+    };
+    let tokenizer = |out: &str, steps, more: &str| {
+        let more = format!("{more}\n[task.model]");
+        batches(tokenizer_run(out, steps)).replace("[task.model]", &more)
+    };
+    let alone = "from = \"tok/tokenizer.safetensors\"\ndecoder_only = true";
+    let deaf = "codebook = 0.0\ncommitment = 0.0\ngradient = \"stopped\"";
+    let seen = "[task.discriminator]\nstart = 2\nchannels = 4\nlayers = 1";
+    let losses = "[task.losses]\ncodebook = 0.0\ncommitment = 0.0\ngradient = \"stopped\"";
+    let most = |what: &str, run: &dyn Fn(&str, usize) -> String| {
+        let [short, long] =
+            [20, 220].map(|steps| peak(at, &run(&format!("{what} {steps}"), steps)));
+        assert!(long < short + 30_000, "{what}: {short} kB in 20 steps, {long} kB in 220");
+    };
+    most("alone", &|out, steps| tokenizer(out, steps, alone));
+    most("deaf", &|out, steps| tokenizer(out, steps, deaf));
+    most("seen", &|out, steps| tokenizer(out, steps, seen));
+    most("both", &|out, steps| batches(joint_run(out, steps, losses)));
 }
