@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """How often pictures of the embedded model are ones that the drawings could have been: all parts whole, of the class asked for.
 
-usage: check_factors.py DATA FOLDER...     (DATA: what examples/dicebear wrote; FOLDER: of evaluate --out, or of sample --out)
+usage: check_factors.py DATA AGAIN FOLDER...
+    DATA    what examples/dicebear wrote
+    AGAIN   what the tokenizer makes of DATA/holdout: `purrscope encode MODEL DATA/holdout --out C`, `purrscope decode MODEL C --out AGAIN`
+    FOLDER  of evaluate --out or sample --out
 
 The drawings are put together of parts (head, eyes, mouth, tail, ...) that their tables name. A small network learns on DATA/train to
 tell every part of both animals, coat and place included; half of what it sees are two drawings laid over each other, with the shares of
 both as the answer, so that it is unsure of what is between two parts. A picture is whole if the network is as sure of each of its
-parts as it is of all but one in two hundred of the held-out drawings', and of the class if coat, animal and place are the ones
-asked for. The share of held-out drawings that pass is printed beside; so is every part's accuracy on them. Seed 0; about five
-minutes on two cores. Needs numpy, torch and Pillow. The network is kept as DATA/factors.pt.
+parts as it is of all but one in two hundred of the pictures in AGAIN, and of its class if animal, coat and place are the ones
+asked for. The shares of the drawings and of AGAIN that are whole are printed beside; so is every part's accuracy on both.
+Seed 0; about five minutes on two cores. Needs numpy, torch and Pillow. The network is kept as DATA/factors.pt.
 """
 import collections
 import json
@@ -22,7 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 EPOCHS, BATCH, RATE = 10, 128, 2e-3
-# Share of the held-out drawings that may be less sure of a part.
+# Share of the pictures in AGAIN that it may be less sure of a part of.
 UNSURE = 0.005
 # What the class says, not the picture's own lot.
 ASKED = ("animal", "coat", "scene")
@@ -107,21 +110,21 @@ def told(network, pictures):
 
 def samples(folder):
     """Pictures that the program made, and the classes that they were asked to be of, from the settings within them."""
-    pictures, classes = [], []
-    for path in sorted(folder.glob("*.png")):
-        settings = json.loads(Image.open(path).text["purrscope"])
-        pictures.append(pixels(path))
-        classes.append(of_class(settings["class"]))
-    return numpy.stack(pictures), classes
+    paths = sorted(folder.glob("*.png"))
+    classes = [of_class(json.loads(Image.open(path).text["purrscope"])["class"]) for path in paths]
+    return numpy.stack([pixels(path) for path in paths]), classes
 
 
 def main():
     torch.manual_seed(0)
-    data, folders = pathlib.Path(sys.argv[1]), [pathlib.Path(each) for each in sys.argv[2:]]
+    data, again, *folders = map(pathlib.Path, sys.argv[1:])
     pictures, factors, names = table(data, "train")
     values = [sorted({row[name] for row in factors}) for name in names]
     numbers = [{value: at for at, value in enumerate(each)} for each in values]
-    labels = lambda rows: torch.tensor([[numbers[at][row[name]] for at, name in enumerate(names)] for row in rows])
+
+    def labels(rows):
+        return torch.tensor([[numbers[at][row[name]] for at, name in enumerate(names)] for row in rows])
+
     network, kept = Network(values), data / "factors.pt"
     if kept.exists():
         network.load_state_dict(torch.load(kept, weights_only=True))
@@ -130,26 +133,37 @@ def main():
         torch.save(network.state_dict(), kept)
 
     real, truth, _ = table(data, "holdout")
-    best, sure = told(network, real)
-    right = (best == labels(truth)).float().mean(0)
-    thresholds = sure.kthvalue(max(1, round(UNSURE * len(real))), dim=0).values
-    print("part: values, accuracy on held-out drawings, and how sure it must be")
+    # The program takes files in the order of their names.
+    order = [line.split("\t")[0] for line in (data / "holdout.tsv").read_text().splitlines()[1:]]
+    order = sorted(range(len(order)), key=lambda at: order[at])
+    real, truth = real[order], labels([truth[at] for at in order])
+    copies = numpy.stack([pixels(path) for path in sorted(again.glob("*.png"))])
+    assert len(copies) == len(real), f"{again} has {len(copies)} pictures, and {data}/holdout {len(real)}"
+    (best, sure), (seen, likely) = told(network, real), told(network, copies)
+    thresholds = likely.kthvalue(max(1, round(UNSURE * len(likely))), dim=0).values
+    print("| part | values | told right of drawings | after the tokenizer | how sure it must be |\n|---|---|---|---|---|")
     for at, name in enumerate(names):
-        print(f"  {name}: {len(values[at])}, {100 * right[at]:.1f} %, {thresholds[at]:.3f}")
-    passed = (sure >= thresholds).all(1).float().mean()
-    print(f"\nheld-out drawings ({len(real)}): whole {100 * passed:.1f} %")
+        right = [100 * (found[:, at] == truth[:, at]).float().mean() for found in (best, seen)]
+        print(f"| {name} | {len(values[at])} | {right[0]:.1f} % | {right[1]:.1f} % | {thresholds[at]:.3f} |")
+
+    def percent(these):
+        return f"{100 * these.float().mean():.1f} %"
+
+    print("\n| pictures | whole | of their class | both | both, cats | both, dogs | parts that most often lack |\n|---|---|---|---|---|---|---|")
+    for what, sureness in [("drawings, held out", sure), ("the same after the tokenizer", likely)]:
+        print(f"| {what} ({len(sureness)}) | {percent((sureness >= thresholds).all(1))} | | | | | |")
     for folder in folders:
         made, asked = samples(folder)
         best, sure = told(network, made)
         whole = (sure >= thresholds).all(1)
-        fits = torch.tensor([all(values[names.index(part)][row[names.index(part)]] == wish[part] for part in ASKED) for row, wish in zip(best, asked)])
+        fits = [all(values[names.index(part)][row[names.index(part)]] == wish[part] for part in ASKED) for row, wish in zip(best, asked)]
+        both = whole & torch.tensor(fits)
+        cats = torch.tensor([wish["animal"] == "cat" for wish in asked])
         lacking = collections.Counter(name for row in sure < thresholds for name, lacks in zip(names, row) if lacks)
-        percent = lambda these: f"{100 * these.float().mean():.1f} %"
-        print(f"{folder} ({len(made)}): whole {percent(whole)}, of the class {percent(fits)}, both {percent(whole & fits)}")
-        for animal in ("cat", "dog"):
-            these = torch.tensor([wish["animal"] == animal for wish in asked])
-            print(f"  {animal}s ({int(these.sum())}): both {percent((whole & fits)[these])}")
-        print("  not whole:", ", ".join(f"{name} {count}" for name, count in lacking.most_common()))
+        lacking = ", ".join(f"{name} {100 * count / len(made):.0f} %" for name, count in lacking.most_common(4))
+        cells = [percent(these) for these in (whole, torch.tensor(fits), both, both[cats], both[~cats])]
+        print(f"| {folder} ({len(made)}) | {' | '.join(cells)} | {lacking} |")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,8 @@ usage: measure_defaults.py PURRSCOPE MODEL DATA FOLDER COUNT WEIGHTS [TABLE,...]
                            (tables: solvers, grids, guidance, temperature; WEIGHTS: those of EfficientNet-Lite0)
 
 Runs `purrscope evaluate` over held-out pictures for every row of the tables, with seed 0, by EfficientNet-Lite0 and the model's own
-encoder, keeps what it found in FOLDER, goes on from there when it is started again, and prints the tables. Needs Python alone.
+encoder, keeps what it found in FOLDER and the pictures in FOLDER/pictures (which `check_factors.py` takes), goes on from there when
+it is started again, and prints the tables. Needs Python alone.
 """
 import json
 import pathlib
@@ -16,7 +17,7 @@ import time
 # Steps that spend about 4, 8, 16 and 32 evaluations of the velocity: methods of second order take two a step, the classical one
 # of fourth order four, each one alone in the last.
 STEPS = {
-    "euler": [4, 8, 16, 32],
+    "euler": [4, 8, 16, 24, 32],
     "exp2m": [4, 8, 16, 32],
     "midpoint": [2, 4, 8, 16],
     "heun": [2, 4, 8, 16],
@@ -24,7 +25,7 @@ STEPS = {
 }
 TOLERANCES = [0.3, 0.1, 0.03]
 GUIDANCES = [1.25, 1.5, 2, 3]
-TEMPERATURES = [0.7, 0.8, 0.9, 1.1]
+TEMPERATURES = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1]
 
 
 def rows(schedule):
@@ -33,7 +34,8 @@ def rows(schedule):
         for number in steps:
             yield "solvers", f"{solver}, {number} steps", ["--solver", solver, "--steps", str(number)]
     for tolerance in TOLERANCES:
-        both = ["--atol", str(tolerance), "--rtol", str(tolerance)]
+        # It takes a step at least between two times of the grid.
+        both = ["--atol", str(tolerance), "--rtol", str(tolerance), "--steps", "2"]
         yield "solvers", f"dopri5 to {tolerance}", ["--solver", "dopri5", *both]
     for grid in ["cosine", "shifted:2", "shifted:0.5"]:
         yield "grids", f"exp2m, 8 steps, {grid}", ["--solver", "exp2m", "--steps", "8", "--grid", grid]
@@ -42,7 +44,6 @@ def rows(schedule):
     for guidance in GUIDANCES:
         yield "guidance", f"guidance {guidance}", [*best, "--cfg", str(guidance)]
     yield "guidance", "guidance 2, from t = 0.2 to 0.8", [*best, "--cfg", "2", "--cfg-interval", "0.2:0.8"]
-    yield "temperature", "temperature 1.0", [*best, "--cfg", "1"]
     for temperature in TEMPERATURES:
         yield "temperature", f"temperature {temperature}", [*best, "--temperature", str(temperature)]
     if schedule:
@@ -69,6 +70,7 @@ def main():
             part = kept.with_suffix(".part.json")
             command = [program, "evaluate", model, "--data", data, "--count", count, "--device", "cpu", "--json", part, "--brief"]
             command += ["--features", "encoder", "--features", weights, "--known-features", folder / "real.safetensors"]
+            command += ["--out", folder / "pictures" / kept.stem]
             subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             kept.write_text(json.dumps(json.loads(part.read_text()) | {"seconds": time.time() - begun}))
             part.unlink()

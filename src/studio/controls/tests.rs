@@ -237,8 +237,8 @@ fn the_drawn_curve_is_edited_by_the_pointer() {
 #[test]
 fn presets_are_chosen_saved_and_deleted() {
     let mut window = tall();
-    choose(&mut window, "Preset", "Careful");
-    assert_eq!((draft(&window).sampling.solver, draft(&window).sampling.steps), (Solver::Heun, 48));
+    choose(&mut window, "Preset", "Best");
+    assert_eq!((draft(&window).sampling.solver, draft(&window).sampling.steps), (Solver::Rk4, 5));
     slide(&mut window, "Steps", 31.0);
     click(&mut window, "Save preset");
     window.get_by_label("Name of the preset").focus();
@@ -247,10 +247,10 @@ fn presets_are_chosen_saved_and_deleted() {
     window.run_steps(2);
     click(&mut window, "Keep preset");
     assert_eq!(window.state().shell.studio.controls.presets.saved().len(), 1);
-    choose(&mut window, "Preset", "Quick look");
-    assert_eq!(draft(&window).sampling.steps, 8);
+    choose(&mut window, "Preset", "Fast");
+    assert_eq!(draft(&window).sampling.steps, 3);
     choose(&mut window, "Preset", "mine");
-    assert_eq!((draft(&window).sampling.solver, draft(&window).sampling.steps), (Solver::Heun, 31));
+    assert_eq!((draft(&window).sampling.solver, draft(&window).sampling.steps), (Solver::Rk4, 31));
     choose(&mut window, "Preset", "Delete mine");
     assert!(window.state().shell.studio.controls.presets.saved().is_empty());
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::draft::Draft;
-use super::kinds::{GridKind, TemperatureKind};
+use super::kinds::TemperatureKind;
 use crate::flow::{SampleSettings, Solver, Temperature};
 
 /// Everything on the controls that decides how pictures are made; not which class, seed, count, pins
@@ -52,7 +52,7 @@ pub struct BuiltIn {
     pub hint: &'static str,
 }
 
-/// The presets that come with the program.
+/// The presets that come with the program; the figures are those of `docs/defaults.md`.
 pub fn built_in() -> [BuiltIn; 4] {
     let preset = |name: &str, hint, change: &dyn Fn(&mut Draft)| {
         let mut draft = Draft::default();
@@ -61,13 +61,19 @@ pub fn built_in() -> [BuiltIn; 4] {
         BuiltIn { preset: Preset { name: name.to_owned(), sampling }, hint }
     };
     [
-        preset("Quick look", "A draft in few evaluations.", &|way| {
-            (way.sampling.solver, way.sampling.steps) = (Solver::Exp2m, 8);
-        }),
-        preset("Careful", "Many small steps of second order, finest near both ends.", &|way| {
-            (way.sampling.solver, way.sampling.steps) = (Solver::Heun, 48);
-            way.grid = GridKind::Cosine;
-        }),
+        preset(
+            "Fast",
+            "9 evaluations in three steps, where the defaults take 24. Of the embedded model's pictures 51 % \
+             are whole drawings, and 49 % with the defaults; Frechet distance 34.0 and 34.8.",
+            &|way| (way.sampling.solver, way.sampling.steps) = (Solver::Rk4, 3),
+        ),
+        preset(
+            "Best",
+            "17 evaluations in five steps. Nothing that was measured is better: 50 % of the embedded model's \
+             pictures are whole drawings, and by its encoder their Frechet distance is 0.106; with the \
+             defaults 49 % and 0.115.",
+            &|way| (way.sampling.solver, way.sampling.steps) = (Solver::Rk4, 5),
+        ),
         preset(
             "Ancestral",
             "Fresh noise at every step, which lets the picture change its mind.",
@@ -215,7 +221,7 @@ mod tests {
     fn names_that_cannot_be_are_refused() {
         let mut presets = Presets::default();
         let long = "x".repeat(41);
-        for name in ["", "  ", "Quick look", &long] {
+        for name in ["", "  ", "Fast", &long] {
             assert!(presets.check(name).is_err(), "{name}");
             presets.save(name, &Draft::default());
         }
