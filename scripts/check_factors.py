@@ -38,22 +38,22 @@ def of_class(name):
     return {"animal": animal, "coat": f"{animal} {coat}", "scene": PLACES[place.replace("-", " ")]}
 
 
-def pixels(path):
-    return numpy.asarray(Image.open(path).convert("RGB"))
+def pixels(paths):
+    return numpy.stack([numpy.asarray(Image.open(path).convert("RGB")) for path in paths])
 
 
 def table(data, part):
-    """Pictures of a part, and their factors; those that a drawing lacks are `none`."""
-    pictures, factors = [], []
+    """Files of a part, the factors of each, and their names; factors that a drawing lacks are `none`."""
+    files, factors = [], []
     for line in (data / f"{part}.tsv").read_text().splitlines()[1:]:
         file, name, given = line.split("\t")
         asked = of_class(name)
         own = dict(pair.split("=") for pair in given.split(","))
         own = {key: f"{asked['animal']} {value}" for key, value in own.items() if key != "scene"}
-        pictures.append(pixels(data / part / file))
+        files.append(data / part / file)
         factors.append(asked | own)
     names = sorted({key for row in factors for key in row})
-    return numpy.stack(pictures), [{name: row.get(name, f"{row['animal']} none") for name in names} for row in factors], names
+    return files, [{name: row.get(name, f"{row['animal']} none") for name in names} for row in factors], names
 
 
 class Network(nn.Module):
@@ -112,13 +112,13 @@ def samples(folder):
     """Pictures that the program made, and the classes that they were asked to be of, from the settings within them."""
     paths = sorted(folder.glob("*.png"))
     classes = [of_class(json.loads(Image.open(path).text["purrscope"])["class"]) for path in paths]
-    return numpy.stack([pixels(path) for path in paths]), classes
+    return pixels(paths), classes
 
 
 def main():
     torch.manual_seed(0)
     data, again, *folders = map(pathlib.Path, sys.argv[1:])
-    pictures, factors, names = table(data, "train")
+    files, factors, names = table(data, "train")
     values = [sorted({row[name] for row in factors}) for name in names]
     numbers = [{value: at for at, value in enumerate(each)} for each in values]
 
@@ -129,15 +129,14 @@ def main():
     if kept.exists():
         network.load_state_dict(torch.load(kept, weights_only=True))
     else:
-        learn(network, pictures, labels(factors))
+        learn(network, pixels(files), labels(factors))
         torch.save(network.state_dict(), kept)
 
-    real, truth, _ = table(data, "holdout")
+    files, factors, _ = table(data, "holdout")
     # The program takes files in the order of their names.
-    order = [line.split("\t")[0] for line in (data / "holdout.tsv").read_text().splitlines()[1:]]
-    order = sorted(range(len(order)), key=lambda at: order[at])
-    real, truth = real[order], labels([truth[at] for at in order])
-    copies = numpy.stack([pixels(path) for path in sorted(again.glob("*.png"))])
+    order = sorted(range(len(files)), key=lambda at: str(files[at]))
+    real, truth = pixels([files[at] for at in order]), labels([factors[at] for at in order])
+    copies = pixels(sorted(again.glob("*.png")))
     assert len(copies) == len(real), f"{again} has {len(copies)} pictures, and {data}/holdout {len(real)}"
     (best, sure), (seen, likely) = told(network, real), told(network, copies)
     thresholds = likely.kthvalue(max(1, round(UNSURE * len(likely))), dim=0).values

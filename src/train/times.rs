@@ -52,7 +52,7 @@ pub(super) struct Times {
     smallest: f64,
     /// Mean loss in every part, 0 where none was measured yet; in the precision of checkpoints.
     losses: [f32; BINS],
-    /// Those of the step in hand.
+    /// Times of the step in hand.
     latest: Vec<f32>,
 }
 

@@ -6,10 +6,20 @@ use std::path::Path;
 use std::{process::Stdio, thread, time::Duration};
 
 use purrscope::io::tensors::TensorFile;
+use tempfile::TempDir;
 
 use crate::training::{flow_run, losses, purrscope, tokenizer_run, train, write_pictures};
 
 const CPU: [&str; 2] = ["--device", "cpu"];
+
+/// A folder of pictures, with a tokenizer in `tok` and a flow on its codes in `flow`.
+fn trained() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_pictures(folder.path());
+    train(folder.path(), "tok.toml", &tokenizer_run("tok", 12), &CPU);
+    train(folder.path(), "flow.toml", &flow_run("flow", 6), &CPU);
+    folder
+}
 
 /// Names and numbers of the parameters of a part.
 fn tensors(file: &Path, part: &str) -> Vec<(String, Vec<f32>)> {
@@ -44,11 +54,8 @@ fn joint_run(out: &str, steps: usize, more: &str) -> String {
 
 #[test]
 fn a_flow_and_its_tokenizer_train_together() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = trained();
     let at = folder.path();
-    write_pictures(at);
-    train(at, "tok.toml", &tokenizer_run("tok", 12), &CPU);
-    train(at, "flow.toml", &flow_run("flow", 6), &CPU);
     let model = |run: &str| at.join(run).join("model.safetensors");
     let moved = |run: &str, part: &str| moved(&model(run), &model("flow"), part);
     // Without a loss of its own, nothing but the flow's gradient can move a tokenizer.
@@ -94,11 +101,8 @@ fn a_flow_and_its_tokenizer_train_together() {
 
 #[test]
 fn a_decoder_that_learns_alone_goes_into_the_model_of_the_same_codes() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = trained();
     let at = folder.path();
-    write_pictures(at);
-    train(at, "tok.toml", &tokenizer_run("tok", 12), &CPU);
-    train(at, "flow.toml", &flow_run("flow", 6), &CPU);
     let gone_on = |out: &str, more: &str| {
         let from = format!("from = \"tok/tokenizer.safetensors\"\n{more}\n[task.model]");
         tokenizer_run(out, 8).replace("[task.model]", &from)
@@ -168,11 +172,8 @@ fn peak(at: &Path, text: &str) -> u64 {
 #[test]
 #[cfg(target_os = "linux")]
 fn runs_of_many_steps_take_no_more_memory_than_short_ones() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = trained();
     let at = folder.path();
-    write_pictures(at);
-    train(at, "tok.toml", &tokenizer_run("tok", 4), &CPU);
-    train(at, "flow.toml", &flow_run("flow", 4), &CPU);
     let batches = |run: String| {
         let run = run.replace("batch = 4", "batch = 64\nduplicates = \"keep\"");
         run.replace("checkpoint_every = 2", "checkpoint_every = 1000")
