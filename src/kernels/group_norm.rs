@@ -24,7 +24,7 @@ pub(super) struct Groups<'a> {
 
 impl Groups<'_> {
     /// Channels of a group.
-    fn channels(&self) -> usize {
+    pub(super) fn channels(&self) -> usize {
         self.weight.len() / self.groups
     }
 
@@ -32,6 +32,63 @@ impl Groups<'_> {
     fn size(&self) -> usize {
         self.channels() * self.plane
     }
+
+    /// What becomes of the numbers of a channel whose group has these moments.
+    pub(super) fn affine(&self, channel: usize, Moments { mean, rate }: Moments) -> Affine {
+        Affine { mean, scale: self.weight[channel] * rate, shift: self.bias[channel] }
+    }
+}
+
+/// Mean and reciprocal deviation of a group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moments {
+    mean: f32,
+    rate: f32,
+}
+
+/// `(x - mean) scale + shift`
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Affine {
+    mean: f32,
+    scale: f32,
+    shift: f32,
+}
+
+/// The moments of each group of each picture.
+pub(super) fn moments(of: Groups<'_>, x: &[f32]) -> Vec<Moments> {
+    let size = of.size().max(1);
+    let each = |x: &[f32]| dispatch(MomentsOf { x });
+    x.par_chunks(size).with_min_len(WORTH.div_ceil(size)).map(each).collect()
+}
+
+struct MomentsOf<'a> {
+    x: &'a [f32],
+}
+
+impl WithSimd for MomentsOf<'_> {
+    type Output = Moments;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Moments {
+        moments_of(simd, self.x)
+    }
+}
+
+/// `out = y sigmoid(y)` of what an affine map makes of `x`.
+#[inline(always)]
+pub(super) fn silu_of<S: Simd>(simd: S, affine: Affine, x: &[f32], out: &mut [f32]) {
+    let [mean, scale, shift] =
+        [affine.mean, affine.scale, affine.shift].map(|number| simd.splat_f32s(number));
+    map::<S, 1>(
+        simd,
+        [x],
+        out,
+        #[inline(always)]
+        |[x]| {
+            let y = multiply_add(simd, simd.sub_f32s(x, mean), scale, shift);
+            simd.mul_f32s(y, sigmoid(simd, y))
+        },
+    );
 }
 
 /// The result, of the shape of `x`: `[images, channels, plane]`.
@@ -83,33 +140,24 @@ impl WithSimd for Forward<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { of, group, x, out } = self;
-        let (mean, rate) = moments(simd, x);
-        let mean = simd.splat_f32s(mean);
+        let moments = moments_of(simd, x);
         let first = group * of.channels();
         let planes = x.chunks_exact(of.plane).zip(out.chunks_exact_mut(of.plane));
         for (c, (x, out)) in planes.enumerate() {
-            let weight = simd.splat_f32s(of.weight[first + c] * rate);
-            let bias = simd.splat_f32s(of.bias[first + c]);
+            let affine = of.affine(first + c, moments);
             if of.silu {
-                map::<S, 1>(
-                    simd,
-                    [x],
-                    out,
-                    #[inline(always)]
-                    |[x]| {
-                        let y = multiply_add(simd, simd.sub_f32s(x, mean), weight, bias);
-                        simd.mul_f32s(y, sigmoid(simd, y))
-                    },
-                );
-            } else {
-                map::<S, 1>(
-                    simd,
-                    [x],
-                    out,
-                    #[inline(always)]
-                    |[x]| multiply_add(simd, simd.sub_f32s(x, mean), weight, bias),
-                );
+                silu_of(simd, affine, x, out);
+                continue;
             }
+            let [mean, scale, shift] =
+                [affine.mean, affine.scale, affine.shift].map(|number| simd.splat_f32s(number));
+            map::<S, 1>(
+                simd,
+                [x],
+                out,
+                #[inline(always)]
+                |[x]| multiply_add(simd, simd.sub_f32s(x, mean), scale, shift),
+            );
         }
     }
 }
@@ -129,7 +177,7 @@ impl WithSimd for Backward<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { of, group, x, grad, out, sums } = self;
-        let (mean, rate) = moments(simd, x);
+        let Moments { mean, rate } = moments_of(simd, x);
         let (mean_of_all, one) = (simd.splat_f32s(mean), simd.splat_f32s(1.0));
         let first = group * of.channels();
         // Of the gradient of the normalised numbers: its sum, and that of its products with them.
@@ -223,9 +271,8 @@ fn change<S: Simd>(simd: S, x: &[f32], out: &mut [f32], f: impl Fn(S::f32s, S::f
     }
 }
 
-/// Mean and reciprocal deviation.
 #[inline(always)]
-fn moments<S: Simd>(simd: S, x: &[f32]) -> (f32, f32) {
+fn moments_of<S: Simd>(simd: S, x: &[f32]) -> Moments {
     let count = x.len() as f32;
     let sum = total(
         simd,
@@ -246,7 +293,7 @@ fn moments<S: Simd>(simd: S, x: &[f32]) -> (f32, f32) {
         },
         |x| (x - mean) * (x - mean),
     );
-    (mean, (squares / count + NORM_EPSILON).sqrt().recip())
+    Moments { mean, rate: (squares / count + NORM_EPSILON).sqrt().recip() }
 }
 
 /// The sum of all numbers, added by `add`, and those behind the last whole vector as `one` makes them.

@@ -339,7 +339,8 @@ pub fn group_norm_backward(
     (x.like(of_x), weight.like(of_weight), bias.like(of_bias))
 }
 
-fn groups_of<'a>(
+/// What [`group_norm`] is taken of.
+pub fn groups_of<'a>(
     x: &Rows,
     weight: &'a Rows,
     bias: &'a Rows,

@@ -23,7 +23,9 @@ mod vectors;
 pub use adamw::{AdamWStep, Optimised, square_sum};
 pub use attention::{attention, has_attention, plain as plain_attention};
 pub use by_channel::{by_channel, plain_by_channel, relu6};
-pub use convolution::{Kind, arranged, convolution, plain as plain_convolution};
+pub use convolution::{
+    Kind, Normal, arranged, convolution, convolution_of_normal, plain as plain_convolution,
+};
 pub use expectation::TEMPERATURE_FLOOR;
 pub use expectation::{
     Expectation, PackedMask, TokenMask, categorical_expectation, categorical_expectation_guided,

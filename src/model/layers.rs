@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::half;
 use super::precision::{as_precise_as, wide};
-use crate::kernels::{self, Kind, group_norm, group_norm_silu, linear};
+use crate::kernels::{self, Kind, Normal, group_norm, group_norm_silu, linear};
 use crate::rng::Stream;
 
 /// Makes parameters: with first values (random ones from a stream for each, in order), or blank
@@ -209,6 +209,29 @@ impl Conv2d {
     /// - `residual`, output: `[batch, outputs, height, width]`
     pub fn same_onto(&self, residual: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
         self.apply(x, Some(residual), self.same_kind())
+    }
+
+    /// `residual + same(norm.silu(x))`, with or without a residual, of a kernel of 3x3.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, inputs, height, width]`
+    /// - `residual`, output: `[batch, outputs, height, width]`
+    pub fn same_of(
+        &self,
+        norm: &GroupNorm,
+        x: Tensor<4>,
+        residual: Option<Tensor<4>>,
+    ) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        if weight.dtype() == DType::F16 || self.same_kind() != Kind::Same {
+            return self.apply(norm.silu(x), residual, self.same_kind());
+        }
+        let normal = Normal {
+            weight: wide(norm.weight.val()),
+            bias: wide(norm.bias.val()),
+            groups: norm.groups,
+        };
+        kernels::convolution_of_normal(wide(x), normal, weight, bias, residual.map(wide))
     }
 
     /// Stride 2, padded by one row below and one column to the right, as the reference

@@ -185,7 +185,7 @@ impl Encoder {
         if let Some(mid) = &self.mid {
             x = mid.forward(x);
         }
-        self.conv_out.same(self.norm_out.silu(x))
+        self.conv_out.same_of(&self.norm_out, x, None)
     }
 }
 
@@ -233,7 +233,7 @@ impl Decoder {
         for level in &self.conv_blocks {
             x = level.forward(x);
         }
-        self.conv_out.same(self.norm_out.silu(x))
+        self.conv_out.same_of(&self.norm_out, x, None)
     }
 }
 
@@ -332,12 +332,12 @@ impl ResidualBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let inner = self.conv1.same(self.norm1.silu(x.clone()));
+        let inner = self.conv1.same_of(&self.norm1, x.clone(), None);
         let skipped = match &self.nin_shortcut {
             Some(shortcut) => shortcut.same(x),
             None => x,
         };
-        self.conv2.same_onto(skipped, self.norm2.silu(inner))
+        self.conv2.same_of(&self.norm2, inner, Some(skipped))
     }
 }
 

@@ -8,11 +8,12 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, TensorMetadata, backend_extension};
 
-use super::forward::{self, Added, Sizes};
+use super::forward::{self, Added, Normal, Sizes};
 use super::plan::{Kind, Plan};
 use super::weights;
 use crate::kernels::extension::register;
-use crate::kernels::host::{Rows, tensor};
+use crate::kernels::group_norm;
+use crate::kernels::host::{Rows, groups_of, tensor};
 
 /// Convolutions with a gradient. Shapes as in [`super::convolution`].
 #[backend_extension(Flex, Autodiff)]
@@ -51,6 +52,7 @@ pub trait ConvolutionOps: Backend {
 
 fn convolve(
     x: FloatTensor<Flex>,
+    norm: Option<(FloatTensor<Flex>, FloatTensor<Flex>, usize)>,
     weight: FloatTensor<Flex>,
     bias: FloatTensor<Flex>,
     residual: Option<FloatTensor<Flex>>,
@@ -63,7 +65,11 @@ fn convolve(
     let sizes = Sizes { images, inputs, outputs };
     let residual = residual.as_ref().map(Rows::values);
     let added = Added { bias: Some(bias.values()), residual };
-    let out = forward::convolve(&plan, sizes, x.values(), weight.values(), added);
+    let norm = norm.map(|(weight, bias, groups)| (Rows::new(weight), Rows::new(bias), groups));
+    let of = norm.as_ref().map(|(weight, bias, groups)| groups_of(&x, weight, bias, *groups, true));
+    let moments = of.map(|of| group_norm::moments(of, x.values())).unwrap_or_default();
+    let normal = of.map(|of| Normal { of, moments: &moments });
+    let out = forward::convolve(&plan, sizes, x.values(), normal, weight.values(), added);
     let [rows, columns] = plan.target;
     tensor(out, vec![images, outputs, rows, columns])
 }
@@ -75,7 +81,7 @@ impl ConvolutionOps for Flex {
         bias: FloatTensor<Self>,
         kind: Kind,
     ) -> FloatTensor<Self> {
-        convolve(x, weight, bias, None, kind)
+        convolve(x, None, weight, bias, None, kind)
     }
 
     fn convolution_onto(
@@ -85,7 +91,7 @@ impl ConvolutionOps for Flex {
         residual: FloatTensor<Self>,
         kind: Kind,
     ) -> FloatTensor<Self> {
-        convolve(x, weight, bias, Some(residual), kind)
+        convolve(x, None, weight, bias, Some(residual), kind)
     }
 
     fn convolution_backward_x(
@@ -99,7 +105,7 @@ impl ConvolutionOps for Flex {
         let plan = Plan::backward(kind, [height, width]);
         let sizes = Sizes { images, inputs: outputs, outputs: inputs };
         let added = Added::default();
-        let out = forward::convolve(&plan, sizes, grad.values(), weight.values(), added);
+        let out = forward::convolve(&plan, sizes, grad.values(), None, weight.values(), added);
         tensor(out, vec![images, inputs, height, width])
     }
 
@@ -115,6 +121,56 @@ impl ConvolutionOps for Flex {
         let (weight, bias) = weights::gradients(&plan, sizes, x.values(), grad.values());
         let side = kind.side();
         (tensor(weight, vec![outputs, inputs, side, side]), tensor(bias, vec![outputs]))
+    }
+}
+
+/// Convolutions with a kernel of 3x3 that keep the size, of what a group normalisation with SiLU makes of `x`; without
+/// gradients. Shapes as in [`super::convolution_of_normal`].
+#[backend_extension(Flex)]
+pub trait NormalConvolutionOps: Backend {
+    fn convolution_of_normal(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        groups: usize,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// The convolution, and a tensor of the same shape added to it.
+    fn convolution_of_normal_onto(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        groups: usize,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+impl NormalConvolutionOps for Flex {
+    fn convolution_of_normal(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        groups: usize,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        convolve(x, Some((scale, shift, groups)), weight, bias, None, Kind::Same)
+    }
+
+    fn convolution_of_normal_onto(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        groups: usize,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        convolve(x, Some((scale, shift, groups)), weight, bias, Some(residual), Kind::Same)
     }
 }
 

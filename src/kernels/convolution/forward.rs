@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::plan::Plan;
 use super::planes::{self, Layout, SLACK};
 use super::product::{self, Weighted};
+use crate::kernels::group_norm::{Affine, Groups, Moments, silu_of};
 use crate::kernels::host::unwritten;
 use crate::kernels::vectors::dispatch;
 
@@ -95,10 +96,27 @@ pub struct Added<'a> {
     pub residual: Option<&'a [f32]>,
 }
 
+/// How a picture is normalised as it is copied.
+#[derive(Clone, Copy, Debug)]
+pub struct Normal<'a> {
+    pub of: Groups<'a>,
+    /// Of each group of each picture.
+    pub moments: &'a [Moments],
+}
+
+impl Normal<'_> {
+    /// Of a channel of a picture.
+    fn channel(&self, image: usize, channel: usize) -> Affine {
+        let group = channel / self.of.channels();
+        self.of.affine(channel, self.moments[image * self.of.groups + group])
+    }
+}
+
 struct Job<'a> {
     plan: &'a Plan,
     sizes: Sizes,
     source: &'a [f32],
+    normal: Option<Normal<'a>>,
     added: Added<'a>,
     packed: &'a Packed,
     offsets: &'a [Vec<usize>],
@@ -120,11 +138,12 @@ struct Task<'a> {
     out: Vec<&'a mut [f32]>,
 }
 
-/// The result, `[images, outputs, height, width]`.
+/// The result, `[images, outputs, height, width]`. Only a picture of one plane with neighbours around it is normalised.
 pub fn convolve(
     plan: &Plan,
     sizes: Sizes,
     source: &[f32],
+    normal: Option<Normal<'_>>,
     weights: &[f32],
     added: Added<'_>,
 ) -> Vec<f32> {
@@ -138,6 +157,7 @@ pub fn convolve(
     let mut layout = Layout::new(plan, rows);
     // Where no vector would read beyond its channel, pictures without neighbours are read where they lie.
     let lie_well = |rows: usize| (rows * plan.grid[1]).is_multiple_of(SLACK);
+    debug_assert!(normal.is_none() || plan.edge == 1 && plan.split == 1);
     let in_place = plan.edge == 0 && lie_well(rows) && lie_well(plan.grid[0]);
     if in_place {
         layout.plane = plan.grid[0] * plan.grid[1];
@@ -168,6 +188,7 @@ pub fn convolve(
         plan,
         sizes,
         source,
+        normal,
         added,
         packed: &packed,
         offsets: &offsets,
@@ -264,8 +285,21 @@ fn run<S: Simd>(
         let first = task.row as isize - layout.edge as isize;
         let last = (task.row + rows + layout.edge) as isize;
         let copies = copy.chunks_exact_mut(planes * layout.plane);
-        for (x, out) in source.chunks_exact(picture).zip(copies) {
-            planes::copy_rows(x, plan.source, plan.split, first..last, layout, out);
+        for (channel, (x, out)) in source.chunks_exact(picture).zip(copies).enumerate() {
+            let (size, split, rows) = (plan.source, plan.split, first..last);
+            match job.normal.map(|normal| normal.channel(task.image, channel)) {
+                None => planes::copy_rows(x, size, split, rows, layout, out, planes::as_they_are),
+                Some(affine) => planes::copy_rows(
+                    x,
+                    size,
+                    split,
+                    rows,
+                    layout,
+                    out,
+                    #[inline(always)]
+                    |from, to| silu_of(simd, affine, from, to),
+                ),
+            }
             planes::clear_ends(layout, out);
         }
         copy

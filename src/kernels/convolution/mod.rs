@@ -19,8 +19,8 @@ use burn::tensor::Tensor;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 
-use super::fused::has_kernels;
-use extension::ConvolutionOps;
+use super::fused::{group_norm_silu, has_kernels};
+use extension::{ConvolutionOps, NormalConvolutionOps};
 pub use plan::Kind;
 
 /// `conv(x) + bias + residual`.
@@ -46,6 +46,53 @@ pub fn convolution(
             Dispatch::convolution_onto(x, weight, bias, residual.into_dispatch(), kind)
         }
         None => Dispatch::convolution(x, weight, bias, kind),
+    })
+}
+
+/// A group normalisation with a SiLU after it.
+#[derive(Clone, Debug)]
+pub struct Normal {
+    /// `[channels]`
+    pub weight: Tensor<1>,
+    /// `[channels]`
+    pub bias: Tensor<1>,
+    /// Groups of channels.
+    pub groups: usize,
+}
+
+/// `conv(silu(GN(x))) + bias + residual` for a kernel of 3x3 that keeps the size. On the CPU, where no gradient is asked
+/// for, the normalised picture is only made part by part, where the convolution copies it, and bit for bit the same.
+///
+/// # Shapes
+/// - `x`: `[batch, inputs, height, width]`
+/// - `weight`: `[outputs, inputs, 3, 3]`
+/// - `bias`: `[outputs]`
+/// - `residual`, output: `[batch, outputs, height, width]`
+pub fn convolution_of_normal(
+    x: Tensor<4>,
+    norm: Normal,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
+    let Normal { weight: scale, bias: shift, groups } = norm;
+    if x.is_autodiff() || !has_kernels(&x.device()) {
+        return convolution(
+            group_norm_silu(x, scale, shift, groups),
+            weight,
+            bias,
+            residual,
+            Kind::Same,
+        );
+    }
+    let (x, scale, shift) = (x.into_dispatch(), scale.into_dispatch(), shift.into_dispatch());
+    let (weight, bias) = (weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(match residual {
+        Some(residual) => {
+            let residual = residual.into_dispatch();
+            Dispatch::convolution_of_normal_onto(x, scale, shift, groups, weight, bias, residual)
+        }
+        None => Dispatch::convolution_of_normal(x, scale, shift, groups, weight, bias),
     })
 }
 

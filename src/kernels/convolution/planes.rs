@@ -74,7 +74,7 @@ impl Layout {
 ///
 /// `picture` is `[height, width]`; `rows` are those of the grid, from the first to be copied on, and may
 /// begin before the picture and end behind it; `out` begins at the row of the layout that the first of them
-/// is.
+/// is. A picture of one plane is copied by `put`.
 #[inline(always)]
 pub fn copy_rows(
     picture: &[f32],
@@ -83,6 +83,7 @@ pub fn copy_rows(
     rows: Range<isize>,
     layout: &Layout,
     out: &mut [f32],
+    put: impl Fn(&[f32], &mut [f32]),
 ) {
     let [height, width] = size;
     for plane in 0..split * split {
@@ -98,7 +99,7 @@ pub fn copy_rows(
             let count = width.saturating_sub(right).div_ceil(split).min(layout.stride);
             let (inside, beyond) = out.split_at_mut(count);
             if split == 1 {
-                inside.copy_from_slice(&from[..count]);
+                put(&from[..count], inside);
             } else {
                 let from = &from[right..];
                 let pairs = from.chunks_exact(2);
@@ -111,6 +112,12 @@ pub fn copy_rows(
             beyond.fill(0.0);
         }
     }
+}
+
+/// Numbers as they are, for [`copy_rows`].
+#[inline(always)]
+pub fn as_they_are(from: &[f32], to: &mut [f32]) {
+    to.copy_from_slice(from);
 }
 
 /// Zeros before the first and behind the last row of the planes of a copy.

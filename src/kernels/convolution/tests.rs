@@ -116,6 +116,45 @@ fn a_view_of_another_layout_is_read_as_it_is_meant() {
     close("a view", &[turned(convolution)], &[turned(plain)]);
 }
 
+/// Bit for bit: what is normalised part by part is what is normalised at once.
+#[test]
+fn what_is_normalised_on_the_way_is_the_same() {
+    for (i, shape) in SHAPES.into_iter().enumerate() {
+        let Case { x, weight, bias, residual, cotangent } = case(Kind::Same, shape);
+        let channels = shape[1];
+        let groups = if channels.is_multiple_of(2) { 2 } else { 1 };
+        let (scale, shift) = (random(6, [channels]), random(7, [channels]));
+        let residual = (i % 2 == 1).then_some(residual);
+        let of =
+            |f: fn(Tensor<4>, Normal, Tensor<4>, Tensor<1>, Option<Tensor<4>>) -> Tensor<4>| {
+                let norm = |still: bool| {
+                    let [weight, bias] = [&scale, &shift].map(|tensor| match still {
+                        true => tensor.clone().inner(),
+                        false => tensor.clone(),
+                    });
+                    Normal { weight, bias, groups }
+                };
+                let given = (x.clone(), weight.clone(), bias.clone(), residual.clone());
+                let tracked = f(given.0, norm(false), given.1, given.2, given.3);
+                let grads = (tracked * cotangent.clone()).sum().backward();
+                let gradients = [&scale, &shift].map(|tensor| host(tensor.grad(&grads).unwrap()));
+                let still = f(
+                    x.clone().inner(),
+                    norm(true),
+                    weight.clone().inner(),
+                    bias.clone().inner(),
+                    residual.clone().map(Tensor::inner),
+                );
+                (host(still), gradients)
+            };
+        let at_once = of(|x, norm, weight, bias, residual| {
+            let x = group_norm_silu(x, norm.weight, norm.bias, norm.groups);
+            convolution(x, weight, bias, residual, Kind::Same)
+        });
+        assert!(of(convolution_of_normal) == at_once, "{shape:?}");
+    }
+}
+
 /// Central differences of the sum of the result's products with a cotangent: the result is linear in each
 /// input, so they are exact but for rounding.
 #[test]

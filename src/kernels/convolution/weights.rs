@@ -216,7 +216,15 @@ fn fill(job: &Job<'_>, image: usize, rows: Range<usize>, filled: usize, copy: &m
             planes::clear_ends(layout, out);
         }
         let out = &mut out[filled * layout.stride..];
-        planes::copy_rows(x, plan.source, plan.split, range.clone(), layout, out);
+        planes::copy_rows(
+            x,
+            plan.source,
+            plan.split,
+            range.clone(),
+            layout,
+            out,
+            planes::as_they_are,
+        );
         // The vectors of the last places read on.
         for plane in 0..planes {
             let end = layout.edge + range.len() * layout.stride;
@@ -245,7 +253,15 @@ fn fill_grad(
     let copies = grads.chunks_exact_mut(planes * layout.plane);
     for (x, out) in pictures.zip(copies).take(channels.len()) {
         let out = &mut out[filled * layout.stride..];
-        planes::copy_rows(x, plan.target, plan.join, range.clone(), layout, out);
+        planes::copy_rows(
+            x,
+            plan.target,
+            plan.join,
+            range.clone(),
+            layout,
+            out,
+            planes::as_they_are,
+        );
         // The row between this picture and the next.
         if job.layout.edge == 1 {
             for plane in 0..planes {
