@@ -18,7 +18,7 @@ pub(super) fn show(ui: &mut Ui, presets: &mut Presets, session: &mut Session) {
         let save = 14.0 * GRID;
         let width = (ui.available_width() - save - 2.0 * GRID).max(20.0 * GRID);
         let combo = ComboBox::from_id_salt("preset")
-            .selected_text(now.as_deref().unwrap_or("own settings"))
+            .selected_text(now.as_deref().unwrap_or("Custom"))
             .width(width)
             .truncate()
             .show_ui(ui, |ui| list(ui, presets, more, draft, now.as_deref()));
