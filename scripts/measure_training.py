@@ -4,9 +4,10 @@
 usage: measure_training.py PURRSCOPE TOKENIZER TRAIN HOLDOUT FOLDER WEIGHTS [TABLE,...]
                            (tables: flows, averages, tokenizers, joint; WEIGHTS: those of EfficientNet-Lite0)
 
-Flows of one size, seed and number of steps on the codes of a finished tokenizer; averages of the first of them; tokenizers of one
-size, seed and number of steps, each judged by what it makes of held-out pictures; the first flow gone on with, alone and
-together with its tokenizer. Everything found is kept in FOLDER; started again, it goes on where it was. Needs Python alone.
+Flows of one size, seed and number of steps on the codes of a finished tokenizer (TOKENIZER: its file, or a model with it), Muon for as
+many steps as it makes in the time of AdamW's; averages of the first of them; tokenizers of one size, seed and number of steps, each
+judged by what it makes of held-out pictures; the first flow gone on with, alone and together with its tokenizer. How fast each is
+comes from short runs in turns. Everything found is kept in FOLDER; started again, it goes on where it was. Needs Python alone.
 """
 import json
 import pathlib
@@ -14,9 +15,11 @@ import statistics
 import subprocess
 import sys
 
-FLOW_STEPS, TOKENIZER_STEPS, JOINT_STEPS = 800, 500, 200
+FLOW_STEPS, TOKENIZER_STEPS, JOINT_STEPS = 600, 400, 150
 # Samples, and held-out pictures that the cross-entropy is taken of.
 PICTURES = 320
+# Rounds of short runs in turns, and their steps, by which speeds are compared.
+ROUNDS, SHORT = 3, 30
 LENGTHS = [0.02, 0.05, 0.1, 0.15, 0.2]
 COMMON = """# Written by scripts/measure_training.py.
 out = "{out}"
@@ -94,7 +97,7 @@ TOKENIZERS = {
     "rotation": ["task.gradient=rotation"],
     "straight-through, averaged": ["task.averaged=true", "optimiser.ema=0.99"],
     "perceptual term of 0.5": ["task.perceptual.weight=0.5"],
-    "discriminator of 0.1 from step 200": ["task.discriminator.weight=0.1", "task.discriminator.start=200"],
+    "discriminator of 0.1 from step 150": ["task.discriminator.weight=0.1", "task.discriminator.start=150"],
 }
 JOINTS = {
     "the flow's gradient kept from the codes": [],
@@ -132,8 +135,20 @@ class Measure:
     def lines(self, place):
         return [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
 
-    def speed(self, place):
-        return statistics.median(line["images_per_second"] for line in self.lines(place))
+    def speeds(self, kind, kinds):
+        """Pictures a second of each: medians of short runs in turns, of their later halves."""
+        kept = self.folder / f"speeds-{kind}.json"
+        if not kept.exists():
+            found = {name: [] for name in kinds}
+            for turn in range(ROUNDS):
+                for name, (text, sets) in kinds.items():
+                    # A discriminator is there from the first step on.
+                    sets = [each for each in sets if "start=" not in each] + ["task.discriminator.start=0"] * ("discriminator" in name)
+                    place = self.train(f"short {name} {turn}", text, SHORT, sets)
+                    later = self.lines(place)[SHORT // 2 :]
+                    found[name] += [line["images_per_second"] for line in later]
+            kept.write_text(json.dumps({name: statistics.median(all) for name, all in found.items()}))
+        return json.loads(kept.read_text())
 
     def judge(self, model, kept, count, whole=False):
         """Rows of `evaluate`, by what is compared and network."""
@@ -147,7 +162,7 @@ class Measure:
     def surprise(self, model, kept):
         """Cross-entropy of held-out pictures, a mean over the times that `calibrate` looks at."""
         if not kept.exists():
-            self.run("calibrate", model, "--data", self.holdout, "--count", PICTURES, "--times", 10, "--device", "cpu", "--json", kept)
+            self.run("calibrate", model, "--data", self.holdout, "--count", PICTURES // 2, "--times", 8, "--device", "cpu", "--json", kept)
         return statistics.mean(time["cross_entropy"]["value"] for time in json.loads(kept.read_text())["times"])
 
     def of_flow(self, place, model=None):
@@ -156,19 +171,22 @@ class Measure:
         row = rows["samples", "efficientnet_lite0"]
         return [f"{self.surprise(model, model.with_suffix('.surprise.json')):.3f}", f"{row['frechet']:.1f}", f"{row['precision']:.3f}", f"{row['recall']:.3f}"]
 
-    def flow(self, name, sets, **more):
+    def flow(self, name, sets, steps=FLOW_STEPS):
         text = FLOW.format(tokenizer=self.tokenizer, hidden=128, depth=6)
-        return self.train(name, text, FLOW_STEPS, sets + [f"{key}={value}" for key, value in more.items()])
+        # The first is the one that averages are made of.
+        return self.train(name, text, steps, sets or ["optimiser.lengths=[0.05, 0.1]"])
 
     def flows(self):
-        yield ["flow", "cross-entropy", "Frechet (EfficientNet)", "precision", "recall", "pictures a second"]
+        yield ["flow", "steps", "cross-entropy", "Frechet (EfficientNet)", "precision", "recall"]
+        text = FLOW.format(tokenizer=self.tokenizer, hidden=128, depth=6)
+        speeds = self.speeds("flows", {name: (text, FLOWS[name]) for name in ["AdamW, even times", "Muon"]})
         for name, sets in FLOWS.items():
-            place = self.flow(name, sets, **({"optimiser.lengths": "[0.05, 0.1]"} if not sets else {}))
-            yield [name, *self.of_flow(place), f"{self.speed(place):.0f}"]
+            steps = round(FLOW_STEPS * speeds[name] / speeds["AdamW, even times"]) if name in speeds else FLOW_STEPS
+            yield [name, str(steps), *self.of_flow(self.flow(name, sets, steps))]
 
     def averages(self):
         yield ["average", "cross-entropy", "Frechet (EfficientNet)", "precision", "recall"]
-        place = self.flow("AdamW, even times", [], **{"optimiser.lengths": "[0.05, 0.1]"})
+        place = self.flow("AdamW, even times", [])
         yield ["moving average, ema 0.995", *self.of_flow(place)]
         for length in LENGTHS:
             model = place / f"average-{length}.safetensors"
@@ -178,20 +196,22 @@ class Measure:
 
     def tokenizers(self):
         yield ["tokenizer", "held-out PSNR, dB", "codes used", "Frechet of reconstructions (EfficientNet)", "pictures a second"]
-        for name, sets in TOKENIZERS.items():
-            more = [f"task.perceptual.network={self.weights}"] if "perceptual" in name else []
-            place = self.train(f"tokenizer {name}", TOKENIZER, TOKENIZER_STEPS, sets + more)
+        network = f"task.perceptual.network={self.weights}"
+        kinds = {name: (TOKENIZER, sets + [network] * ("perceptual" in name)) for name, sets in TOKENIZERS.items()}
+        speeds = self.speeds("tokenizers", kinds)
+        for name, (text, sets) in kinds.items():
+            place = self.train(f"tokenizer {name}", text, TOKENIZER_STEPS, sets)
             last = self.lines(place)[-1]
             # A model is what `evaluate` takes: one whose flow has learned nothing has the same tokenizer.
             text = FLOW.format(tokenizer=place / "tokenizer.safetensors", hidden=16, depth=1)
             blank = self.train(f"blank {name}", text, 1, [], self.holdout)
             rows = self.judge(blank / "model.safetensors", place / "judged.json", 2, whole=True)
             yield [name, f"{last['holdout_psnr']:.2f}", f"{100 * last['holdout_codes_used']:.1f} %",
-                   f"{rows['reconstructions', 'efficientnet_lite0']['frechet']:.1f}", f"{self.speed(place):.0f}"]
+                   f"{rows['reconstructions', 'efficientnet_lite0']['frechet']:.1f}", f"{speeds[name]:.0f}"]
 
     def joint(self):
         yield ["gone on with", "cross-entropy", "Frechet (EfficientNet)", "precision", "recall", "held-out PSNR, dB"]
-        begun = self.flow("AdamW, even times", [], **{"optimiser.lengths": "[0.05, 0.1]"})
+        begun = self.flow("AdamW, even times", [])
         yield ["nothing: where all begin", *self.of_flow(begun), ""]
         text = JOINT.format(model=begun / "model.safetensors")
         for name, sets in {"the flow alone": ["task.tokenizer_weight=0.0"], **JOINTS}.items():

@@ -3,6 +3,7 @@
 //! A row that fails, or that the device or the limit forbids, says so and the rest goes on.
 
 mod cpu;
+mod estimate;
 mod flops;
 mod kernels;
 mod machine;
@@ -31,11 +32,11 @@ use self::timing::{Clock, Timing};
 use crate::device::Selected;
 use crate::model::Precision;
 use crate::{fault, room};
+pub use estimate::{Estimate, Trial};
 pub use machine::{Adapter, Processor};
 pub use peer::Peer;
 pub use row::{Figures, Outcome, Row};
 pub use size::{Size, SizeError};
-pub use training::{Trial, trials};
 
 /// Limits of a row that a single run may take: a warm-up that takes longer is all that is measured, and
 /// a row that would take longer is not tried.

@@ -1,28 +1,23 @@
 //! Steps of training: loss, gradient and optimiser, of the recipe of the embedded model and of the
 //! published sizes, on pictures and codes drawn at random.
 
-use std::time::Duration;
-
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 
 use super::Bench;
 use super::flops;
-use super::memory::Watch;
 use super::peer::{self, Extent};
 use super::random::randomised;
 use super::row::Measured;
 use super::size::Size;
 use super::timing::{Clock, Timing};
-use crate::device::Selected;
-use crate::fault;
 use crate::flow::{code_loss, path_point};
 use crate::model::layers::Initialiser;
 use crate::model::params::Naming;
 use crate::model::{Dit, DitConfig, Objective, Tokenizer, backbone_name, tokenizer_name};
 use crate::rng::Stream;
 use crate::train::{
-    AdamW, FlowTask, OptimiserConfig, RunConfig, Task, TokenizerTask, tokenizer_loss,
+    AdamW, OptimiserConfig, Origin, RunConfig, Task, TokenizerTask, tokenizer_loss,
 };
 
 /// The run files of the embedded model.
@@ -73,8 +68,13 @@ fn recipe(bench: &mut Bench<'_>, tokenizer: &RunConfig, flow: &RunConfig) -> Opt
         let timing = tokenizer_step(clock, tokenizer, vq)?;
         Ok(Measured::from(timing).rate("pictures_per_second", tokenizer.batch as f64))
     });
-    let FlowTask { objective, backbone, .. } = task;
-    let backbone = backbone.complete(*objective, &vq.model, flow.image_size, CLASSES);
+    let backbone = match task.origin() {
+        Ok(Origin::Chance { sizes, .. }) => {
+            sizes.complete(task.objective, &vq.model, flow.image_size, CLASSES)
+        }
+        Ok(Origin::Model(_)) => Err("it goes on from a model".to_owned()),
+        Err(reason) => Err(reason),
+    };
     let name = format!("flow of the embedded model, step of {} pictures", flow.batch);
     let backbone = match backbone {
         Ok(backbone) => backbone,
@@ -89,55 +89,6 @@ fn recipe(bench: &mut Bench<'_>, tokenizer: &RunConfig, flow: &RunConfig) -> Opt
         Ok(of_flow_step(timing, &backbone, flow.batch))
     })?;
     Some(PASSES * flow.batch as f64 * flops::backbone(&backbone) / timing.seconds())
-}
-
-/// What a short trial of a run says of it.
-#[derive(Debug, Clone, Copy)]
-pub struct Trial {
-    /// What is trained.
-    pub name: &'static str,
-    /// Seconds that a step takes.
-    pub step_seconds: f64,
-    /// Bytes that it takes at the most, where the device tells.
-    pub memory: Option<f64>,
-}
-
-/// Takes some steps of every stage of a run on pictures drawn at random, for about five seconds each. Reading
-/// pictures is left out: it happens beside the steps.
-///
-/// # Errors
-/// A stage does not fit the device, or a flow has no tokenizer before it.
-pub fn trials(
-    stages: &[RunConfig],
-    classes: usize,
-    selected: &Selected,
-) -> Result<Vec<Trial>, String> {
-    const LIMIT: Duration = Duration::from_secs(4);
-    let device = &selected.device;
-    let clock = Clock { device, limit: LIMIT, warm_up_limit: LIMIT, peer: None };
-    let mut vq = None;
-    let tried = stages.iter().map(|config| {
-        let watch = Watch::begin(device);
-        let mut steps = || match (&config.task, vq) {
-            (Task::Tokenizer(task), _) => {
-                vq = Some(&task.model);
-                Ok(("tokenizer", tokenizer_step(&clock, config, task)?))
-            }
-            (Task::Flow(task), Some(vq)) => {
-                let sizes =
-                    task.backbone.complete(task.objective, vq, config.image_size, classes)?;
-                let (codes, optimiser) = ([vq.codes, vq.code_size], &config.optimiser);
-                Ok(("flow", flow_step(&clock, &sizes, codes, config.batch, optimiser)?))
-            }
-            (Task::Flow(_), None) => Err("the flow has no tokenizer before it".to_owned()),
-            (Task::Joint(_), _) => Err("joint training is not measured".to_owned()),
-        };
-        let (name, timing) = fault::attempt(&mut steps)
-            .map_err(|reason| format!("the run does not fit this device: {reason}"))??;
-        let memory = watch.peak().map(|(_, bytes)| bytes);
-        Ok(Trial { name, step_seconds: timing.seconds(), memory })
-    });
-    tried.collect()
 }
 
 /// One size; gives the operations a second that it reached.
@@ -190,7 +141,7 @@ impl<M: Module> Trained<M> {
     }
 }
 
-fn tokenizer_step(
+pub(super) fn tokenizer_step(
     clock: &Clock<'_>,
     config: &RunConfig,
     task: &TokenizerTask,
@@ -238,7 +189,7 @@ impl Example {
 }
 
 /// Steps of the flow on latents of random codes: as many codes, of such a size, as `codes` says.
-fn flow_step(
+pub(super) fn flow_step(
     clock: &Clock<'_>,
     backbone: &DitConfig,
     [codes, size]: [usize; 2],

@@ -302,7 +302,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Import(args)) => import::run(&args),
         Some(Command::Encode(args)) => codes::encode(&args),
         Some(Command::Decode(args)) => codes::decode(&args),
-        Some(Command::NewRun(args)) => new_run::run(&args),
+        Some(Command::NewRun(args)) => new_run::run(args),
         Some(Command::Average(args)) => average::run(&args),
         Some(Command::SwapDecoder(args)) => swap_decoder::run(&args),
         Some(Command::Evaluate(args)) => evaluate::run(&args),

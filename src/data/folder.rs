@@ -491,9 +491,11 @@ fn expect_folder(root: &Path) -> Result<(), DataError> {
     match fs::metadata(root) {
         Ok(data) if data.is_dir() => Ok(()),
         Ok(_) => Err(DataError::NotAFolder { path: path(), found: "a file".to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && root.is_relative() => {
-            let from = std::env::current_dir().unwrap_or_default();
-            let found = format!("no such folder in {}", from.display());
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let found = match std::env::current_dir() {
+                Ok(from) if root.is_relative() => format!("no such folder in {}", from.display()),
+                _ => "no such folder".to_owned(),
+            };
             Err(DataError::NotAFolder { path: path(), found })
         }
         Err(source) => Err(DataError::Io { path: path(), source }),

@@ -168,6 +168,20 @@ impl TokenizerConfig {
     pub fn downsampling(&self) -> usize {
         1 << self.multipliers.len().saturating_sub(1)
     }
+
+    /// Tokens a side of pictures of `image_size` pixels.
+    ///
+    /// # Errors
+    /// They do not divide into tokens; in words.
+    pub fn grid(&self, image_size: usize) -> Result<usize, String> {
+        let span = self.downsampling();
+        match image_size.is_multiple_of(span) {
+            true => Ok(image_size / span),
+            false => Err(format!(
+                "image_size {image_size} is not a multiple of the tokenizer's down-sampling {span}"
+            )),
+        }
+    }
 }
 
 /// Where a model came from.
@@ -190,6 +204,22 @@ impl Provenance {
     /// [`Provenance::data`] of a model that was trained on so many pictures of a side in pixels.
     pub fn of_pictures(number: usize, side: usize) -> String {
         format!("{number} pictures of {side} pixels")
+    }
+
+    /// That of a model which went on from another.
+    pub fn after(self, before: &Self) -> Self {
+        let joined = |own: String, theirs: &str, between: &str| match own.contains(theirs) {
+            true => own,
+            false if own.is_empty() => theirs.to_owned(),
+            false => format!("{own}{between}{theirs}"),
+        };
+        Self {
+            data: joined(self.data, &before.data, ", before that "),
+            flow_steps: self.flow_steps + before.flow_steps,
+            tokenizer_steps: before.tokenizer_steps,
+            credits: joined(self.credits, &before.credits, "; "),
+            ..self
+        }
     }
 }
 

@@ -77,6 +77,11 @@ impl Dit {
         self.positions.on(device);
     }
 
+    /// The rows of the classes, and at their end that of 'no label': `[num_classes + 1, hidden_size]`.
+    pub fn class_table(&self) -> Tensor<2> {
+        self.y_embedder.embedding_table.weight.val()
+    }
+
     /// Sizes of this network.
     pub fn config(&self) -> &DitConfig {
         &self.config

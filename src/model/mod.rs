@@ -54,6 +54,8 @@ const SWATCH_BATCH: usize = 64;
 const HEAD: [&str; 2] = ["backbone.final_layer.linear.weight", "backbone.final_layer.linear.bias"];
 /// Name of a run's model in its folder.
 pub const MODEL_FILE: &str = "model.safetensors";
+/// The table of classes, with the row of 'no label' at its end, in model files.
+pub const CLASS_TABLE: &str = "backbone.y_embedder.embedding_table.weight";
 /// The table of codes, in model files.
 const CODEBOOK: &str = "tokenizer.quantize.embedding.weight";
 

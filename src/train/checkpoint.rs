@@ -62,6 +62,8 @@ pub fn forget_after(folder: &Path, step: usize) {
 pub const TOKENIZER: &str = "tokenizer";
 /// Entry of an [`Identity`]: the hash of the model that a joint run begins from.
 pub const MODEL: &str = "model";
+/// Entry of an [`Identity`]: the hash of the model that a flow goes on from.
+pub const FROM: &str = "from";
 /// Entry of an [`Identity`]: the names of the classes, in order of label.
 pub const CLASSES: &str = "classes";
 
@@ -92,7 +94,9 @@ impl Identity {
                     Objective::Purrception => "flow".to_owned(),
                     other => format!("flow {other}"),
                 };
-                (kind, serde_json::to_value(&task.backbone)?)
+                // Those of a model that it goes on from are known by its hash.
+                let sizes = task.backbone.as_ref().map(serde_json::to_value).transpose()?;
+                (kind, sizes.unwrap_or_else(|| json!({})))
             }
             // Its sizes are those of the model that it begins from, which has a hash.
             Task::Joint(_) => ("joint".to_owned(), json!({})),
@@ -145,6 +149,7 @@ impl Identity {
         both.filter(|(_, theirs, ours)| theirs != ours)
             .flat_map(|(name, theirs, ours)| match (name.as_str(), theirs, ours) {
                 (TOKENIZER, ..) => vec!["task.tokenizer is another tokenizer".to_owned()],
+                (FROM, ..) => vec!["task.from is another model".to_owned()],
                 (MODEL, ..) => vec!["task.model is another model".to_owned()],
                 (CLASSES, Value::Array(theirs), Value::Array(ours)) => {
                     vec![other_classes(theirs, ours)]

@@ -395,8 +395,13 @@ fn revive_every() -> usize {
 /// Training of a flow.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FlowTask {
-    /// A finished tokenizer run, as its `tokenizer.safetensors`.
-    pub tokenizer: PathBuf,
+    /// A finished tokenizer run, as its `tokenizer.safetensors`, or a model that has it.
+    #[serde(default)]
+    pub tokenizer: Option<PathBuf>,
+    /// Instead of a tokenizer: a trained model that the flow goes on from, as its file or the folder of its run. Its tokenizer
+    /// and its sizes stay; classes are taken over by their names.
+    #[serde(default)]
+    pub from: Option<PathBuf>,
     /// Name of the model.
     pub name: String,
     /// Credits of the pictures, kept in the model file.
@@ -405,8 +410,9 @@ pub struct FlowTask {
     /// What the network predicts, and the loss that it learns it by.
     #[serde(default)]
     pub objective: Objective,
-    /// Sizes of the backbone.
-    pub backbone: BackboneSizes,
+    /// Sizes of the backbone, where it does not go on from a model.
+    #[serde(default)]
+    pub backbone: Option<BackboneSizes>,
     /// Probability of replacing a label by 'no label'.
     #[serde(default = "label_dropout")]
     pub label_dropout: f64,
@@ -532,14 +538,8 @@ impl BackboneSizes {
         image_size: usize,
         classes: usize,
     ) -> Result<DitConfig, String> {
-        if !image_size.is_multiple_of(tokenizer.downsampling()) {
-            return Err(format!(
-                "image_size {image_size} is not a multiple of the tokenizer's down-sampling {}",
-                tokenizer.downsampling()
-            ));
-        }
         let config = DitConfig {
-            input_size: image_size / tokenizer.downsampling(),
+            input_size: tokenizer.grid(image_size)?,
             patch_size: self.patch_size,
             in_channels: objective.in_channels(tokenizer.code_size),
             hidden_size: self.hidden_size,

@@ -11,7 +11,7 @@ use image::RgbImage;
 use serde_json::json;
 
 use super::answer::Asked;
-use super::checkpoint::{CLASSES, Held, Identity, TOKENIZER};
+use super::checkpoint::{CLASSES, Held, Identity};
 use super::config::{FlowTask, RunConfig, SheetSettings};
 use super::examples::{Batch, Batches, Examples, Source};
 use super::held_out::{self, Term};
@@ -19,22 +19,19 @@ use super::judging::Judging;
 use super::memory::Need;
 use super::metrics::Line;
 use super::optimiser::AdamW;
+use super::origin::Start;
 use super::scale::LossScale;
 use super::times::{DrawnTimes, Times};
-use super::tokenizer::open_tokenizer;
 use super::{Evaluation, Loss, Progress, TrainError, Trainee, is_cpu, program};
 use crate::data::Augment;
 use crate::flow::{Domain, Sampler};
-use crate::io::digest;
 use crate::io::sheet::Sheet;
 use crate::io::tensors::{Precision, TensorFile};
 use crate::model::card::{ModelCard, Objective, Provenance};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::precision::has_half;
-use crate::model::{
-    Dit, Model, Tokenizer, backbone_name, read_tokenizer, tokenizer_name, write_model,
-};
+use crate::model::{Dit, Model, Tokenizer, backbone_name, tokenizer_name, write_model};
 use crate::rng::Stream;
 use crate::room::{self, Room};
 
@@ -93,12 +90,12 @@ impl Beginning<'_> {
             return Err(TrainError::NoHalf);
         }
         let check = |identity: &Identity| held.map_or(Ok(()), |held| held.check(identity));
-        let (file, vq) = open_tokenizer("task.tokenizer", &task.tokenizer)?;
-        let identity = identity.with(TOKENIZER, json!(digest::whole(file.bytes())));
+        let start = Start::open(task)?;
+        let identity = start.identified(identity);
         check(&identity)?;
-        let tokenizer = read_tokenizer(&file, &vq.tokenizer, device)?;
+        let tokenizer = start.tokenizer(device)?;
         let source =
-            Source { config, task, tokenizer: &tokenizer, file: file.bytes(), device, stop };
+            Source { config, task, tokenizer: &tokenizer, file: start.bytes(), device, stop };
         let (found, held_out) = source.find()?;
         let classes = source.class_names(&found, &config.data)?;
         let identity = identity.with(CLASSES, json!(classes));
@@ -106,10 +103,8 @@ impl Beginning<'_> {
         let held_path = config.holdout.as_ref().unwrap_or(&config.data);
         let held_out =
             held_out.map(|found| source.held_out(found, held_path, &classes)).transpose()?;
-        let backbone = task
-            .backbone
-            .complete(task.objective, &vq.tokenizer, config.image_size, classes.len())
-            .map_err(TrainError::Sizes)?;
+        let backbone =
+            start.backbone(task, config.image_size, classes.len()).map_err(TrainError::Sizes)?;
         Need::of_backbone(&backbone, config.at_once()).check(is_cpu(device))?;
         let augment = config.augment;
         let data = source.examples(&found, &config.data, &augment, "latents.safetensors", watch)?;
@@ -122,28 +117,36 @@ impl Beginning<'_> {
         let judging = judged
             .map(|held| Judging::new(task.evaluation.clone(), held.into(), held_path, device))
             .transpose()?;
-        let table = tokenizer.codebook();
-        let codes = data.typical_codes(&tokenizer, device)?;
-        let latent_scale = unit_scale(&params::host(table.clone()), vq.tokenizer.code_size, &codes);
+        let (table, size) = (tokenizer.codebook(), start.vq().code_size);
+        let latent_scale = match start.model() {
+            Some(model) => model.latent_scale,
+            None => {
+                let codes = data.typical_codes(&tokenizer, device)?;
+                unit_scale(&params::host(table.clone()), size, &codes)
+            }
+        };
+        let own = Provenance {
+            program: program(),
+            data: Provenance::of_pictures(data.len(), config.image_size),
+            flow_steps: 0,
+            tokenizer_steps: start.tokenizer_steps(),
+            credits: task.credits.clone(),
+        };
         let card = ModelCard {
             format: ModelCard::FORMAT,
             name: task.name.clone(),
             objective: task.objective,
             backbone,
-            tokenizer: vq.tokenizer,
+            tokenizer: start.vq().clone(),
             class_names: classes,
             latent_scale,
-            provenance: Provenance {
-                program: program(),
-                data: Provenance::of_pictures(data.len(), config.image_size),
-                flow_steps: 0,
-                tokenizer_steps: vq.steps,
-                credits: task.credits.clone(),
+            provenance: match start.model() {
+                Some(model) => own.after(&model.provenance),
+                None => own,
             },
         };
         task.samples.of(vec![0], config.seed).validate(&Domain::of(&card))?;
-        let autodiff = device.clone().autodiff();
-        let net = Dit::new(&card.backbone, &mut Initialiser::new(config.seed, &autodiff));
+        let net = start.net(&card, config.seed, &device.clone().autodiff())?;
         let training = Training {
             batches: data.batches(config, task.shuffle_buffer),
             times: Times::new(task.times, task.time_weights, task.smallest_time),
@@ -297,7 +300,7 @@ impl Trainee for Training {
 
     fn export(&mut self, _: &Dit, optimiser: &AdamW, file: &Path) -> Result<(), TrainError> {
         let mut card = self.card.clone();
-        card.provenance.flow_steps = optimiser.updates();
+        card.provenance.flow_steps += optimiser.updates();
         let tokenizer = params::collect(&self.tokenizer, tokenizer_name);
         let backbone: Vec<NamedTensor> = optimiser.averages();
         if self.task.precision == Precision::F16 {

@@ -141,7 +141,8 @@ mod tests {
         let config = recipe("flow.toml");
         let Task::Flow(task) = config.task else { unreachable!() };
         let Task::Tokenizer(vq) = recipe("tokenizer.toml").task else { unreachable!() };
-        let mut dit = task.backbone.complete(task.objective, &vq.model, 64, 48).unwrap();
+        let sizes = task.backbone.unwrap();
+        let mut dit = sizes.complete(task.objective, &vq.model, 64, 48).unwrap();
         assert!(Need::of_backbone(&dit, config.batch).fits(2e9, "it has", true).is_ok());
         dit.hidden_size = 1 << 16;
         let error = Need::of_backbone(&dit, 1).fits(8e9, "this machine has", false).unwrap_err();

@@ -13,6 +13,7 @@ use super::config::{
     BackboneSizes, ConfigError, FlowTask, JointTask, OptimiserConfig, OptimiserKind, RunConfig,
     SheetSettings, Task, TokenizerTask,
 };
+use super::origin::Origin;
 use super::overrides::Override;
 use super::{EvaluationConfig, entries, powers, stages};
 use crate::data::{Augment, Balance, Classes, MOST_CLASSES};
@@ -268,14 +269,16 @@ impl RunConfig {
 
 fn check_flow(task: &FlowTask) -> Result<(), String> {
     check_path(task.label_dropout, task.lambda_z, task.smallest_time)?;
-    let BackboneSizes { patch_size, hidden_size, depth, num_heads } = task.backbone;
-    counts([
-        ("task.backbone.patch_size", patch_size, 1..=usize::MAX),
-        ("task.backbone.hidden_size", hidden_size, 1..=usize::MAX),
-        ("task.backbone.depth", depth, 0..=MOST_BLOCKS),
-        ("task.backbone.num_heads", num_heads, 1..=usize::MAX),
-        ("the number of task.class_names", task.class_names.len(), 0..=MOST_CLASSES),
-    ])?;
+    if let Origin::Chance { sizes, .. } = task.origin()? {
+        let BackboneSizes { patch_size, hidden_size, depth, num_heads } = *sizes;
+        counts([
+            ("task.backbone.patch_size", patch_size, 1..=usize::MAX),
+            ("task.backbone.hidden_size", hidden_size, 1..=usize::MAX),
+            ("task.backbone.depth", depth, 0..=MOST_BLOCKS),
+            ("task.backbone.num_heads", num_heads, 1..=usize::MAX),
+        ])?;
+    }
+    counts([("the number of task.class_names", task.class_names.len(), 0..=MOST_CLASSES)])?;
     check_samples(task.objective, &task.samples, &task.evaluation)
 }
 
@@ -401,6 +404,8 @@ mod tests {
             (FLOW, "steps = 7500", "steps = 9000000000000000000", "steps times batch must be"),
             (FLOW, "out = \"runs/flow\"", "out = \"\"", "must each name a folder"),
             (FLOW, "depth = 8", "depth = 1000000000", "task.backbone.depth must be at most 1024"),
+            (FLOW, "tokenizer = ", "lambda_z = 1e-5\n# ", "task.tokenizer is missing"),
+            (FLOW, "tokenizer = ", "from = \"m\"\ntokenizer = ", "leave task.tokenizer and"),
             (FLOW, "seed = 1", "evaluate_every = 0", "evaluate_every must be at least 1"),
             (
                 FLOW,

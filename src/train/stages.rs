@@ -13,6 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::config::{RunConfig, Task};
+use super::origin::Origin;
 use super::overrides::{self, Override};
 use super::{Ending, Progress, TrainError};
 
@@ -63,7 +64,9 @@ pub(super) fn tables<'a>(
             Spanned::new(span.clone(), DeValue::String(path))
         };
         let key = |name: &'static str| Spanned::new(span.clone(), Cow::Borrowed(name));
-        if let (Some(task), Some("flow"), Some(tokenizer)) = (task, kind.as_deref(), &before) {
+        if let (Some(task), Some("flow"), Some(tokenizer)) = (task, kind.as_deref(), &before)
+            && !task.contains_key("from")
+        {
             task.entry(key("tokenizer")).or_insert_with(|| path(tokenizer));
         }
         let out = text(table.get("out")).map_or_else(|| beside.to_owned(), PathBuf::from);
@@ -88,10 +91,11 @@ pub(super) fn check(stages: &[RunConfig]) -> Result<(), String> {
         let (Task::Tokenizer(before), Task::Flow(flow)) = (&pair[0].task, &pair[1].task) else {
             continue;
         };
-        if flow.tokenizer != pair[0].out.join(TOKENIZER) {
+        let Ok(Origin::Chance { tokenizer, sizes }) = flow.origin() else { continue };
+        if tokenizer != pair[0].out.join(TOKENIZER) {
             continue;
         }
-        let whole = flow.backbone.complete(flow.objective, &before.model, pair[1].image_size, 1);
+        let whole = sizes.complete(flow.objective, &before.model, pair[1].image_size, 1);
         whole.map_err(|reason| format!("stage {}: {reason}", i + 2))?;
     }
     let outs = stages.iter().map(|stage| &stage.out);
@@ -183,7 +187,7 @@ num_heads = 2
             .map(|mut stage| {
                 stage.out = inside(&stage.out);
                 if let Task::Flow(task) = &mut stage.task {
-                    task.tokenizer = inside(&task.tokenizer);
+                    task.tokenizer = task.tokenizer.as_deref().map(inside);
                 }
                 stage
             })
@@ -200,14 +204,21 @@ num_heads = 2
             ("tokenizer".as_ref(), "".as_ref())
         );
         let Task::Flow(flow) = &second.task else { panic!("{second:?}") };
-        assert_eq!(flow.tokenizer, Path::new("tokenizer/tokenizer.safetensors"));
+        assert_eq!(flow.tokenizer, Some("tokenizer/tokenizer.safetensors".into()));
         let elsewhere = read(&format!("out = \"runs/x\"\n{FILE}")).unwrap();
         assert_eq!(elsewhere[0].out, Path::new("runs/x/tokenizer"));
         assert_eq!(elsewhere[1].out, Path::new("runs/x"));
         let own =
             FILE.replace("name = \"mine\"", "name = \"mine\"\ntokenizer = \"other.safetensors\"");
         let Task::Flow(flow) = &read(&own).unwrap()[1].task.clone() else { panic!() };
-        assert_eq!(flow.tokenizer, Path::new("other.safetensors"));
+        assert_eq!(flow.tokenizer, Some("other.safetensors".into()));
+        let begun =
+            FILE.replace("name = \"mine\"", "name = \"mine\"\nfrom = \"model.safetensors\"");
+        let said = read(&begun).unwrap_err();
+        assert!(said.contains("stage 2: task.from names a trained model"), "{said}");
+        let (backbone, _) = begun.split_once("[stage.task.backbone]").unwrap();
+        let Task::Flow(flow) = &read(backbone).unwrap()[1].task.clone() else { panic!() };
+        assert_eq!(flow.tokenizer, None, "a model brings its own");
     }
 
     #[test]
@@ -240,7 +251,7 @@ num_heads = 2
         let stages = set("tokenizer.out=elsewhere").unwrap();
         assert_eq!(stages[0].out, Path::new("elsewhere/tokenizer"));
         let Task::Flow(flow) = &stages[1].task else { panic!("no flow") };
-        assert_eq!(flow.tokenizer, Path::new("elsewhere/tokenizer/tokenizer.safetensors"));
+        assert_eq!(flow.tokenizer, Some("elsewhere/tokenizer/tokenizer.safetensors".into()));
         assert_eq!(set("flow.steps=9").unwrap()[1].steps, 9);
         assert!(set("steps=9").unwrap_err().contains("say which stage it is for"));
     }

@@ -22,13 +22,13 @@ use super::perceptual::Perceptual;
 use super::{Evaluation, Loss, TrainError, Trainee, is_cpu, program};
 use crate::data::{Ahead, DataError, EpochOrder, ImageFolder};
 use crate::io::sheet::Sheet;
-use crate::io::tensors::{METADATA_KEY, Precision, TensorFile, TensorWriter};
+use crate::io::tensors::{Contents, METADATA_KEY, Precision, TensorFile, TensorWriter};
 use crate::model::card::TokenizerCard;
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::{
-    Tokenizer, from_pictures, planes, read_tokenizer, read_tokenizer_card, to_pictures,
-    tokenizer_name,
+    Tokenizer, file_of, from_pictures, planes, read_card, read_tokenizer, read_tokenizer_card,
+    to_pictures, tokenizer_name,
 };
 use crate::readback::Together;
 use crate::rng::Stream;
@@ -304,16 +304,25 @@ impl Trainee for Training {
     }
 }
 
-/// The file of a finished tokenizer run that an entry of the run file names, and what it says of itself.
+/// The file of a finished tokenizer run, or of a model with its tokenizer, that an entry of the run file names, and
+/// what it says of the tokenizer.
 pub(super) fn open_tokenizer(
     entry: &'static str,
     path: &Path,
 ) -> Result<(TensorFile, TokenizerCard), TrainError> {
     let fault = |reason: String| TrainError::NotATokenizer { entry, reason };
-    let file = TensorFile::open(path)
+    let file = TensorFile::open(&file_of(path))
         .map_err(|error| fault(format!("{error} (expected the tokenizer.safetensors of a run)")))?;
-    let card = read_tokenizer_card(&file).map_err(|error| fault(error.to_string()))?;
-    Ok((file, card))
+    let card = match file.contents() {
+        Contents::Model => read_card(&file).map(|card| TokenizerCard {
+            format: TokenizerCard::FORMAT,
+            tokenizer: card.tokenizer,
+            program: card.provenance.program,
+            steps: card.provenance.tokenizer_steps,
+        }),
+        _ => read_tokenizer_card(&file),
+    };
+    Ok((file, card.map_err(|error| fault(error.to_string()))?))
 }
 
 /// A finished tokenizer, on an autodiff device.

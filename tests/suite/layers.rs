@@ -35,7 +35,7 @@ const MAY_KNOW: [(&str, &[&str]); 21] = [
         "doctor",
         &["device", "fault", "flow", "io", "kernels", "latents", "model", "readback", "rng", "say"],
     ),
-    ("bench", &["device", "fault", "flow", "kernels", "model", "rng", "room", "train"]),
+    ("bench", &["device", "fault", "flow", "kernels", "model", "rng", "room", "say", "train"]),
     (
         "studio",
         &[

@@ -78,6 +78,19 @@ fn three_commands_lead_from_a_folder_of_pictures_to_a_model() {
     fail(at, &train, 1, "a run is already there");
     let sample = ["sample", "runs/mine", "--class", "cats", "--steps", "2", "--out", "out"];
     succeed(at, &[&sample[..], &CPU].concat());
+
+    // What is trained can be gone on from, on other pictures.
+    write(&at.join("more"), &["cats", "birds"], 20);
+    let more = ["new-run", "runs/more", "--images", "more", "--from", "runs/mine"];
+    let said = succeed(at, &[&more[..], &CPU].concat());
+    assert!(
+        said.contains("flow: 500 steps of 64 pictures") && !said.contains("tokenizer"),
+        "{said}"
+    );
+    let train = ["--train", "runs/more/run.toml", "--set", "steps=2", "--set", "batch=8"];
+    succeed(at, &[&train[..], &CPU].concat());
+    let sample = ["sample", "runs/more", "--class", "birds", "--steps", "2", "--out", "birds"];
+    succeed(at, &[&sample[..], &CPU].concat());
     assert_eq!(fs::read_dir(at.join("out")).unwrap().count(), 1);
     let said = succeed(at, &["inspect", "runs/mine/model.safetensors"]);
     assert!(said.contains("pictures of 32 pixels"), "{said}");

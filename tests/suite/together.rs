@@ -1,4 +1,4 @@
-//! Tokenizers that go on learning when there is a flow on their codes: together with it, or their decoder alone.
+//! Models that go on learning: flow and tokenizer together, the flow alone, or the tokenizer's decoder alone.
 
 use std::fs;
 use std::path::Path;
@@ -97,6 +97,81 @@ fn a_flow_and_its_tokenizer_train_together() {
     let output = purrscope(at, &["--train", "other.toml"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("tok: it is a folder"), "{said}");
+}
+
+/// A flow that goes on from the model of another.
+fn gone_on_run(out: &str, from: &str, steps: usize) -> String {
+    let flow = flow_run(out, steps).replace("holdout = \"data\"\n", "");
+    let (begin, rest) = flow.split_once("tokenizer = \"tok/tokenizer.safetensors\"").unwrap();
+    let (_, samples) = rest.split_once("[task.samples]").unwrap();
+    format!("{begin}from = \"{from}\"\n[task.samples]{samples}")
+}
+
+#[test]
+fn a_flow_goes_on_from_a_trained_model_on_other_pictures() {
+    const TABLE: &str = "backbone.y_embedder.embedding_table.weight";
+    let folder = trained();
+    let at = folder.path();
+    let model = |run: &str| at.join(run).join("model.safetensors");
+    let card =
+        |run: &str| purrscope::model::read_card(&TensorFile::open(&model(run)).unwrap()).unwrap();
+    // A step that moves nothing shows what a run begins with.
+    let still = |run: String| run.replace("learning_rate = 1e-3", "learning_rate = 0.0");
+    train(at, "still.toml", &still(gone_on_run("still", "flow", 1)), &CPU);
+    assert!(moved(&model("still"), &model("flow"), "") < 1e-6);
+    let (before, after) = (card("flow"), card("still"));
+    assert_eq!(after.latent_scale.to_bits(), before.latent_scale.to_bits());
+    assert_eq!((before.provenance.flow_steps, after.provenance.flow_steps), (6, 7));
+    assert_eq!(after.provenance.tokenizer_steps, before.provenance.tokenizer_steps);
+
+    // A model's tokenizer is one for other flows as well.
+    let own = flow_run("own", 6).replace("tok/tokenizer.safetensors", "flow");
+    train(at, "own.toml", &own, &CPU);
+    assert!(tensors(&model("own"), "") == tensors(&model("flow"), ""));
+
+    // Of classes, those stay that are among the pictures, wherever they stand in the table.
+    fs::rename(at.join("data/blue"), at.join("data/yellow")).unwrap();
+    let said = train(at, "other.toml", &still(gone_on_run("other", "flow", 1)), &CPU);
+    assert!(
+        said.contains("begins with toy, after 6 steps, which does not know 1 of 2 classes"),
+        "{said}"
+    );
+    assert_eq!(card("other").class_names, ["red", "yellow"]);
+    let rows = |run: &str| -> Vec<Vec<f32>> {
+        let (_, table) = TensorFile::open(&model(run)).unwrap().floats(TABLE).unwrap();
+        table.chunks(16).map(<[f32]>::to_vec).collect()
+    };
+    let (theirs, ours) = (rows("flow"), rows("other"));
+    let apart = |ours: &[f32], theirs: &[f32]| {
+        ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    assert!(apart(&ours[0], &theirs[1]) < 1e-6 && apart(&ours[2], &theirs[2]) < 1e-6);
+    assert!(theirs.iter().all(|row| apart(&ours[1], row) > 1e-3), "yellow is new");
+
+    // It learns, and is resumed bit for bit, with that model alone.
+    train(at, "whole.toml", &gone_on_run("whole", "flow/model.safetensors", 8), &CPU);
+    train(at, "parts.toml", &gone_on_run("parts", "flow", 5), &CPU);
+    let again = gone_on_run("parts", "flow", 8);
+    train(at, "parts.toml", &again, &["--resume", "--device", "cpu"]);
+    assert_eq!(losses(at, "parts"), losses(at, "whole"));
+    assert!(tensors(&model("parts"), "") == tensors(&model("whole"), ""));
+    assert!(moved(&model("whole"), &model("flow"), "backbone.blocks.") > 1e-4);
+    let refused = |text: String, expected: &str| {
+        fs::write(at.join("refused.toml"), text).unwrap();
+        let output = purrscope(at, &["--train", "refused.toml", "--resume"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(expected), "{expected}: {said}");
+    };
+    refused(gone_on_run("parts", "other", 8), "task.from is another model");
+    refused(gone_on_run("new", "tok", 8), "tok: it is a folder");
+    refused(
+        gone_on_run("new", "flow", 8).replace("from =", "objective = \"cfm\"\nfrom ="),
+        "its objective is 'purrception', that of the run file 'cfm'",
+    );
+    refused(
+        gone_on_run("new", "flow", 8).replace("image_size = 8", "image_size = 9"),
+        "image_size 9 is not a multiple of the tokenizer's down-sampling 2",
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod job;
 mod metrics;
+mod new_run;
 pub mod pane;
 mod plan;
 mod sheets;
@@ -18,6 +19,7 @@ use rfd::AsyncFileDialog;
 
 pub use self::job::Job;
 pub use self::metrics::{Bin, smooth};
+pub use self::new_run::{Form, Place};
 pub use self::plan::Plan;
 use self::sheets::Sheets;
 pub use self::sheets::{Sheet, sheet_steps};
@@ -66,6 +68,8 @@ pub struct Training {
     pub plan: Option<Result<Arc<Plan>, String>>,
     /// Run files that were read before, newest first.
     pub recent: Vec<PathBuf>,
+    /// What a run file is to be made of, while that is asked.
+    pub form: Option<Form>,
     /// The run in progress.
     pub job: Option<Job>,
     /// How the run before ended.
@@ -94,6 +98,7 @@ impl Default for Training {
             file: String::new(),
             plan: None,
             recent: Vec::new(),
+            form: None,
             job: None,
             outcome: None,
             folders: Vec::new(),
@@ -126,6 +131,7 @@ impl Training {
             self.take(ctx, what);
         }
         self.take_chosen();
+        self.take_made();
         let before = self.job.as_ref().map(|job| job.stage);
         let ended = self.job.as_mut().and_then(Job::receive);
         if let Some(job) = self.job.as_ref().filter(|job| Some(job.stage) != before) {
@@ -155,6 +161,14 @@ impl Training {
                 (_, Err(text)) => self.outcome = Some(Outcome::Bad(text)),
             }
         }
+    }
+
+    /// Takes in what came of the form: a run file that was made is read.
+    fn take_made(&mut self) {
+        let Some(made) = self.form.as_mut().and_then(Form::receive) else { return };
+        self.form = None;
+        self.read(made.file);
+        self.outcome = Some(made.outcome);
     }
 
     /// Once a frame, whether the pane is shown or not: takes in what a run in progress tells, and what

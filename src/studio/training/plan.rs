@@ -55,7 +55,9 @@ impl Plan {
                 whole(table);
             }
             match &mut config.task {
-                Task::Flow(task) => whole(&mut task.tokenizer),
+                Task::Flow(task) => {
+                    task.tokenizer.iter_mut().chain(&mut task.from).for_each(whole);
+                }
                 Task::Joint(task) => whole(&mut task.model),
                 Task::Tokenizer(_) => {}
             }
@@ -63,14 +65,18 @@ impl Plan {
         let mut needed = Vec::new();
         for (i, config) in stages.iter().enumerate() {
             needed.push(("The pictures", &config.data));
-            if let Task::Flow(task) = &config.task
-                // One that a stage before makes need not be there.
-                && !stages[..i].iter().any(|before| task.tokenizer.starts_with(&before.out))
-            {
-                needed.push(("The tokenizer", &task.tokenizer));
-            }
-            if let Task::Joint(task) = &config.task {
-                needed.push(("The model", &task.model));
+            match &config.task {
+                Task::Flow(task) => {
+                    // One that a stage before makes need not be there.
+                    let made = |path: &&PathBuf| {
+                        stages[..i].iter().any(|before| path.starts_with(&before.out))
+                    };
+                    let tokenizer = task.tokenizer.iter().filter(|path| !made(path));
+                    needed.extend(tokenizer.map(|path| ("The tokenizer", path)));
+                    needed.extend(task.from.iter().map(|path| ("The model", path)));
+                }
+                Task::Joint(task) => needed.push(("The model", &task.model)),
+                Task::Tokenizer(_) => {}
             }
             needed.extend(config.holdout.iter().map(|path| ("The held-out pictures", path)));
         }
@@ -141,14 +147,17 @@ fn trains(run: &RunConfig) -> String {
         Task::Tokenizer(task) => {
             format!("a tokenizer of {} codes of {} numbers", task.model.codes, task.model.code_size)
         }
-        Task::Flow(task) => format!(
-            "a flow, {}: {} wide, {} deep, {} heads, patches of {}",
-            task.objective,
-            task.backbone.hidden_size,
-            task.backbone.depth,
-            task.backbone.num_heads,
-            task.backbone.patch_size,
-        ),
+        Task::Flow(task) => match (&task.backbone, &task.from) {
+            (Some(sizes), _) => format!(
+                "a flow, {}: {} wide, {} deep, {} heads, patches of {}",
+                task.objective, sizes.hidden_size, sizes.depth, sizes.num_heads, sizes.patch_size,
+            ),
+            (None, Some(model)) => format!(
+                "the flow of {}, on from where it is",
+                model.file_name().unwrap_or(model.as_os_str()).to_string_lossy()
+            ),
+            (None, None) => "a flow".to_owned(),
+        },
         Task::Joint(_) => "the flow and the tokenizer of a model, together".to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod figures;
 mod looks;
+mod new_run;
 mod samples;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use crate::studio::base::theme::{self, GRID, PANE_MARGIN, palette};
 use crate::studio::base::widgets::{scroll_area, short};
 use crate::studio::engine::ModelSource;
 use crate::studio::session::Session;
-use crate::studio::training::{Outcome, Plan, RunView, Training};
+use crate::studio::training::{Form, Outcome, Plan, RunView, Training};
 use crate::train::Progress;
 
 /// Width of the column of the run, in points.
@@ -37,7 +38,7 @@ pub fn show(ui: &mut Ui, training: &mut Training, session: &mut Session) {
             ui.allocate_ui_with_layout(vec2(COLUMN, height), column, |ui| {
                 scroll_area().id_salt("run").show(ui, |ui| {
                     ui.set_width(COLUMN - PANE_MARGIN);
-                    wanted = run_column(ui, training);
+                    wanted = run_column(ui, training, session);
                 });
             });
             ui.vertical(|ui| {
@@ -46,7 +47,7 @@ pub fn show(ui: &mut Ui, training: &mut Training, session: &mut Session) {
         });
     } else {
         scroll_area().show(ui, |ui| {
-            wanted = run_column(ui, training);
+            wanted = run_column(ui, training, session);
             ui.add_space(3.0 * GRID);
             figures::show(ui, training);
         });
@@ -57,7 +58,14 @@ pub fn show(ui: &mut Ui, training: &mut Training, session: &mut Session) {
 }
 
 /// The run file, the run in progress and the runs shown; gives a model that is to be opened.
-fn run_column(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
+fn run_column(ui: &mut Ui, training: &mut Training, session: &Session) -> Option<PathBuf> {
+    if let Some(form) = &mut training.form {
+        ui.label(theme::section(ui, "New run"));
+        if new_run::show(ui, form, training.device, session) {
+            training.form = None;
+        }
+        return runs(ui, training);
+    }
     ui.label(theme::section(ui, "Run file"));
     file_row(ui, training);
     match &training.plan {
@@ -67,9 +75,17 @@ fn run_column(ui: &mut Ui, training: &mut Training) -> Option<PathBuf> {
             ui.add(Label::new(text).wrap());
         }
         None => {
-            let hint = "A TOML file that describes the training, as for `purrscope --train`.";
+            let hint = "A TOML file that describes the training, as for `purrscope --train`. Without \
+                        one, begin with a folder of pictures:";
             ui.add(Label::new(theme::weak(ui, hint)).wrap());
         }
+    }
+    let new = ui.add_enabled(training.job.is_none(), Button::new("New run from pictures"));
+    let new = new
+        .on_hover_text("Make a run file of a folder of pictures, and see how long it will take")
+        .on_disabled_hover_text("A run is in progress.");
+    if new.clicked() {
+        training.form = Some(Form::default());
     }
     ui.add_space(GRID);
     buttons(ui, training);

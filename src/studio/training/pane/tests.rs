@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use egui::{Key, Rect, Role, Theme, Vec2, vec2};
 use egui_kittest::kittest::Queryable as _;
 
+use crate::device::DeviceChoice;
 use crate::io::{atomic, png};
 use crate::studio::engine::{Command, ModelSource};
 use crate::studio::pane::Pane;
 use crate::studio::testing::fake::PATIENCE;
 use crate::studio::testing::stage::{Stage, click, shoot, stage, wait_until};
-use crate::studio::training::Outcome;
-use crate::studio::training::tests::{flow_run, prepared, tokenizer_run};
+use crate::studio::training::tests::{flow_run, prepared, tokenizer_run, write_pictures};
+use crate::studio::training::{Outcome, Training};
 use crate::studio::window::studio::Studio;
 
 const SIZE: Vec2 = vec2(1100.0, 900.0);
@@ -72,6 +73,56 @@ fn a_run_is_started_watched_stopped_and_resumed() {
     );
     wait_until(&mut stage, |studio| steps(studio) == made + 4);
     stage.check_accessibility();
+}
+
+/// Types into a field of the form.
+fn fill(stage: &mut Stage, field: &str, text: &str) {
+    stage.get_by_role_and_label(Role::TextInput, field).focus();
+    stage.run_steps(2);
+    stage.get_by_role_and_label(Role::TextInput, field).type_text(text);
+    stage.run_steps(2);
+}
+
+#[test]
+fn a_run_begins_with_a_folder_of_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pictures(folder.path());
+    let training = Training { device: DeviceChoice::Cpu, ..Training::default() };
+    let studio = Studio { training, ..Studio::default() };
+    let mut stage = stage(Pane::Training, studio, SIZE, None);
+    stage.run_steps(2);
+    click(&mut stage, "New run from pictures");
+    fill(&mut stage, "Pictures", &folder.path().join("nowhere").display().to_string());
+    click(&mut stage, "Write run file");
+    wait_until(&mut stage, |studio| {
+        studio.training.form.as_ref().is_some_and(|form| form.trouble.is_some())
+    });
+    stage.run_steps(2);
+    let trouble = stage.state().training.form.as_ref().unwrap().trouble.clone().unwrap();
+    assert!(trouble.contains("no such folder"), "{trouble}");
+    assert!(stage.query_by_label(&trouble).is_some());
+    click(&mut stage, "Cancel");
+    assert!(stage.state().training.form.is_none());
+
+    // The run goes beside the pictures, unless something else is said.
+    click(&mut stage, "New run from pictures");
+    let pictures = folder.path().join("toy-pictures");
+    fill(&mut stage, "Pictures", &pictures.display().to_string());
+    let run = folder.path().join("toy-pictures-model");
+    let form = stage.state().training.form.as_ref().unwrap();
+    assert_eq!(form.run, run.display().to_string());
+    stage.check_accessibility();
+    click(&mut stage, "Write run file");
+    wait_until(&mut stage, |studio| studio.training.ready().is_some());
+    let Some(Outcome::Good(text)) = &stage.state().training.outcome else {
+        panic!("{:?}", stage.state().training.outcome)
+    };
+    for part in ["12 pictures in 2 classes", "tokenizer: 1500 steps of 32", "About "] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let plan = stage.state().training.ready().unwrap();
+    assert_eq!((plan.file.as_path(), plan.stages.len()), (run.join("run.toml").as_path(), 2));
+    assert!(plan.warning.is_none(), "{:?}", plan.warning);
 }
 
 #[test]

@@ -1,0 +1,157 @@
+//! A run file made of a folder of pictures, as `purrscope new-run` makes it.
+
+use std::path::{Path, PathBuf};
+
+use egui::Context;
+use rfd::AsyncFileDialog;
+
+use super::Outcome;
+use crate::bench::Estimate;
+use crate::device::{self, DeviceChoice};
+use crate::studio::base::dialogs::PathDialog;
+use crate::studio::base::worker::{Task, Wake};
+use crate::train::{NewRun, Prepared};
+
+/// A folder that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Where the pictures are.
+    Pictures,
+    /// Where the run goes.
+    Run,
+}
+
+/// What a run file is to be made of, and how the making goes.
+#[derive(Debug, Default)]
+pub struct Form {
+    /// Folder of pictures, as typed.
+    pub pictures: String,
+    /// Folder of the run, as typed.
+    pub run: String,
+    /// Side of the pictures in pixels; none for what suits them.
+    pub size: Option<usize>,
+    /// Whether the run goes on from the model in use.
+    pub goes_on: bool,
+    /// Why there is no run file yet, in words.
+    pub trouble: Option<String>,
+    /// The folder of the run as it was proposed.
+    proposed: String,
+    making: Option<Task<Result<Made, String>>>,
+    choosing: Vec<(Place, PathDialog)>,
+}
+
+/// A run file that was made.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub file: PathBuf,
+    /// What was found, and how long the run will take.
+    pub outcome: Outcome,
+}
+
+impl Form {
+    /// Asks for a folder.
+    pub fn choose(&mut self, ctx: &Context, place: Place) {
+        let title = match place {
+            Place::Pictures => "Choose a folder of pictures",
+            Place::Run => "Choose a folder for the run",
+        };
+        let dialog = AsyncFileDialog::new().set_title(title).pick_folder();
+        self.choosing.push((place, PathDialog::open(ctx, dialog)));
+    }
+
+    /// Proposes where the run goes: beside the pictures, unless something else was typed.
+    pub fn propose(&mut self) {
+        if self.run != self.proposed {
+            return;
+        }
+        let pictures = Path::new(self.pictures.trim());
+        self.proposed = pictures.file_name().map_or_else(String::new, |name| {
+            let name = format!("{}-model", name.to_string_lossy());
+            pictures.with_file_name(name).display().to_string()
+        });
+        self.run.clone_from(&self.proposed);
+    }
+
+    /// Whether everything is said and nothing is under way.
+    pub fn is_ready(&self) -> bool {
+        !self.is_busy() && [&self.pictures, &self.run].iter().all(|path| !path.trim().is_empty())
+    }
+
+    /// Whether a run file is being made.
+    pub fn is_busy(&self) -> bool {
+        self.making.is_some()
+    }
+
+    /// Begins to make the run file, and to try the run out on a device for some seconds; `model` is what
+    /// the run may go on from.
+    pub fn start(&mut self, ctx: &Context, choice: DeviceChoice, model: Option<PathBuf>) {
+        let new = NewRun {
+            folder: PathBuf::from(self.run.trim()),
+            images: PathBuf::from(self.pictures.trim()),
+            labels: None,
+            from: model.filter(|_| self.goes_on),
+            size: self.size,
+        };
+        self.trouble = None;
+        let make = move |_: &_| make(&new, choice);
+        self.making = Some(Task::start("purrscope-new-run", Wake::from(ctx), make));
+    }
+
+    /// Takes in what came of dialogs, and of the making: a run file, once there is one.
+    pub(super) fn receive(&mut self) -> Option<Made> {
+        let mut chosen = Vec::new();
+        self.choosing.retain(|(place, dialog)| {
+            let done = dialog.poll();
+            let open = done.is_none();
+            chosen.extend(done.map(|path| (*place, path)));
+            open
+        });
+        for (place, path) in chosen {
+            match (place, path) {
+                (_, Ok(None)) => {}
+                (Place::Pictures, Ok(Some(path))) => {
+                    self.pictures = path.display().to_string();
+                    self.propose();
+                }
+                (Place::Run, Ok(Some(path))) => self.run = path.display().to_string(),
+                (_, Err(text)) => self.trouble = Some(text),
+            }
+        }
+        let made = self.making.as_ref()?.poll()?;
+        self.making = None;
+        match made {
+            Ok(Ok(made)) => Some(made),
+            Ok(Err(text)) => {
+                self.trouble = Some(text);
+                None
+            }
+            Err(broken) => {
+                self.trouble = Some(format!("No run file was made: {broken}."));
+                None
+            }
+        }
+    }
+}
+
+/// Makes the run file. What keeps the run from being tried out is told, and the file stays.
+fn make(new: &NewRun, choice: DeviceChoice) -> Result<Made, String> {
+    let selected = device::select(choice).map_err(|error| format!("{error}."))?;
+    let Prepared { file, stages, classes, words } =
+        new.write(selected.handles.is_some()).map_err(|error| format!("{error}."))?;
+    let outcome = match Estimate::of(&stages, classes, &selected) {
+        Ok(estimate) => {
+            let stages: Vec<_> =
+                estimate.lines().lines().map(|line| line.trim().to_owned()).collect();
+            Outcome::Good(format!(
+                "{words}.\nAbout {} on {}, without pauses:\n{}.",
+                estimate.duration(),
+                selected.description,
+                stages.join(";\n"),
+            ))
+        }
+        Err(reason) => Outcome::Bad(format!(
+            "{words}.\nThe run file is written, but {reason}: make its batches or networks smaller.",
+        )),
+    };
+    Ok(Made { file, outcome })
+}
