@@ -1,26 +1,27 @@
 #!/usr/bin/env python3
 """What ways to train are worth at a small fixed budget, for docs/training.md.
 
-usage: measure_training.py PURRSCOPE TOKENIZER TRAIN HOLDOUT FOLDER WEIGHTS [TABLE,...]
-                           (tables: flows, averages, tokenizers, joint; WEIGHTS: those of EfficientNet-Lite0)
+usage: measure_training.py PURRSCOPE TOKENIZER TRAIN HOLDOUT FOLDER WEIGHTS [TABLE,... [ROWS]]
+                           (tables: flows, averages, tokenizers, joint, of which ROWS at most; WEIGHTS: those of EfficientNet-Lite0)
 
 Flows of one size, seed and number of steps on the codes of a finished tokenizer (TOKENIZER: its file, or a model with it), Muon for as
 many steps as it makes in the time of AdamW's; averages of the first of them; tokenizers of one size, seed and number of steps, each
 judged by what it makes of held-out pictures; the first flow gone on with, alone and together with its tokenizer. How fast each is
 comes from short runs in turns. Everything found is kept in FOLDER; started again, it goes on where it was. Needs Python alone.
 """
+import itertools
 import json
 import pathlib
 import statistics
 import subprocess
 import sys
 
-FLOW_STEPS, TOKENIZER_STEPS, JOINT_STEPS = 600, 400, 150
+FLOW_STEPS, TOKENIZER_STEPS, JOINT_STEPS = 400, 300, 100
 # Samples, and held-out pictures that the cross-entropy is taken of.
-PICTURES = 320
+PICTURES = 240
 # Rounds of short runs in turns, and their steps, by which speeds are compared.
-ROUNDS, SHORT = 3, 30
-LENGTHS = [0.02, 0.05, 0.1, 0.15, 0.2]
+ROUNDS, SHORT = 3, 16
+LENGTHS = [0.05, 0.1, 0.15, 0.2]
 COMMON = """# Written by scripts/measure_training.py.
 out = "{out}"
 data = "{data}"
@@ -62,7 +63,7 @@ decay_share = 0.4
 kind = "tokenizer"
 revive_every = 40
 [task.model]
-channels = 24
+channels = 16
 multipliers = [1, 2, 4]
 residual_blocks = 1
 attention = false
@@ -88,8 +89,8 @@ FLOWS = {
     "AdamW, even times": [],
     "Muon": ["optimiser.kind=muon"],
     "times logit-normal": ["task.times=logit-normal"],
-    "times logit-normal, weighed": ["task.times=logit-normal", "task.time_weights=uniform"],
     "times entropic": ["task.times=entropic"],
+    "times logit-normal, weighed": ["task.times=logit-normal", "task.time_weights=uniform"],
     "times entropic, weighed": ["task.times=entropic", "task.time_weights=uniform"],
 }
 TOKENIZERS = {
@@ -97,7 +98,7 @@ TOKENIZERS = {
     "rotation": ["task.gradient=rotation"],
     "straight-through, averaged": ["task.averaged=true", "optimiser.ema=0.99"],
     "perceptual term of 0.5": ["task.perceptual.weight=0.5"],
-    "discriminator of 0.1 from step 150": ["task.discriminator.weight=0.1", "task.discriminator.start=150"],
+    "discriminator of 0.1 from step 100": ["task.discriminator.weight=0.1", "task.discriminator.start=100"],
 }
 JOINTS = {
     "the flow's gradient kept from the codes": [],
@@ -222,8 +223,10 @@ class Measure:
 def main():
     measure = Measure(*sys.argv[1:7])
     wanted = sys.argv[7].split(",") if len(sys.argv) > 7 else ["flows", "averages", "tokenizers", "joint"]
+    rows = int(sys.argv[8]) if len(sys.argv) > 8 else None
     for table in wanted:
-        for at, cells in enumerate(getattr(measure, table)()):
+        # The first line is the heading.
+        for at, cells in enumerate(itertools.islice(getattr(measure, table)(), rows and rows + 1)):
             print("| " + " | ".join(cells) + " |", flush=True)
             if at == 0:
                 print("|---" * len(cells) + "|", flush=True)

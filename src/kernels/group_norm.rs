@@ -54,6 +54,14 @@ pub(super) struct Affine {
     shift: f32,
 }
 
+impl Affine {
+    /// Its numbers, in all lanes.
+    #[inline(always)]
+    fn splat<S: Simd>(self, simd: S) -> [S::f32s; 3] {
+        [simd.splat_f32s(self.mean), simd.splat_f32s(self.scale), simd.splat_f32s(self.shift)]
+    }
+}
+
 /// The moments of each group of each picture.
 pub(super) fn moments(of: Groups<'_>, x: &[f32]) -> Vec<Moments> {
     let size = of.size().max(1);
@@ -77,8 +85,7 @@ impl WithSimd for MomentsOf<'_> {
 /// `out = y sigmoid(y)` of what an affine map makes of `x`.
 #[inline(always)]
 pub(super) fn silu_of<S: Simd>(simd: S, affine: Affine, x: &[f32], out: &mut [f32]) {
-    let [mean, scale, shift] =
-        [affine.mean, affine.scale, affine.shift].map(|number| simd.splat_f32s(number));
+    let [mean, scale, shift] = affine.splat(simd);
     map::<S, 1>(
         simd,
         [x],
@@ -149,8 +156,7 @@ impl WithSimd for Forward<'_> {
                 silu_of(simd, affine, x, out);
                 continue;
             }
-            let [mean, scale, shift] =
-                [affine.mean, affine.scale, affine.shift].map(|number| simd.splat_f32s(number));
+            let [mean, scale, shift] = affine.splat(simd);
             map::<S, 1>(
                 simd,
                 [x],

@@ -3,6 +3,7 @@
 mod attend;
 pub mod card;
 pub mod dit;
+mod files;
 mod forward;
 mod half;
 pub mod head;
@@ -23,18 +24,21 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
 use thiserror::Error;
 
-use crate::io::tensors::{Contents, METADATA_KEY, TensorFile, TensorFileError, TensorWriter};
-use crate::io::{digest, json};
+use crate::io::digest;
+use crate::io::tensors::{TensorFile, TensorFileError};
 use crate::kernels;
 use crate::latents::{LatentShape, Latents};
 use crate::readback::Together;
 use crate::room::{self, Room};
-use card::TokenizerCard;
 pub use card::{DitConfig, ModelCard, Objective, Provenance, TokenizerConfig};
 pub use dit::Dit;
+pub use files::{
+    CLASS_TABLE, MODEL_FILE, backbone_name, file_of, read_card, read_tokenizer,
+    read_tokenizer_card, read_whole_card, tokenizer_name, write_model,
+};
+use files::{HEAD, read_head, read_tokenizer_in};
 use head::{Head, LOGITS_BUDGET};
 use layers::Initialiser;
-use limits::check_card;
 pub use limits::{check_dit, check_tokenizer};
 use params::NamedTensor;
 pub use precision::{Precision, PrecisionChoice};
@@ -49,15 +53,6 @@ const SWATCH_FIELD: usize = 6;
 const SWATCH_TOKENS: usize = 2;
 /// Codes decoded at once for swatches.
 const SWATCH_BATCH: usize = 64;
-
-/// Weight and bias of the head, in model files.
-const HEAD: [&str; 2] = ["backbone.final_layer.linear.weight", "backbone.final_layer.linear.bias"];
-/// Name of a run's model in its folder.
-pub const MODEL_FILE: &str = "model.safetensors";
-/// The table of classes, with the row of 'no label' at its end, in model files.
-pub const CLASS_TABLE: &str = "backbone.y_embedder.embedding_table.weight";
-/// The table of codes, in model files.
-const CODEBOOK: &str = "tokenizer.quantize.embedding.weight";
 
 /// A model that cannot be used.
 #[derive(Debug, Error)]
@@ -192,8 +187,7 @@ impl Model {
     }
 
     fn read(precision: Precision, file: &TensorFile, device: &Device) -> Result<Self, ModelError> {
-        let card = read_card(file)?;
-        check_against_file(&card, file)?;
+        let card = read_whole_card(file)?;
         // Weights stay as long as the model does: each has memory of its very size.
         let parts = device.memory_persistent_allocations((), |()| {
             let blank = Dit::new(&card.backbone, &mut Initialiser::blank(device));
@@ -419,192 +413,6 @@ impl Model {
             })
             .collect()
     }
-}
-
-/// The model file that a path stands for: that of a run, where it is the run's folder.
-pub fn file_of(path: &Path) -> PathBuf {
-    let inside = path.join(MODEL_FILE);
-    if inside.is_file() { inside } else { path.to_owned() }
-}
-
-/// Writes a model file from named parameters.
-///
-/// # Errors
-/// Whatever the file system says.
-pub fn write_model<'a>(
-    path: &Path,
-    card: &ModelCard,
-    tensors: impl Iterator<Item = &'a NamedTensor>,
-    precision: Precision,
-) -> Result<(), ModelError> {
-    let mut writer = TensorWriter::default();
-    let card = serde_json::to_string(card).map_err(|error| ModelError::NotAModel {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
-    writer.metadata(METADATA_KEY, card);
-    for NamedTensor { name, shape, values } in tensors {
-        writer.floats(name, shape, values, precision);
-    }
-    Ok(writer.write(path)?)
-}
-
-/// The card in a model file's header.
-///
-/// # Errors
-/// There is none, or it does not fit this version of the program.
-pub fn read_card(file: &TensorFile) -> Result<ModelCard, ModelError> {
-    let not_a_model =
-        |reason: String| ModelError::NotAModel { path: file.path().to_owned(), reason };
-    let json = match (file.contents(), file.metadata(METADATA_KEY)) {
-        (Contents::Model, Some(json)) => json,
-        (Contents::Model, None) => {
-            let reason = format!("its header has no '{METADATA_KEY}' entry, which says its sizes");
-            return Err(not_a_model(reason));
-        }
-        (Contents::Checkpoint, _) => {
-            let reason = "it holds a checkpoint of a training run; the model lies beside it";
-            return Err(not_a_model(reason.to_owned()));
-        }
-        (other, _) => return Err(not_a_model(format!("it holds {other}"))),
-    };
-    let card: ModelCard = json::parse(json).map_err(not_a_model)?;
-    check_card(&card).map_err(not_a_model)?;
-    Ok(card)
-}
-
-/// The card in the header of a tokenizer on its own.
-///
-/// # Errors
-/// There is none, or its sizes are not those of a tokenizer.
-pub fn read_tokenizer_card(file: &TensorFile) -> Result<TokenizerCard, ModelError> {
-    let fault = |reason: String| ModelError::NotATokenizer { path: file.path().to_owned(), reason };
-    let json = match (file.contents(), file.metadata(METADATA_KEY)) {
-        (Contents::Tokenizer, Some(json)) => json,
-        (Contents::Tokenizer, None) => {
-            let reason = format!("its header has no '{METADATA_KEY}' entry, which says its sizes");
-            return Err(fault(reason));
-        }
-        (other, _) => {
-            return Err(fault(format!(
-                "it holds {other}, expected the tokenizer.safetensors of a run"
-            )));
-        }
-    };
-    let card: TokenizerCard = json::parse(json).map_err(fault)?;
-    if card.format != TokenizerCard::FORMAT {
-        let (found, known) = (card.format, TokenizerCard::FORMAT);
-        return Err(fault(format!("its format is {found}, this version reads format {known}")));
-    }
-    check_tokenizer(&card.tokenizer).map_err(fault)?;
-    Ok(card)
-}
-
-/// Whether the file holds every tensor that its card speaks of, so that nothing is made on the word of
-/// the card alone.
-fn check_against_file(card: &ModelCard, file: &TensorFile) -> Result<(), ModelError> {
-    let fault = |reason: String| ModelError::NotAModel { path: file.path().to_owned(), reason };
-    let (expected, all) = (limits::dit_tensors(&card.backbone), file.count());
-    if expected > all {
-        let depth = card.backbone.depth;
-        return Err(fault(format!(
-            "its card speaks of {depth} blocks, {expected} tensors or more; it holds {all}"
-        )));
-    }
-    let blank = Dit::new(&card.backbone, &mut Initialiser::blank(&Device::flex()));
-    for (name, shape) in params::shapes(&blank, backbone_name) {
-        file.check_shape(&name, &shape)?;
-    }
-    let found = file.entries().iter().filter(|(name, ..)| name.starts_with("backbone.")).count();
-    if found > expected {
-        return Err(fault(format!(
-            "it holds {found} tensors of a backbone, its card speaks of {expected}"
-        )));
-    }
-    check_tokenizer_against_file(&card.tokenizer, file)
-}
-
-fn check_tokenizer_against_file(
-    config: &TokenizerConfig,
-    file: &TensorFile,
-) -> Result<(), ModelError> {
-    let fault = |reason: String| ModelError::NotATokenizer { path: file.path().to_owned(), reason };
-    check_tokenizer(config).map_err(fault)?;
-    let (expected, found) = (limits::tokenizer_tensors(config), file.count());
-    if expected > found {
-        return Err(fault(format!(
-            "its card speaks of {} resolutions of {} residual blocks, {expected} tensors or more; \
-             it holds {found}",
-            config.multipliers.len(),
-            config.residual_blocks
-        )));
-    }
-    let blank = Tokenizer::new(config, &mut Initialiser::blank(&Device::flex()));
-    for (name, shape) in params::shapes(&blank, tokenizer_name) {
-        file.check_shape(&name, &shape)?;
-    }
-    Ok(())
-}
-
-/// The backbone's head in a model file, a part at a time: the whole may be more than a device takes in
-/// one piece.
-fn read_head(
-    file: &TensorFile,
-    dit: &DitConfig,
-    precision: Precision,
-    device: &Device,
-) -> Result<Head, ModelError> {
-    let DitConfig { hidden_size, out_channels, patch_size, input_size, .. } = *dit;
-    let rows = patch_size * patch_size * out_channels;
-    let weights = file.numbers_of_shape(HEAD[0], &[rows, hidden_size], precision)?;
-    let biases = file.numbers_of_shape(HEAD[1], &[rows], precision)?;
-    let weights = weights.pieces(out_channels * hidden_size);
-    let parts = weights.zip(biases.pieces(out_channels)).map(|(weight, bias)| {
-        let weight = params::upload(weight, [out_channels, hidden_size], device);
-        (weight, params::upload(bias, [out_channels], device))
-    });
-    Ok(Head::from_parts(parts.collect(), input_size / patch_size, patch_size))
-}
-
-/// The tokenizer in a model file.
-///
-/// # Errors
-/// A tensor is missing or of another shape.
-pub fn read_tokenizer(
-    file: &TensorFile,
-    config: &TokenizerConfig,
-    device: &Device,
-) -> Result<Tokenizer, ModelError> {
-    read_tokenizer_in(Precision::F32, file, config, device)
-}
-
-/// As [`read_tokenizer`], to compute in a precision that the device has. Codes keep all their digits:
-/// they are what the flow ends on.
-fn read_tokenizer_in(
-    precision: Precision,
-    file: &TensorFile,
-    config: &TokenizerConfig,
-    device: &Device,
-) -> Result<Tokenizer, ModelError> {
-    check_tokenizer_against_file(config, file)?;
-    let tokenizer = Tokenizer::new(config, &mut Initialiser::blank(device));
-    Ok(params::load(tokenizer, tokenizer_name, device, |name, shape| {
-        let precision = match precision {
-            Precision::F16 if name == CODEBOOK => file.precision_of(name)?,
-            _ => precision,
-        };
-        file.numbers_of_shape(name, shape, precision)
-    })?)
-}
-
-/// Name in a model file of the backbone's parameter at `path`.
-pub fn backbone_name(path: &str) -> String {
-    format!("backbone.{}", dit::reference_name(path))
-}
-
-/// Name in a model file of the tokenizer's parameter at `path`.
-pub fn tokenizer_name(path: &str) -> String {
-    format!("tokenizer.{}", tokenizer::reference_name(path))
 }
 
 /// `[batch, 3, height, width]` in about `[-1, 1]` to 8-bit pictures.

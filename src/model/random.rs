@@ -7,12 +7,13 @@ use half::f16;
 
 use super::card::{DitConfig, ModelCard};
 use super::dit::Dit;
+use super::files::{CODEBOOK, HEAD};
 use super::head::Head;
 use super::layers::Initialiser;
 use super::params;
 use super::precision::Precision;
 use super::tokenizer::Tokenizer;
-use super::{CODEBOOK, HEAD, Model, backbone_name, tokenizer_name};
+use super::{Model, backbone_name, tokenizer_name};
 use crate::io::tensors::Numbers;
 use crate::rng::Stream;
 

@@ -37,7 +37,8 @@ use crate::model::card::{ModelCard, Objective, Provenance};
 use crate::model::layers::Initialiser;
 use crate::model::params::{self, NamedTensor, Naming};
 use crate::model::{
-    Dit, Model, Tokenizer, backbone_name, file_of, planes, read_card, tokenizer_name, write_model,
+    Dit, Model, Tokenizer, backbone_name, file_of, planes, read_whole_card, tokenizer_name,
+    write_model,
 };
 use crate::rng::Stream;
 use crate::say::list;
@@ -198,7 +199,7 @@ impl Training {
 
 /// What a model says of itself, if it can be gone on with.
 fn card_of(file: &TensorFile, task: &JointTask, size: usize) -> Result<ModelCard, TrainError> {
-    let found = read_card(file)?;
+    let found = read_whole_card(file)?;
     let refused = |reason: String| {
         TrainError::Sizes(format!("task.model: {}: {reason}", file.path().display()))
     };

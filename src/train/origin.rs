@@ -14,8 +14,8 @@ use crate::io::tensors::TensorFile;
 use crate::model::card::{DitConfig, ModelCard, TokenizerConfig};
 use crate::model::layers::Initialiser;
 use crate::model::{
-    CLASS_TABLE, Dit, Tokenizer, backbone_name, check_dit, file_of, params, read_card,
-    read_tokenizer,
+    CLASS_TABLE, Dit, Tokenizer, backbone_name, check_dit, file_of, params, read_tokenizer,
+    read_whole_card,
 };
 use crate::say::count;
 
@@ -84,7 +84,7 @@ impl Start {
             }
             Origin::Model(path) => {
                 let file = TensorFile::open(&file_of(path))?;
-                let card = read_card(&file)?;
+                let card = read_whole_card(&file)?;
                 if card.objective != task.objective {
                     return Err(TrainError::Sizes(format!(
                         "{}: its objective is '{}', that of the run file '{}' (task.objective)",

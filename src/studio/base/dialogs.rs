@@ -68,6 +68,40 @@ impl PathDialog {
     }
 }
 
+/// Dialogs for paths that are open, each with what it asks for.
+#[derive(Debug)]
+pub struct PathDialogs<T>(Vec<(T, PathDialog)>);
+
+impl<T> Default for PathDialogs<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> PathDialogs<T> {
+    /// Opens another. Dialogs have to be made on the window's thread.
+    pub fn open(
+        &mut self,
+        ctx: &Context,
+        wanted: T,
+        dialog: impl Future<Output = Option<FileHandle>> + Send + 'static,
+    ) {
+        self.0.push((wanted, PathDialog::open(ctx, dialog)));
+    }
+
+    /// What came of those that are over: paths, or in words why there is none. One that was closed gives nothing.
+    pub fn poll(&mut self) -> Vec<(T, Result<PathBuf, String>)> {
+        let mut over = Vec::new();
+        for (wanted, dialog) in std::mem::take(&mut self.0) {
+            match dialog.poll() {
+                Some(chosen) => over.extend(chosen.transpose().map(|chosen| (wanted, chosen))),
+                None => self.0.push((wanted, dialog)),
+            }
+        }
+        over
+    }
+}
+
 /// What came of a dialog, or of reading a file.
 #[derive(Debug)]
 pub enum Reply {

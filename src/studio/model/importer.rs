@@ -6,7 +6,7 @@ use egui::Context;
 use rfd::AsyncFileDialog;
 
 use crate::model::import::{ImportError, Sources, Weights, import};
-use crate::studio::base::dialogs::PathDialog;
+use crate::studio::base::dialogs::PathDialogs;
 use crate::studio::base::notices::About;
 use crate::studio::session::{Found, Jobs, Outcome};
 
@@ -57,13 +57,13 @@ pub struct Importer {
     pub trouble: Option<String>,
     busy: bool,
     /// Dialogs that are open.
-    choosing: Vec<(Part, PathDialog)>,
+    choosing: PathDialogs<Part>,
 }
 
 impl Default for Importer {
     fn default() -> Self {
         let paths = Default::default();
-        Self { paths, averaged: true, trouble: None, busy: false, choosing: Vec::new() }
+        Self { paths, averaged: true, trouble: None, busy: false, choosing: PathDialogs::default() }
     }
 }
 
@@ -97,7 +97,7 @@ impl Importer {
     /// Asks for a file.
     pub fn choose(&mut self, ctx: &Context, part: Part) {
         let dialog = AsyncFileDialog::new().set_title(part.hint()).pick_file();
-        self.choosing.push((part, PathDialog::open(ctx, dialog)));
+        self.choosing.open(ctx, part, dialog);
     }
 
     /// Begins the import, which goes on whether its pane is shown or not, until it is cancelled.
@@ -127,18 +127,10 @@ impl Importer {
 
     /// Takes in what came of dialogs.
     pub fn receive(&mut self) {
-        let mut chosen = Vec::new();
-        self.choosing.retain(|(part, dialog)| {
-            let done = dialog.poll();
-            let open = done.is_none();
-            chosen.extend(done.map(|path| (*part, path)));
-            open
-        });
-        for (part, path) in chosen {
+        for (part, path) in self.choosing.poll() {
             match (part, path) {
-                (_, Ok(None)) => {}
-                (Part::Checkpoint, Ok(Some(path))) => self.offer(&path),
-                (part, Ok(Some(path))) => self.paths[part as usize] = path.display().to_string(),
+                (Part::Checkpoint, Ok(path)) => self.offer(&path),
+                (part, Ok(path)) => self.paths[part as usize] = path.display().to_string(),
                 (_, Err(text)) => self.trouble = Some(text),
             }
         }

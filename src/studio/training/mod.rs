@@ -26,7 +26,7 @@ pub use self::sheets::{Sheet, sheet_steps};
 pub use self::watcher::{Figure, RunView};
 use self::watcher::{Told, Watcher};
 use crate::device::DeviceChoice;
-use crate::studio::base::dialogs::PathDialog;
+use crate::studio::base::dialogs::PathDialogs;
 use crate::studio::base::notices::{About, Notices};
 use crate::studio::base::worker::no_thread;
 use crate::train::Ending;
@@ -88,7 +88,7 @@ pub struct Training {
     sheets: Sheets,
     watcher: Option<Watcher>,
     /// Dialogs that are open.
-    choosing: Vec<(Wanted, PathDialog)>,
+    choosing: PathDialogs<Wanted>,
 }
 
 impl Default for Training {
@@ -109,7 +109,7 @@ impl Default for Training {
             runs: HashMap::new(),
             sheets: Sheets::default(),
             watcher: None,
-            choosing: Vec::new(),
+            choosing: PathDialogs::default(),
         }
     }
 }
@@ -146,18 +146,10 @@ impl Training {
 
     /// Takes in what came of dialogs.
     fn take_chosen(&mut self) {
-        let mut chosen = Vec::new();
-        self.choosing.retain(|(wanted, dialog)| {
-            let done = dialog.poll();
-            let open = done.is_none();
-            chosen.extend(done.map(|path| (*wanted, path)));
-            open
-        });
-        for (wanted, path) in chosen {
+        for (wanted, path) in self.choosing.poll() {
             match (wanted, path) {
-                (_, Ok(None)) => {}
-                (Wanted::RunFile, Ok(Some(path))) => self.read(path),
-                (Wanted::Folder, Ok(Some(path))) => self.watch(path),
+                (Wanted::RunFile, Ok(path)) => self.read(path),
+                (Wanted::Folder, Ok(path)) => self.watch(path),
                 (_, Err(text)) => self.outcome = Some(Outcome::Bad(text)),
             }
         }
@@ -243,13 +235,13 @@ impl Training {
             .set_title("Choose a run file")
             .add_filter("Run file", &["toml"])
             .pick_file();
-        self.choosing.push((Wanted::RunFile, PathDialog::open(ctx, dialog)));
+        self.choosing.open(ctx, Wanted::RunFile, dialog);
     }
 
     /// Asks for the folder of a run.
     pub fn choose_folder(&mut self, ctx: &Context) {
         let dialog = AsyncFileDialog::new().set_title("Choose the folder of a run").pick_folder();
-        self.choosing.push((Wanted::Folder, PathDialog::open(ctx, dialog)));
+        self.choosing.open(ctx, Wanted::Folder, dialog);
     }
 
     /// The plan, where the run file could be read.

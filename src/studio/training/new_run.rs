@@ -8,7 +8,7 @@ use rfd::AsyncFileDialog;
 use super::Outcome;
 use crate::bench::Estimate;
 use crate::device::{self, DeviceChoice};
-use crate::studio::base::dialogs::PathDialog;
+use crate::studio::base::dialogs::PathDialogs;
 use crate::studio::base::worker::{Task, Wake};
 use crate::train::{NewRun, Prepared};
 
@@ -37,7 +37,7 @@ pub struct Form {
     /// The folder of the run as it was proposed.
     proposed: String,
     making: Option<Task<Result<Made, String>>>,
-    choosing: Vec<(Place, PathDialog)>,
+    choosing: PathDialogs<Place>,
 }
 
 /// A run file that was made.
@@ -56,7 +56,7 @@ impl Form {
             Place::Run => "Choose a folder for the run",
         };
         let dialog = AsyncFileDialog::new().set_title(title).pick_folder();
-        self.choosing.push((place, PathDialog::open(ctx, dialog)));
+        self.choosing.open(ctx, place, dialog);
     }
 
     /// Proposes where the run goes: beside the pictures, unless something else was typed.
@@ -99,21 +99,13 @@ impl Form {
 
     /// Takes in what came of dialogs, and of the making: a run file, once there is one.
     pub(super) fn receive(&mut self) -> Option<Made> {
-        let mut chosen = Vec::new();
-        self.choosing.retain(|(place, dialog)| {
-            let done = dialog.poll();
-            let open = done.is_none();
-            chosen.extend(done.map(|path| (*place, path)));
-            open
-        });
-        for (place, path) in chosen {
+        for (place, path) in self.choosing.poll() {
             match (place, path) {
-                (_, Ok(None)) => {}
-                (Place::Pictures, Ok(Some(path))) => {
+                (Place::Pictures, Ok(path)) => {
                     self.pictures = path.display().to_string();
                     self.propose();
                 }
-                (Place::Run, Ok(Some(path))) => self.run = path.display().to_string(),
+                (Place::Run, Ok(path)) => self.run = path.display().to_string(),
                 (_, Err(text)) => self.trouble = Some(text),
             }
         }
