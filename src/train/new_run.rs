@@ -326,7 +326,7 @@ impl Plan {
             tokenizer_batch,
             tokenizer_steps: seen(60, 48_000, 160_000) / tokenizer_batch,
             flow_batch,
-            flow_steps: seen(200, 128_000, 512_000) / flow_batch,
+            flow_steps: seen(100, 48_000, 512_000) / flow_batch,
             rates: [1.5e-3, if gpu { 4e-4 } else { 1e-3 }],
         }
     }

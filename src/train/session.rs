@@ -58,6 +58,9 @@ impl Proof {
     }
 }
 
+/// Share of the best figure on held-out pictures that the last may lie behind it before a run is told so.
+const BY_HEART: f64 = 0.02;
+
 impl Session<'_> {
     /// Trains until all steps are made or a stop is asked for.
     ///
@@ -85,6 +88,8 @@ impl Session<'_> {
         let mut log = Log::open(&log_path, optimiser.updates())?;
         let mut events = Events::begin(&config.out, &log_path, config.batch);
         let mut best = metrics::best(&log_path, T::merit);
+        // Of the newest state that was held against held-out pictures.
+        let mut newest = None;
         let mut pace = Pace::default();
         // Steps of the state in the checkpoint, and the product that was written with it.
         let (mut saved, mut product) = (optimiser.updates(), None);
@@ -104,6 +109,7 @@ impl Session<'_> {
             if let (Ok(_), Some(line)) = (&proof, &mut line) {
                 let figures = self.figures(&mut trainee, &net, &optimiser, step);
                 let merit = T::merit(&numbers(figures.clone()).collect());
+                newest = merit.or(newest);
                 if let Some(merit) = merit.filter(|merit| best.is_none_or(|best| *merit > best)) {
                     best = Some(merit);
                     self.keep(&mut trainee, &net, &optimiser, "best");
@@ -160,6 +166,17 @@ impl Session<'_> {
         }
         let product = product.map_or_else(|| self.export(&mut trainee, &net, &optimiser), Ok)?;
         let finished = optimiser.updates() >= config.steps;
+        if let (true, Some(best), Some(newest)) = (finished, best, newest)
+            && newest < best - BY_HEART * best.abs()
+        {
+            tracing::warn!(
+                "held-out pictures fared better before the end ({:.4} now, {:.4} at best), as when a run learns its \
+                 pictures by heart: {} is of then; fewer steps or more pictures help",
+                newest.abs(),
+                best.abs(),
+                config.out.join(format!("{}-best.safetensors", T::PRODUCT)).display()
+            );
+        }
         Ok((if finished { Ending::Finished } else { Ending::Stopped }, product))
     }
 

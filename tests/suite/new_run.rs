@@ -53,7 +53,7 @@ fn three_commands_lead_from_a_folder_of_pictures_to_a_model() {
     for part in [
         "40 pictures in 2 classes, mostly 42 pixels and more, trained on at 32x32",
         "tokenizer: 1500 steps of 32 pictures",
-        "flow: 2000 steps of 64 pictures",
+        "flow: 750 steps of 64 pictures",
         "pictures a second",
         "train: purrscope --train runs/mine/run.toml",
         "open:  purrscope runs/mine",
@@ -84,7 +84,7 @@ fn three_commands_lead_from_a_folder_of_pictures_to_a_model() {
     let more = ["new-run", "runs/more", "--images", "more", "--from", "runs/mine"];
     let said = succeed(at, &[&more[..], &CPU].concat());
     assert!(
-        said.contains("flow: 500 steps of 64 pictures") && !said.contains("tokenizer"),
+        said.contains("flow: 187 steps of 64 pictures") && !said.contains("tokenizer"),
         "{said}"
     );
     let train = ["--train", "runs/more/run.toml", "--set", "steps=2", "--set", "batch=8"];

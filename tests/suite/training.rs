@@ -357,6 +357,33 @@ fn earlier_checkpoints_and_the_best_model_are_kept() {
 }
 
 #[test]
+fn a_run_that_ends_worse_than_it_was_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_pictures(at);
+    // Held-out pictures that have nothing in common with those that are learned.
+    for class in ["blue", "red"] {
+        fs::create_dir_all(at.join("noise").join(class)).unwrap();
+        for i in 0..8 {
+            let mut stream = Stream::new(i, 5);
+            let pixels = (0..8 * 8 * 3).map(|_| stream.below(256) as u8).collect();
+            let picture = RgbImage::from_raw(8, 8, pixels).unwrap();
+            picture.save(at.join("noise").join(class).join(format!("{i}.png"))).unwrap();
+        }
+    }
+    train(at, "tok.toml", &tokenizer_run("tok", 2), &["--device", "cpu"]);
+    for (out, holdout, by_heart) in [("well", "data", false), ("by-heart", "noise", true)] {
+        let run = flow_run(out, 80)
+            .replace("sample_every = 1000", "sample_every = 5")
+            .replace("learning_rate = 1e-3", "learning_rate = 1e-2")
+            .replace("holdout = \"data\"", &format!("holdout = \"{holdout}\""));
+        let said = train(at, "flow.toml", &run, &["--device", "cpu"]);
+        let told = format!("{out}/model-best.safetensors is of then");
+        assert_eq!(said.contains(&told), by_heart, "{holdout}: {said}");
+    }
+}
+
+#[test]
 fn samples_are_judged_while_training_as_evaluate_judges_them() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
