@@ -58,8 +58,41 @@ impl Proof {
     }
 }
 
-/// Share of the best figure on held-out pictures that the last may lie behind it before a run is told so.
-const BY_HEART: f64 = 0.02;
+/// What states were worth on held-out pictures, more being better.
+struct Merits {
+    best: Option<f64>,
+    /// Of the newest state that was looked at.
+    newest: Option<f64>,
+}
+
+impl Merits {
+    /// Share of the best that the last may lie behind it before a run is told so.
+    const BEHIND: f64 = 0.02;
+
+    /// Takes note of a state; whether it is the best so far.
+    fn rise_to(&mut self, merit: f64) -> bool {
+        self.newest = Some(merit);
+        let rises = self.best.is_none_or(|best| merit > best);
+        if rises {
+            self.best = self.newest;
+        }
+        rises
+    }
+
+    /// Says of a run that is over that it was better before, where it was; the product of then is in a file.
+    fn tell(&self, product: &Path) {
+        let (Some(best), Some(newest)) = (self.best, self.newest) else { return };
+        if newest < best - Self::BEHIND * best.abs() {
+            tracing::warn!(
+                "held-out pictures fared better before the end ({:.4} now, {:.4} at best), as when a run learns its \
+                 pictures by heart: {} is of then; fewer steps or more pictures help",
+                newest.abs(),
+                best.abs(),
+                product.display()
+            );
+        }
+    }
+}
 
 impl Session<'_> {
     /// Trains until all steps are made or a stop is asked for.
@@ -87,9 +120,7 @@ impl Session<'_> {
         let log_path = config.out.join("metrics.jsonl");
         let mut log = Log::open(&log_path, optimiser.updates())?;
         let mut events = Events::begin(&config.out, &log_path, config.batch);
-        let mut best = metrics::best(&log_path, T::merit);
-        // Of the newest state that was held against held-out pictures.
-        let mut newest = None;
+        let mut merits = Merits { best: metrics::best(&log_path, T::merit), newest: None };
         let mut pace = Pace::default();
         // Steps of the state in the checkpoint, and the product that was written with it.
         let (mut saved, mut product) = (optimiser.updates(), None);
@@ -109,9 +140,7 @@ impl Session<'_> {
             if let (Ok(_), Some(line)) = (&proof, &mut line) {
                 let figures = self.figures(&mut trainee, &net, &optimiser, step);
                 let merit = T::merit(&numbers(figures.clone()).collect());
-                newest = merit.or(newest);
-                if let Some(merit) = merit.filter(|merit| best.is_none_or(|best| *merit > best)) {
-                    best = Some(merit);
+                if merit.is_some_and(|merit| merits.rise_to(merit)) {
                     self.keep(&mut trainee, &net, &optimiser, "best");
                 }
                 line.extend(figures);
@@ -166,16 +195,8 @@ impl Session<'_> {
         }
         let product = product.map_or_else(|| self.export(&mut trainee, &net, &optimiser), Ok)?;
         let finished = optimiser.updates() >= config.steps;
-        if let (true, Some(best), Some(newest)) = (finished, best, newest)
-            && newest < best - BY_HEART * best.abs()
-        {
-            tracing::warn!(
-                "held-out pictures fared better before the end ({:.4} now, {:.4} at best), as when a run learns its \
-                 pictures by heart: {} is of then; fewer steps or more pictures help",
-                newest.abs(),
-                best.abs(),
-                config.out.join(format!("{}-best.safetensors", T::PRODUCT)).display()
-            );
+        if finished {
+            merits.tell(&config.out.join(format!("{}-best.safetensors", T::PRODUCT)));
         }
         Ok((if finished { Ending::Finished } else { Ending::Stopped }, product))
     }
