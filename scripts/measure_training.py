@@ -16,11 +16,11 @@ import statistics
 import subprocess
 import sys
 
-FLOW_STEPS, TOKENIZER_STEPS, JOINT_STEPS = 400, 200, 60
+FLOW_STEPS, TOKENIZER_STEPS, JOINT_STEPS = 300, 150, 60
 # Samples, and held-out pictures that the cross-entropy is taken of.
 PICTURES = 240
 # Rounds of short runs in turns, and their steps, by which speeds are compared.
-ROUNDS, SHORT = 2, 16
+ROUNDS, SHORT = 1, 16
 LENGTHS = [0.05, 0.1, 0.15, 0.2]
 COMMON = """# Written by scripts/measure_training.py.
 out = "{out}"
@@ -98,7 +98,7 @@ TOKENIZERS = {
     "rotation": ["task.gradient=rotation"],
     "straight-through, averaged": ["task.averaged=true", "optimiser.ema=0.99"],
     "perceptual term of 0.5": ["task.perceptual.weight=0.5"],
-    "discriminator of 0.1 from step 80": ["task.discriminator.weight=0.1", "task.discriminator.start=80"],
+    "discriminator of 0.1 from step 50": ["task.discriminator.weight=0.1", "task.discriminator.start=50"],
 }
 JOINTS = {
     "the flow's gradient kept from the codes": [],
