@@ -1,6 +1,5 @@
 //! How long a run will take, from a short trial of its stages.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::memory::Watch;
@@ -15,22 +14,22 @@ use crate::train::{Origin, RunConfig, Start, Task};
 #[derive(Debug, Clone)]
 pub struct Estimate {
     /// Of its stages, in their order.
-    pub stages: Vec<Trial>,
+    stages: Vec<Trial>,
 }
 
 /// What a short trial of a stage says of it.
 #[derive(Debug, Clone)]
-pub struct Trial {
+struct Trial {
     /// What is trained.
-    pub name: &'static str,
+    name: &'static str,
     /// Steps of the stage.
-    pub steps: usize,
+    steps: usize,
     /// Pictures of a step.
-    pub batch: usize,
+    batch: usize,
     /// Seconds that a step takes.
-    pub step_seconds: f64,
+    step_seconds: f64,
     /// Bytes that it takes at the most, where the device tells.
-    pub memory: Option<f64>,
+    memory: Option<f64>,
 }
 
 impl Trial {
@@ -86,24 +85,21 @@ impl Estimate {
         Ok(Self { stages: tried.collect::<Result<_, String>>()? })
     }
 
-    /// What each stage takes, a line each.
-    pub fn lines(&self) -> String {
-        let mut told = String::new();
-        for stage in &self.stages {
-            let memory = |bytes| format!(", {:.1} GB of memory", bytes / 1e9);
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                told,
-                "  {}: {} of {}, {} at {:.1} pictures a second{}",
+    /// What each stage takes, in words.
+    pub fn stages(&self) -> Vec<String> {
+        let memory = |bytes| format!(", {:.1} GB of memory", bytes / 1e9);
+        let words = |stage: &Trial| {
+            format!(
+                "{}: {} of {}, {} at {:.1} pictures a second{}",
                 stage.name,
                 count(stage.steps, "step"),
                 count(stage.batch, "picture"),
                 duration(stage.seconds()),
                 stage.batch as f64 / stage.step_seconds,
                 stage.memory.map_or_else(String::new, memory),
-            );
-        }
-        told
+            )
+        };
+        self.stages.iter().map(words).collect()
     }
 
     /// What all of them take, as a person would say it.

@@ -32,7 +32,7 @@ use self::timing::{Clock, Timing};
 use crate::device::Selected;
 use crate::model::Precision;
 use crate::{fault, room};
-pub use estimate::{Estimate, Trial};
+pub use estimate::Estimate;
 pub use machine::{Adapter, Processor};
 pub use peer::Peer;
 pub use row::{Figures, Outcome, Row};

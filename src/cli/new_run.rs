@@ -40,19 +40,20 @@ pub fn run(args: NewRunArgs) -> Result<()> {
     let NewRunArgs { folder, images, labels, from, size, device } = args;
     let shown = folder.display().to_string();
     let new = NewRun { folder, images, labels, from, size };
+    let looked = new.look()?;
     let selected = device.open_examined()?;
-    let prepared = new.write(selected.handles.is_some())?;
+    let prepared = looked.write(selected.handles.is_some())?;
     let file = prepared.file.display();
     say::note("trying the run out for some seconds");
     let estimate = Estimate::of(&prepared.stages, prepared.classes, &selected);
     let estimate = estimate.map_err(|reason| {
         anyhow!("{reason} ({file} is written: make its batches or networks smaller)")
     })?;
+    let stages: String = estimate.stages().iter().map(|stage| format!("  {stage}\n")).collect();
     print(&format!(
-        "{file}: {}\n{}about {} on this device, without pauses; it can be stopped (Ctrl-C) and continued \
+        "{file}: {}\n{stages}about {} on this device, without pauses; it can be stopped (Ctrl-C) and continued \
          (--resume)\ntrain: purrscope --train {file}\nopen:  purrscope {shown}\n",
         prepared.words,
-        estimate.lines(),
         estimate.duration(),
     ))
 }

@@ -208,16 +208,21 @@ impl Provenance {
 
     /// That of a model which went on from another.
     pub fn after(self, before: &Self) -> Self {
-        let joined = |own: String, theirs: &str, between: &str| match own.contains(theirs) {
-            true => own,
-            false if own.is_empty() => theirs.to_owned(),
-            false => format!("{own}{between}{theirs}"),
+        // Each part once, whoever says it.
+        let joined = |own: &str, theirs: &str, between: &str| {
+            let mut parts: Vec<&str> = Vec::new();
+            for part in own.split(between).chain(theirs.split(between)) {
+                if !part.is_empty() && !parts.contains(&part) {
+                    parts.push(part);
+                }
+            }
+            parts.join(between)
         };
         Self {
-            data: joined(self.data, &before.data, ", before that "),
+            data: joined(&self.data, &before.data, ", before that "),
             flow_steps: self.flow_steps + before.flow_steps,
             tokenizer_steps: before.tokenizer_steps,
-            credits: joined(self.credits, &before.credits, "; "),
+            credits: joined(&self.credits, &before.credits, "; "),
             ..self
         }
     }
@@ -344,5 +349,29 @@ pub(crate) fn example() -> ModelCard {
             credits: "Cats and Dogs by DiceBear (https://www.dicebear.com), CC0 1.0".to_owned(),
             ..Provenance::default()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_model_was_made_of_is_said_once_and_whole() {
+        let of = |number: usize, credits: &str, flow_steps: usize| Provenance {
+            data: Provenance::of_pictures(number, 64),
+            credits: credits.to_owned(),
+            flow_steps,
+            tokenizer_steps: 9,
+            ..Provenance::default()
+        };
+        let first = of(200, "A", 5);
+        // Not a part of its own number: these are other pictures.
+        let second = of(19_200, "B", 0).after(&first);
+        let both = "19200 pictures of 64 pixels, before that 200 pictures of 64 pixels";
+        assert_eq!(second.data, both);
+        assert_eq!((second.credits.as_str(), second.flow_steps), ("B; A", 5));
+        let again = of(19_200, "", 0).after(&second);
+        assert_eq!((again.data.as_str(), again.credits.as_str()), (both, "B; A"));
     }
 }

@@ -57,7 +57,7 @@ pub use config::{
 };
 pub use discriminator::DiscriminatorConfig;
 pub use judging::EvaluationConfig;
-pub use new_run::{NewRun, NewRunError, Prepared};
+pub use new_run::{Looked, NewRun, NewRunError, Prepared};
 pub use optimiser::{AdamW, StepReport};
 pub use origin::Origin;
 pub(crate) use origin::Start;

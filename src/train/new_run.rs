@@ -102,11 +102,11 @@ impl NewRun {
     /// Sides of pictures that a run can be for, each twice the one before.
     pub const SIZES: [usize; 4] = [32, 64, 128, 256];
 
-    /// Looks at the pictures and writes the run file, for a device that is a GPU or is not.
+    /// Looks at the pictures, and at the model where there is one.
     ///
     /// # Errors
-    /// There is a run file already, pictures or model cannot be read, or the file cannot be written.
-    pub fn write(&self, gpu: bool) -> Result<Prepared, NewRunError> {
+    /// There is a run file already, or pictures or model cannot be read.
+    pub fn look(&self) -> Result<Looked, NewRunError> {
         let file = self.folder.join(FILE);
         if file.exists() {
             return Err(NewRunError::AlreadyThere(file));
@@ -117,12 +117,31 @@ impl NewRun {
         let begun = self.from.as_deref().map(Begun::open).transpose()?;
         let size = self.size.or(begun.as_ref().map(|begun| begun.card.image_size()));
         let data = Pictures::look(&self.images, self.labels.as_deref(), size)?;
+        Ok(Looked { file, begun, data })
+    }
+}
+
+/// What a run file can be made of.
+pub struct Looked {
+    file: PathBuf,
+    begun: Option<Begun>,
+    data: Pictures,
+}
+
+impl Looked {
+    /// Writes the run file, for a device that is a GPU or is not.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(self, gpu: bool) -> Result<Prepared, NewRunError> {
+        let Self { file, begun, data } = self;
         let plan = Plan::of(&data, gpu);
         let text = match &begun {
             Some(begun) => plan.text_from(begun, &data)?,
             None => plan.text(&data)?,
         };
-        atomic::prepare_folder(&self.folder).map_err(NewRunError::io(&self.folder))?;
+        let folder = atomic::folder_of(&file);
+        atomic::prepare_folder(folder).map_err(NewRunError::io(folder))?;
         atomic::write(&file, text.as_bytes()).map_err(NewRunError::io(&file))?;
         let stages = RunConfig::read_stages(&file)?;
         Ok(Prepared { file, stages, classes: data.classes.len(), words: data.words() })

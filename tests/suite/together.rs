@@ -123,6 +123,7 @@ fn a_flow_goes_on_from_a_trained_model_on_other_pictures() {
     assert_eq!(after.latent_scale.to_bits(), before.latent_scale.to_bits());
     assert_eq!((before.provenance.flow_steps, after.provenance.flow_steps), (6, 7));
     assert_eq!(after.provenance.tokenizer_steps, before.provenance.tokenizer_steps);
+    assert_eq!(after.provenance.data, before.provenance.data, "the same pictures are said once");
 
     // A model's tokenizer is one for other flows as well.
     let own = flow_run("own", 6).replace("tok/tokenizer.safetensors", "flow");

@@ -127,20 +127,18 @@ impl Form {
 
 /// Makes the run file. What keeps the run from being tried out is told, and the file stays.
 fn make(new: &NewRun, choice: DeviceChoice) -> Result<Made, String> {
+    let looked = new.look().map_err(|error| format!("{error}."))?;
     let selected = device::select(choice).map_err(|error| format!("{error}."))?;
+    let prepared = looked.write(selected.handles.is_some());
     let Prepared { file, stages, classes, words } =
-        new.write(selected.handles.is_some()).map_err(|error| format!("{error}."))?;
+        prepared.map_err(|error| format!("{error}."))?;
     let outcome = match Estimate::of(&stages, classes, &selected) {
-        Ok(estimate) => {
-            let stages: Vec<_> =
-                estimate.lines().lines().map(|line| line.trim().to_owned()).collect();
-            Outcome::Good(format!(
-                "{words}.\nAbout {} on {}, without pauses:\n{}.",
-                estimate.duration(),
-                selected.description,
-                stages.join(";\n"),
-            ))
-        }
+        Ok(estimate) => Outcome::Good(format!(
+            "{words}.\nAbout {} on {}, without pauses:\n{}.",
+            estimate.duration(),
+            selected.description,
+            estimate.stages().join(";\n"),
+        )),
         Err(reason) => Outcome::Bad(format!(
             "{words}.\nThe run file is written, but {reason}: make its batches or networks smaller.",
         )),

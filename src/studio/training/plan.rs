@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::data::{Classes, names_shards};
-use crate::train::{ConfigError, OptimiserConfig, RunConfig, Task};
+use crate::train::{ConfigError, OptimiserConfig, Origin, RunConfig, Task};
 
 /// Name of the checkpoint in a run's folder.
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -147,16 +147,16 @@ fn trains(run: &RunConfig) -> String {
         Task::Tokenizer(task) => {
             format!("a tokenizer of {} codes of {} numbers", task.model.codes, task.model.code_size)
         }
-        Task::Flow(task) => match (&task.backbone, &task.from) {
-            (Some(sizes), _) => format!(
+        Task::Flow(task) => match task.origin() {
+            Ok(Origin::Chance { sizes, .. }) => format!(
                 "a flow, {}: {} wide, {} deep, {} heads, patches of {}",
                 task.objective, sizes.hidden_size, sizes.depth, sizes.num_heads, sizes.patch_size,
             ),
-            (None, Some(model)) => format!(
+            Ok(Origin::Model(model)) => format!(
                 "the flow of {}, on from where it is",
                 model.file_name().unwrap_or(model.as_os_str()).to_string_lossy()
             ),
-            (None, None) => "a flow".to_owned(),
+            Err(reason) => reason,
         },
         Task::Joint(_) => "the flow and the tokenizer of a model, together".to_owned(),
     }
