@@ -30,9 +30,26 @@ pub struct Peer {
     /// Its name and version, and the vectors that it uses, once it has said so.
     program: String,
     /// The turns of the row in hand, warm-up first; nothing where the row is not for it.
-    turns: Option<Vec<Duration>>,
+    turns: Option<Vec<Turn>>,
     /// Where the scripts lie while it runs.
     _folder: TempDir,
+}
+
+/// The same work done by this program and then by the peer.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    own: Duration,
+    its: Duration,
+}
+
+/// What a row has to say of the peer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beside {
+    /// Its own times.
+    pub timing: Timing,
+    /// How many times as fast this program was: the median over the turns, each of which has both on a
+    /// machine in the same mood.
+    pub faster: f64,
 }
 
 impl Peer {
@@ -75,25 +92,35 @@ impl Peer {
         Ok(())
     }
 
-    /// Has it take its turn, if it is for it.
+    /// Has it take its turn, if it is for it, after this program has taken `own`.
     ///
     /// # Errors
     /// As for [`Peer::begin`].
-    pub fn turn(&mut self, seed: u64) -> Result<(), String> {
+    pub fn turn(&mut self, seed: u64, own: Duration) -> Result<(), String> {
         if self.turns.is_none() {
             return Ok(());
         }
         let seconds = self.ask(&json!(seed))?.as_f64();
-        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let time = time.ok_or_else(|| format!("{} did not say how long it took", self.program))?;
-        self.turns.get_or_insert_default().push(time);
+        let its = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let its = its.ok_or_else(|| format!("{} did not say how long it took", self.program))?;
+        self.turns.get_or_insert_default().push(Turn { own, its });
         Ok(())
     }
 
-    /// Its times in the row that has ended.
-    pub fn end(&mut self) -> Option<Timing> {
-        let mut turns = self.turns.take()?.into_iter();
-        Some(Timing::of(turns.next()?, turns.collect()))
+    /// What it did in the row that has ended.
+    pub fn end(&mut self) -> Option<Beside> {
+        let turns = self.turns.take()?;
+        let (warm_up, measured) = turns.split_first()?;
+        let counted = if measured.is_empty() { &turns } else { measured };
+        let mut ratios: Vec<f64> = counted
+            .iter()
+            .map(|turn| turn.its.as_secs_f64() / turn.own.as_secs_f64().max(1e-9))
+            .collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        Some(Beside {
+            timing: Timing::of(warm_up.its, measured.iter().map(|turn| turn.its).collect()),
+            faster: (ratios[(ratios.len() - 1) / 2] + ratios[ratios.len() / 2]) / 2.0,
+        })
     }
 
     /// Name and version, and the vectors that it uses.
@@ -210,7 +237,10 @@ mod tests {
         assert!(missing.unwrap_err().contains("no/such/python"));
         if cfg!(unix) {
             let mut peer = Peer::start(Path::new("/bin/false"), 1).unwrap();
-            assert!(peer.turn(0).is_ok(), "a row that is not for it asks nothing of it");
+            assert!(
+                peer.turn(0, Duration::ZERO).is_ok(),
+                "a row that is not for it asks nothing of it"
+            );
             assert_eq!(peer.begin(&json!({})).unwrap_err(), "PyTorch has ended");
         }
     }
@@ -227,9 +257,13 @@ mod tests {
         std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o700)).unwrap();
         let mut peer = Peer::start(&python, 1).unwrap();
         peer.begin(&json!({ "kind": "step" })).unwrap();
-        (0..4).for_each(|seed| peer.turn(seed).unwrap());
-        let timing = peer.end().unwrap();
+        // The last turn is an odd one.
+        for (seed, own) in [1000, 250, 125, 500].into_iter().enumerate() {
+            peer.turn(seed as u64, Duration::from_millis(own)).unwrap();
+        }
+        let Beside { timing, faster } = peer.end().unwrap();
         assert_eq!((timing.median, timing.iterations), (Duration::from_millis(500), 3));
+        assert_eq!(faster, 2.0);
         assert_eq!(peer.program(), "P 1, V");
         assert!(peer.end().is_none(), "the next row has none of it");
     }

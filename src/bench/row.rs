@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::Part;
+use super::peer::Beside;
 use super::timing::Timing;
 
 /// Numbers by key; the end of a key is its unit.
@@ -79,10 +80,10 @@ impl Measured {
     }
 
     /// Adds what PyTorch took for the same, where it was measured.
-    pub fn beside(self, torch: Option<Timing>) -> Self {
-        let Some(torch) = torch else { return self };
+    pub fn beside(self, torch: Option<Beside>) -> Self {
+        let Some(Beside { timing: torch, faster }) = torch else { return self };
         let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1e3;
-        self.faster_than("speed_over_pytorch_ratio", Some(torch))
+        self.figure("speed_over_pytorch_ratio", faster)
             .figure("pytorch_median_ms", milliseconds(torch.median))
             .figure("pytorch_min_ms", milliseconds(torch.min))
             .figure("pytorch_max_ms", milliseconds(torch.max))

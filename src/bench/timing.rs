@@ -14,6 +14,9 @@ use super::peer::Peer;
 
 /// Most measured iterations.
 const MOST_ITERATIONS: usize = 7;
+/// Most of them in turns with a peer: where the machine does other things as well, the ratio of a few
+/// turns says little.
+const MOST_TURNS: usize = 25;
 /// Share of the wall clock that may pass between timed regions before it counts as a fault.
 const UNTIMED_SHARE: f64 = 0.05;
 /// Time that may pass there in any case.
@@ -67,14 +70,15 @@ impl Clock<'_> {
             let begun = Instant::now();
             results.push(run(&inputs[at]));
             let time = begun.elapsed();
-            self.peer.map_or(Ok(()), |peer| peer.borrow_mut().turn(at as u64))?;
+            self.peer.map_or(Ok(()), |peer| peer.borrow_mut().turn(at as u64, time))?;
             Ok(time)
         };
+        let most = if self.peer.is_some() { MOST_TURNS } else { MOST_ITERATIONS };
         let warm_up = iteration(0)?;
         let mut times = Vec::new();
         let (begun, mut making) = (Instant::now(), Duration::ZERO);
         let mut spent = Duration::ZERO;
-        while warm_up <= self.warm_up_limit && times.len() < MOST_ITERATIONS {
+        while warm_up <= self.warm_up_limit && times.len() < most {
             let before = Instant::now();
             let time = iteration(times.len() + 1)?;
             making += before.elapsed().saturating_sub(time);
