@@ -1,5 +1,6 @@
 //! A run file made of a folder of pictures, as `purrscope new-run` makes it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use egui::Context;
@@ -9,8 +10,11 @@ use super::Outcome;
 use crate::bench::Estimate;
 use crate::device::{self, DeviceChoice};
 use crate::studio::base::dialogs::PathDialogs;
-use crate::studio::base::worker::{Task, Wake};
+use crate::studio::base::worker::{Stop, Task, Wake};
 use crate::train::{NewRun, Prepared};
+
+/// What the making of a run file ends with once nobody wants it.
+const GIVEN_UP: &str = "No run file was made.";
 
 /// A folder that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +97,7 @@ impl Form {
             size: self.size,
         };
         self.trouble = None;
-        let make = move |_: &_| make(&new, choice);
+        let make = move |stop: &Stop| make(&new, choice, stop);
         self.making = Some(Task::start("purrscope-new-run", Wake::from(ctx), make));
     }
 
@@ -125,14 +129,24 @@ impl Form {
     }
 }
 
-/// Makes the run file. What keeps the run from being tried out is told, and the file stays.
-fn make(new: &NewRun, choice: DeviceChoice) -> Result<Made, String> {
+/// Makes the run file. What keeps the run from being tried out is told, and the file stays. Asked to stop,
+/// it leaves none.
+fn make(new: &NewRun, choice: DeviceChoice, stop: &Stop) -> Result<Made, String> {
     let looked = new.look().map_err(|error| format!("{error}."))?;
     let selected = device::select(choice).map_err(|error| format!("{error}."))?;
+    if stop.is_asked() {
+        return Err(GIVEN_UP.to_owned());
+    }
     let prepared = looked.write(selected.handles.is_some());
     let Prepared { file, stages, classes, words } =
         prepared.map_err(|error| format!("{error}."))?;
-    let outcome = match Estimate::of(&stages, classes, &selected) {
+    let estimate = Estimate::of(&stages, classes, &selected);
+    if stop.is_asked() {
+        // It has been there for some seconds, and nobody was told of it.
+        fs::remove_file(&file).map_err(|error| format!("{}: {error}.", file.display()))?;
+        return Err(GIVEN_UP.to_owned());
+    }
+    let outcome = match estimate {
         Ok(estimate) => Outcome::Good(format!(
             "{words}.\nAbout {} on {}, without pauses:\n{}.",
             estimate.duration(),
@@ -144,4 +158,28 @@ fn make(new: &NewRun, choice: DeviceChoice) -> Result<Made, String> {
         )),
     };
     Ok(Made { file, outcome })
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_leaves_no_run_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for i in 0..40u8 {
+            let picture = RgbImage::from_pixel(32, 32, Rgb([i, 2 * i, 255 - i]));
+            picture.save(folder.path().join(format!("{i}.png"))).unwrap();
+        }
+        let run = folder.path().join("run");
+        let images = folder.path().to_owned();
+        let new = NewRun { folder: run.clone(), images, labels: None, from: None, size: Some(32) };
+        let stop = Stop::default();
+        stop.ask();
+        let made = make(&new, DeviceChoice::Cpu, &stop);
+        assert_eq!(made.map(|made| made.file).unwrap_err(), GIVEN_UP);
+        assert!(!run.exists());
+    }
 }

@@ -40,7 +40,8 @@ pub(super) fn show(ui: &mut Ui, form: &mut Form, device: DeviceChoice, session: 
         if write.clicked() {
             form.start(ui.ctx(), device, model_file(session));
         }
-        away = ui.button("Cancel").on_hover_text("Put this form away").clicked();
+        away =
+            ui.button("Cancel").on_hover_text("Put this form away; no run file is made").clicked();
         if form.is_busy() {
             ui.add(Spinner::new().size(4.0 * GRID));
         }
