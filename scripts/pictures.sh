@@ -83,7 +83,7 @@ wide 674; sleep 3; shot pane-playground
 wide 339
 click 1219 62; shot pane-model
 mkdir -p "$work/flow"; cp assets/recipe/flow.jsonl "$work/flow/metrics.jsonl"
-click 1278 62; click 1215 264; xdotool type "$work/flow"; sleep 0.5; click 1326 264 2; shot pane-training
+click 1278 62; click 1215 312; xdotool type "$work/flow"; sleep 0.5; click 1328 312 2; shot pane-training
 click 1329 62; shot pane-log
 click 1158 62
 kill $app
