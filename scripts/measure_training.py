@@ -22,6 +22,8 @@ FLOW_STEPS, TOKENIZER_STEPS, JOINT_STEPS = 400, 300, 100
 PICTURES = 240
 # Rounds of short runs in turns, and their steps, by which speeds are compared.
 ROUNDS, SHORT = 3, 16
+# Of a run that is not short: averages of any length are made of what is kept with them.
+CHECKPOINTS = 8
 LENGTHS = [0.05, 0.1, 0.15, 0.2]
 COMMON = """# Written by scripts/measure_training.py.
 out = "{out}"
@@ -31,7 +33,7 @@ image_size = 64
 duplicates = "keep"
 seed = 1
 steps = {steps}
-checkpoint_every = {steps}
+checkpoint_every = {checkpoint}
 sample_every = {steps}
 """
 FLOW = """batch = 64
@@ -133,7 +135,7 @@ class Measure:
                 made = next(self.folder.glob(f"*/{name}"), None)
                 if made and not (place / name).exists():
                     shutil.copy(made, place / name)
-            common = COMMON.format(out=place, data=data or self.train_data, holdout=self.holdout, steps=steps)
+            common = COMMON.format(out=place, data=data or self.train_data, holdout=self.holdout, steps=steps, checkpoint=max(SHORT, steps // CHECKPOINTS))
             (place / "run.toml").write_text(common + text)
             resume = ["--resume"] if (place / "checkpoint.safetensors").exists() else []
             self.run("--train", place / "run.toml", *resume, "--device", "cpu", *[word for each in sets for word in ("--set", each)])
