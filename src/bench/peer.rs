@@ -47,8 +47,8 @@ struct Turn {
 pub struct Beside {
     /// Its own times.
     pub timing: Timing,
-    /// How many times as fast this program was: the median over the turns, each of which has both on a
-    /// machine in the same mood.
+    /// How many times as fast this program was: the median over the turns, in each of which both met about
+    /// the same load.
     pub faster: f64,
 }
 
