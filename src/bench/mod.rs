@@ -103,6 +103,8 @@ pub struct Options {
     pub sizes: Vec<Size>,
     /// What networks sample in; they train in f32.
     pub precision: Precision,
+    /// Only rows with this in their names.
+    pub row: Option<String>,
     /// What does the same in turns, where there is something.
     pub peer: Option<RefCell<Peer>>,
 }
@@ -112,11 +114,11 @@ pub struct Options {
 ///
 /// All of it happens on the thread that calls, as the work of a session must.
 pub fn run(part: Part, selected: &Selected, options: &Options, hear: &mut dyn FnMut(Row)) {
-    let Options { row_limit: limit, part_limit, sizes, precision, peer } = options;
+    let Options { row_limit: limit, part_limit, sizes, precision, row, peer } = options;
     let (limit, precision) = (*limit, *precision);
     let ends = Instant::now() + *part_limit;
-    let peer = peer.as_ref();
-    let mut bench = Bench { part, selected, precision, peer, limit, ends, lost: false, hear };
+    let (only, peer) = (row.as_deref(), peer.as_ref());
+    let mut bench = Bench { part, selected, precision, only, peer, limit, ends, lost: false, hear };
     match part {
         Part::Kernels => kernels::measure(&mut bench),
         Part::Sampling => sampling::measure(&mut bench, sizes),
@@ -141,6 +143,7 @@ struct Bench<'a> {
     part: Part,
     selected: &'a Selected,
     precision: Precision,
+    only: Option<&'a str>,
     peer: Option<&'a RefCell<Peer>>,
     limit: Duration,
     ends: Instant,
@@ -156,6 +159,9 @@ impl Bench<'_> {
         name: &str,
         work: impl FnOnce(&Clock<'_>) -> Result<Measured, String>,
     ) -> Option<Timing> {
+        if !self.wants(name) {
+            return None;
+        }
         if self.lost {
             self.skip(name, "the device was lost".to_owned());
             return None;
@@ -196,8 +202,15 @@ impl Bench<'_> {
         timing
     }
 
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_none_or(|part| name.contains(part))
+    }
+
     /// Says that a row is left out, and why.
     fn skip(&mut self, name: &str, reason: String) {
+        if !self.wants(name) {
+            return;
+        }
         let outcome = Outcome::Skipped { reason };
         (self.hear)(Row { part: self.part, name: name.to_owned(), outcome });
     }
@@ -237,6 +250,7 @@ mod tests {
             part: Part::Kernels,
             selected: &selected,
             precision: Precision::F32,
+            only: None,
             peer: None,
             limit,
             ends: Instant::now() + Duration::from_secs(60),

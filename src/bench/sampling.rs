@@ -154,9 +154,10 @@ pub(super) fn of_size(bench: &mut Bench<'_>, size: Size, reached: Option<f64>) -
         return None;
     }
     let device = bench.selected.device.clone();
+    let make = || Model::random(size.card(), 1, precision, &device);
     let mut model = None;
     let single = bench.row(&names[0], |clock| {
-        let made = Model::random(size.card(), 1, precision, &device);
+        let made = make();
         clock.tidy()?;
         clock.beside(|| peer::step(&backbone, Extent::of(&backbone, 1), false))?;
         let timing = time(clock, &made, 1, UNGUIDED)?;
@@ -164,14 +165,15 @@ pub(super) fn of_size(bench: &mut Bench<'_>, size: Size, reached: Option<f64>) -
         Ok(Measured::from(timing).rate("gflops", flops / 1e9))
     });
     let reached = single.map(|timing| flops / timing.seconds());
-    let Some(model) = model else {
+    if model.is_none() && bench.wants(&names[0]) {
         bench.skip(&names[1], "the evaluation before it was not measured".to_owned());
         return None;
-    };
+    }
     match bench.forbids(0.0, 2.0 * BATCH as f64 * flops, reached) {
         Some(reason) => bench.skip(&names[1], reason),
         None => {
             bench.row(&names[1], |clock| {
+                let model = model.unwrap_or_else(make);
                 clock.beside(|| peer::step(&backbone, Extent::of(&backbone, BATCH), true))?;
                 Ok(of_guided_step(time(clock, &model, BATCH, GUIDED)?, &backbone))
             });

@@ -49,6 +49,9 @@ pub struct BenchArgs {
     /// S/2,B/2,L/2,XL/2, of which those are left out that do not fit the machine or the time)
     #[arg(long = "size", value_name = "SIZES", value_delimiter = ',')]
     sizes: Vec<Size>,
+    /// Only rows that have this in their names
+    #[arg(long, value_name = "TEXT")]
+    row: Option<String>,
     /// Also writes the figures as JSON, after every row
     #[arg(long, value_name = "FILE.json")]
     json: Option<PathBuf>,
@@ -65,7 +68,8 @@ impl BenchArgs {
         let part = self.part_seconds.unwrap_or(turns * row * ROWS_OF_A_PART);
         let [row_limit, part_limit] = [row, part].map(Duration::from_secs_f64);
         let (sizes, precision) = (document.sizes.clone(), document.precision);
-        Options { row_limit, part_limit, sizes, precision, peer: peer.map(RefCell::new) }
+        let (row, peer) = (self.row.clone(), peer.map(RefCell::new));
+        Options { row_limit, part_limit, sizes, precision, row, peer }
     }
 }
 
@@ -124,7 +128,11 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             document.on(&select(args.device.choice()?)?);
             document.device.clone_from(&found.device);
         }
-        found.rows().into_iter().for_each(|row| document.hear(row));
+        let wanted = |row: &Row| args.row.as_ref().is_none_or(|part| row.name.contains(part));
+        found.rows().into_iter().filter(wanted).for_each(|row| document.hear(row));
+    }
+    if let Some(part) = args.row.as_ref().filter(|_| document.rows.is_empty()) {
+        bail!("no row of what was to be measured has '{part}' in its name");
     }
     document.finish()
 }
