@@ -62,7 +62,8 @@ impl Sizes {
 
 /// The scores of some queries with some keys, `[queries, keys]`, not scaled.
 fn scores(queries: Matrix<'_>, keys: &Panels, out: &mut [f32]) {
-    Block { left: queries, right: keys, base: Base::Zero, out, sums: None }.run();
+    let right = keys.laid_out();
+    Block { left: queries, right, base: Base::Zero, out, sums: None }.run();
 }
 
 /// A head of an image: what it gives, `[tokens, width]`, and the log of the sum of exponentials of every
@@ -109,7 +110,7 @@ fn mix(sizes: Sizes, qkv: &[f32], head: usize) -> (Vec<f32>, Vec<f32>) {
             );
             let left = Matrix::new(weights, log_sums.len(), *count);
             let base = if j == 0 { Base::Zero } else { Base::Present };
-            Block { left, right: values, base, out, sums: None }.run();
+            Block { left, right: values.laid_out(), base, out, sums: None }.run();
         }
         let state = most.iter().zip(&totals).zip(log_sums);
         vectors(
@@ -181,6 +182,7 @@ fn unmix(sizes: Sizes, given: Given<'_>, head: usize) -> [Vec<f32>; 3] {
             let weights = Matrix::new(weights, queries, keys);
             let slopes = Matrix::new(slopes, queries, keys);
             let add = |left, right: &Panels, out: &mut [f32]| {
+                let right = right.laid_out();
                 Block { left, right, base: Base::Present, out, sums: None }.run();
             };
             let at = first_key * width..(first_key + keys) * width;

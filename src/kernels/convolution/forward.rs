@@ -1,11 +1,14 @@
 //! A convolution by its plan.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::plan::Plan;
-use super::planes::{self, Layout, SLACK};
+use super::planes::{self, Buffers, Layout, Part, SLACK};
 use super::product::{self, Weighted};
+use super::winograd;
 use crate::kernels::group_norm::{Affine, Groups, Moments, silu_of};
 use crate::kernels::host::unwritten;
 use crate::kernels::vectors::dispatch;
@@ -29,10 +32,7 @@ pub struct Sizes {
 }
 
 /// The weights as blocks read them: for each block of channels and each plane that is made, `[k, channels]`.
-struct Packed {
-    blocks: Vec<(usize, usize)>,
-    values: Vec<Vec<f32>>,
-}
+struct Packed(Vec<Vec<f32>>);
 
 struct MostChannels;
 
@@ -50,8 +50,7 @@ pub(super) fn most_channels() -> usize {
 }
 
 impl Packed {
-    fn new(plan: &Plan, sizes: Sizes, weights: &[f32]) -> Self {
-        let blocks = product::blocks(sizes.outputs, most_channels());
+    fn new(plan: &Plan, sizes: Sizes, blocks: &[(usize, usize)], weights: &[f32]) -> Self {
         let kernel = |c: usize, m: usize| {
             let at = if plan.transposed { c * sizes.outputs + m } else { m * sizes.inputs + c };
             &weights[at * plan.kernel..][..plan.kernel]
@@ -78,12 +77,10 @@ impl Packed {
             }
             out
         };
-        let values = if weights.len() > 1 << 15 {
-            blocks.par_iter().map(pack).collect()
-        } else {
-            blocks.iter().map(pack).collect()
-        };
-        Self { blocks, values }
+        Self(match weights.len() > 1 << 15 {
+            true => blocks.par_iter().map(pack).collect(),
+            false => blocks.iter().map(pack).collect(),
+        })
     }
 }
 
@@ -112,13 +109,22 @@ impl Normal<'_> {
     }
 }
 
+/// How results come of what is read.
+enum Weights {
+    /// As sums over all taps.
+    Taps(Packed),
+    /// In squares.
+    Squares(winograd::Weights),
+}
+
 struct Job<'a> {
     plan: &'a Plan,
     sizes: Sizes,
     source: &'a [f32],
     normal: Option<Normal<'a>>,
     added: Added<'a>,
-    packed: &'a Packed,
+    weights: &'a Weights,
+    blocks: &'a [(usize, usize)],
     offsets: &'a [Vec<usize>],
     layout: &'a Layout,
     /// Rows of the grid that a task makes.
@@ -138,17 +144,27 @@ struct Task<'a> {
     out: Vec<&'a mut [f32]>,
 }
 
-/// The result, `[images, outputs, height, width]`. Only a picture of one plane with neighbours around it is normalised.
+/// The result, `[images, outputs, height, width]`. Only a picture with neighbours around it is normalised.
 pub fn convolve(
     plan: &Plan,
     sizes: Sizes,
     source: &[f32],
     normal: Option<Normal<'_>>,
-    weights: &[f32],
+    given: &[f32],
     added: Added<'_>,
 ) -> Vec<f32> {
-    let packed = Packed::new(plan, sizes, weights);
     let [height, width] = plan.target;
+    let (blocks, weights, in_squares);
+    let plan = if winograd::is_sooner(plan, sizes) {
+        blocks = product::blocks(sizes.outputs, winograd::MOST_CHANNELS);
+        weights = Weights::Squares(winograd::Weights::new(plan, sizes, given));
+        in_squares = plan.in_squares();
+        &in_squares
+    } else {
+        blocks = product::blocks(sizes.outputs, most_channels());
+        weights = Weights::Taps(Packed::new(plan, sizes, &blocks, given));
+        plan
+    };
     let mut out = unwritten(sizes.images * sizes.outputs * height * width);
     if out.is_empty() {
         return out;
@@ -157,14 +173,14 @@ pub fn convolve(
     let mut layout = Layout::new(plan, rows);
     // Where no vector would read beyond its channel, pictures without neighbours are read where they lie.
     let lie_well = |rows: usize| (rows * plan.grid[1]).is_multiple_of(SLACK);
-    debug_assert!(normal.is_none() || plan.edge == 1 && plan.split == 1);
+    debug_assert!(normal.is_none() || plan.edge == 1);
     let in_place = plan.edge == 0 && lie_well(rows) && lie_well(plan.grid[0]);
     if in_place {
         layout.plane = plan.grid[0] * plan.grid[1];
     }
     let offsets = offsets(plan, sizes.inputs, &layout);
     let tiles = plan.grid[0].div_ceil(rows);
-    let groups = groups(plan, sizes, &packed.blocks, sizes.images * tiles);
+    let groups = groups(plan, sizes, &blocks, sizes.images * tiles);
     let mut tasks = Vec::with_capacity(sizes.images * groups.len() * tiles);
     let mut planes = out.chunks_exact_mut(height * width);
     for image in 0..sizes.images {
@@ -177,7 +193,7 @@ pub fn convolve(
                 block,
                 out: Vec::new(),
             }));
-            let channels = packed.blocks[group.clone()].iter().map(|(_, size)| size).sum();
+            let channels = blocks[group.clone()].iter().map(|(_, size)| size).sum();
             for plane in planes.by_ref().take(channels) {
                 let parts = plane.chunks_mut(rows * plan.join * width);
                 tasks[first..].iter_mut().zip(parts).for_each(|(task, part)| task.out.push(part));
@@ -190,7 +206,8 @@ pub fn convolve(
         source,
         normal,
         added,
-        packed: &packed,
+        weights: &weights,
+        blocks: &blocks,
         offsets: &offsets,
         layout: &layout,
         rows,
@@ -224,12 +241,7 @@ fn rows_at_once(plan: &Plan, sizes: Sizes) -> usize {
 }
 
 /// Blocks that a task takes: all of them, or fewer where there are fewer pictures than threads.
-fn groups(
-    plan: &Plan,
-    sizes: Sizes,
-    blocks: &[(usize, usize)],
-    parts: usize,
-) -> Vec<std::ops::Range<usize>> {
+fn groups(plan: &Plan, sizes: Sizes, blocks: &[(usize, usize)], parts: usize) -> Vec<Range<usize>> {
     let threads = rayon::current_num_threads();
     let wanted = (2 * threads).div_ceil(parts).min(out_work(plan, sizes) / WORTH + 1);
     let wanted = if parts >= 2 * threads || threads == 1 { 1 } else { wanted };
@@ -259,84 +271,167 @@ impl WithSimd for Run<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let mut buffers = planes::take();
-        let [copy, results] = &mut buffers;
-        run(simd, self.job, self.task, copy, results);
+        run(simd, self.job, self.task, &mut buffers);
         planes::give(buffers);
     }
 }
 
 #[inline(always)]
-fn run<S: Simd>(
-    simd: S,
-    job: &Job<'_>,
-    mut task: Task<'_>,
-    copy: &mut Vec<f32>,
-    results: &mut Vec<f32>,
-) {
+fn run<S: Simd>(simd: S, job: &Job<'_>, task: Task<'_>, buffers: &mut Buffers) {
     let Job { plan, sizes, layout, .. } = job;
+    let Buffers { copy, results, sums } = buffers;
     let picture = plan.source[0] * plan.source[1];
     let source = &job.source[task.image * sizes.inputs * picture..][..sizes.inputs * picture];
-    let rows = (plan.grid[0] - task.row).min(job.rows);
+    let rows = task.row..(task.row + job.rows).min(plan.grid[0]);
     let source = if job.in_place {
         &source[task.row * layout.stride..]
     } else {
-        let planes = plan.split * plan.split;
-        let copy = planes::lend(copy, sizes.inputs * planes * layout.plane);
-        let first = task.row as isize - layout.edge as isize;
-        let last = (task.row + rows + layout.edge) as isize;
-        let copies = copy.chunks_exact_mut(planes * layout.plane);
-        for (channel, (x, out)) in source.chunks_exact(picture).zip(copies).enumerate() {
-            let (size, split, rows) = (plan.source, plan.split, first..last);
-            match job.normal.map(|normal| normal.channel(task.image, channel)) {
-                None => planes::copy_rows(x, size, split, rows, layout, out, planes::as_they_are),
-                Some(affine) => planes::copy_rows(
-                    x,
-                    size,
-                    split,
-                    rows,
-                    layout,
-                    out,
-                    #[inline(always)]
-                    |from, to| silu_of(simd, affine, from, to),
-                ),
-            }
-            planes::clear_ends(layout, out);
-        }
-        copy
+        copied(simd, job, task.image, source, &rows, copy)
     };
-    let places = rows * layout.stride;
+    let places = rows.len() * layout.stride;
+    match job.weights {
+        Weights::Taps(packed) => of_taps(simd, job, packed, task, source, places, results),
+        Weights::Squares(weights) => {
+            let source =
+                winograd::Source { copy: source, offsets: &job.offsets[0], squares: places };
+            of_squares(simd, job, weights, task, source, [sums, results]);
+        }
+    }
+}
+
+/// Rows of all channels of a picture with their neighbours, as the layout says.
+#[inline(always)]
+fn copied<'a, S: Simd>(
+    simd: S,
+    job: &Job<'_>,
+    image: usize,
+    source: &[f32],
+    rows: &Range<usize>,
+    copy: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    let Job { plan, sizes, layout, .. } = job;
+    let (planes, picture) = (plan.split * plan.split, plan.source[0] * plan.source[1]);
+    let copy = planes::lend(copy, sizes.inputs * planes * layout.plane);
+    let edge = layout.edge as isize;
+    let all = rows.start as isize - edge..rows.end as isize + edge;
+    let wanted = |down: usize, row: isize| plan.reads(rows, down, row);
+    let copies = copy.chunks_exact_mut(planes * layout.plane);
+    for (channel, (x, out)) in source.chunks_exact(picture).zip(copies).enumerate() {
+        let part = Part { picture: x, size: plan.source, split: plan.split, rows: all.clone() };
+        match job.normal.map(|normal| normal.channel(image, channel)) {
+            None => planes::copy_rows(part, wanted, layout, out, planes::as_they_are),
+            Some(affine) => planes::copy_rows(
+                part,
+                wanted,
+                layout,
+                out,
+                #[inline(always)]
+                |from, to| silu_of(simd, affine, from, to),
+            ),
+        }
+        planes::clear_ends(layout, out);
+    }
+    copy
+}
+
+impl Job<'_> {
+    /// What is added to a channel of a task's result: one number, and one each.
+    fn added(&self, task: &Task<'_>, channel: usize, length: usize) -> (f32, Option<&[f32]>) {
+        let Self { plan, sizes, added, .. } = self;
+        let bias = added.bias.map_or(0.0, |bias| bias[channel]);
+        let residual = added.residual.map(|residual| {
+            let plane = plan.target[0] * plan.target[1];
+            let at = (task.image * sizes.outputs + channel) * plane
+                + task.row * plan.join * plan.target[1];
+            &residual[at..at + length]
+        });
+        (bias, residual)
+    }
+}
+
+#[inline(always)]
+fn of_taps<S: Simd>(
+    simd: S,
+    job: &Job<'_>,
+    packed: &Packed,
+    mut task: Task<'_>,
+    source: &[f32],
+    places: usize,
+    results: &mut Vec<f32>,
+) {
+    let Job { plan, layout, .. } = job;
     let row = places.next_multiple_of(SLACK);
     let results = planes::lend(results, plan.taps.len() * product::most_channels::<S>() * row);
-    let first = job.packed.blocks[task.block].0;
-    let mut done = 0;
-    let mut block = task.block;
-    while done < task.out.len() {
-        let size = job.packed.blocks[block].1;
-        let mut weights = &job.packed.values[block][..];
+    let mut made = std::mem::take(&mut task.out);
+    let mut left = made.as_mut_slice();
+    for ((first, size), weights) in job.blocks.iter().zip(&packed.0).skip(task.block) {
+        if left.is_empty() {
+            break;
+        }
+        let mut weights = &weights[..];
         for (offsets, results) in job.offsets.iter().zip(results.chunks_exact_mut(size * row)) {
             let (of_plane, rest) = weights.split_at(offsets.len() * size);
             weights = rest;
-            let of = Weighted { channels: size, source, offsets, weights: of_plane, places };
+            let of = Weighted { channels: *size, source, offsets, weights: of_plane, places };
             product::convolve(simd, of, results, row);
         }
-        let out = &mut task.out[done..done + size];
-        for (i, out) in out.iter_mut().enumerate() {
-            let channel = first + done + i;
-            let bias = job.added.bias.map_or(0.0, |bias| bias[channel]);
-            let residual = job.added.residual.map(|residual| {
-                let plane = plan.target[0] * plan.target[1];
-                let at = (task.image * sizes.outputs + channel) * plane
-                    + task.row * plan.join * plan.target[1];
-                &residual[at..at + out.len()]
-            });
-            store(plan, layout, results, (i, size, row), bias, out);
+        let (of_block, rest) = left.split_at_mut(*size);
+        left = rest;
+        for (i, out) in of_block.iter_mut().enumerate() {
+            let (bias, residual) = job.added(&task, first + i, out.len());
+            store(plan, layout, results, (i, *size, row), bias, out);
             if let Some(residual) = residual {
                 out.iter_mut().zip(residual).for_each(|(out, x)| *out += x);
             }
         }
-        done += size;
-        block += 1;
     }
+}
+
+#[inline(always)]
+fn of_squares<S: Simd>(
+    simd: S,
+    job: &Job<'_>,
+    weights: &winograd::Weights,
+    mut task: Task<'_>,
+    source: winograd::Source<'_>,
+    buffers: [&mut Vec<f32>; 2],
+) {
+    let Layout { columns, stride, .. } = *job.layout;
+    let width = job.plan.target[1];
+    let mut out = std::mem::take(&mut task.out);
+    let first_channel = job.blocks[task.block].0;
+    let channels = first_channel..first_channel + out.len();
+    winograd::convolve(
+        simd,
+        source,
+        weights,
+        channels,
+        buffers,
+        #[inline(always)]
+        |made| {
+            let out = &mut *out[made.channel - first_channel];
+            let (bias, residual) = job.added(&task, made.channel, out.len());
+            let end = made.first + made.results[0].len();
+            for row in made.first / stride..end.div_ceil(stride) {
+                let (begin, end) = (made.first.max(row * stride), end.min(row * stride + columns));
+                if begin >= end {
+                    continue;
+                }
+                let of_row =
+                    made.results.map(|results| &results[begin - made.first..end - made.first]);
+                let left = 2 * (begin - row * stride);
+                for (below, pair) in of_row.as_chunks::<2>().0.iter().enumerate() {
+                    let at = (2 * row + below) * width;
+                    let Some(line) = out.get_mut(at + left..at + width) else { break };
+                    let line = &mut line[..(2 * pair[0].len()).min(width - left)];
+                    side_by_side(*pair, bias, line);
+                    if let Some(residual) = residual {
+                        line.iter_mut().zip(&residual[at + left..]).for_each(|(out, x)| *out += x);
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// Puts the planes of one channel together.
@@ -360,14 +455,19 @@ fn store(
             continue;
         }
         let below = row % 2 * 2;
-        let (left, right) = (plane(below, row / 2), plane(below + 1, row / 2));
-        let mut pairs = out.chunks_exact_mut(2);
-        for (out, (left, right)) in pairs.by_ref().zip(left.iter().zip(right)) {
-            out[0] = left + bias;
-            out[1] = right + bias;
-        }
-        if let [out] = pairs.into_remainder() {
-            *out = left[layout.columns - 1] + bias;
-        }
+        side_by_side([plane(below, row / 2), plane(below + 1, row / 2)], bias, out);
+    }
+}
+
+/// Numbers of two planes in turn; the last of the right one is left out where there is no room for it.
+#[inline(always)]
+fn side_by_side([left, right]: [&[f32]; 2], bias: f32, out: &mut [f32]) {
+    let (pairs, last) = out.as_chunks_mut::<2>();
+    let alone = left.get(pairs.len());
+    for (out, (left, right)) in pairs.iter_mut().zip(left.iter().zip(right)) {
+        *out = [left + bias, right + bias];
+    }
+    if let ([out], Some(left)) = (last, alone) {
+        *out = left + bias;
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! On the CPU a convolution is one sum of products, without a matrix of neighbourhoods and without another
 //! layout of its tensors. [`plan`] brings all of them to steps of one pixel; [`planes`] copies as much of a
-//! picture as stays in the cache, with zeros around it; [`product`] goes over the copy in registers.
+//! picture as stays in the cache, with zeros around it; [`product`] goes over the copy in registers, or [`winograd`]
+//! makes the results in squares.
 
 mod extension;
 mod forward;
@@ -13,6 +14,7 @@ mod product;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod winograd;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;

@@ -6,6 +6,8 @@
 //! size, the grid, and a result is a sum over neighbours in the grid that are at most one row and one
 //! column away.
 
+use std::ops::Range;
+
 /// A convolution with a kernel of 1x1 or 3x3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -115,6 +117,37 @@ impl Plan {
         };
         plan.transposed = true;
         plan
+    }
+
+    /// A convolution of one plane to one, made in squares of 2x2 results: the taps are the 16 numbers of the picture that
+    /// the results of a square are made of, row by row.
+    pub fn in_squares(&self) -> Self {
+        const AXIS: [(usize, isize); 4] = [(1, -1), (0, 0), (1, 0), (0, 1)];
+        let tap = |row: (usize, isize), column: (usize, isize)| Tap {
+            plane: row.0 * 2 + column.0,
+            down: row.1,
+            right: column.1,
+            weights: Vec::new(),
+        };
+        let taps = AXIS.iter().flat_map(|row| AXIS.map(|column| tap(*row, column))).collect();
+        Self {
+            grid: self.grid.map(|side| side.div_ceil(2)),
+            split: 2,
+            join: 2,
+            taps: vec![taps],
+            ..self.clone()
+        }
+    }
+
+    /// Whether results of the given rows of the grid are made of every `split`th row, counted from the given one, at the
+    /// given row of the grid.
+    pub fn reads(&self, rows: &Range<usize>, down: usize, row: isize) -> bool {
+        let of_row = |tap: &&Tap| tap.plane / self.split == down;
+        let reads = |tap: &Tap| {
+            let (first, end) = (rows.start as isize + tap.down, rows.end as isize + tap.down);
+            (first..end).contains(&row)
+        };
+        self.taps.iter().flatten().filter(of_row).any(reads)
     }
 
     fn new(

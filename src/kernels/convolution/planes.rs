@@ -9,16 +9,27 @@ use super::plan::{Plan, Tap};
 pub const SLACK: usize = 16;
 
 thread_local! {
-    static BUFFERS: Cell<[Vec<f32>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
+    static BUFFERS: Cell<Buffers> = Cell::new(Buffers::default());
 }
 
-/// The thread's two buffers, to be given back with [`give`].
-pub fn take() -> [Vec<f32>; 2] {
+/// A thread's memory for one task after another.
+#[derive(Default)]
+pub struct Buffers {
+    /// What is read.
+    pub copy: Vec<f32>,
+    /// What is made.
+    pub results: Vec<f32>,
+    /// Sums of what is read, where products are taken of them.
+    pub sums: Vec<f32>,
+}
+
+/// The thread's buffers, to be given back with [`give`].
+pub fn take() -> Buffers {
     BUFFERS.take()
 }
 
 /// Keeps buffers for the thread's next task.
-pub fn give(buffers: [Vec<f32>; 2]) {
+pub fn give(buffers: Buffers) {
     BUFFERS.set(buffers);
 }
 
@@ -69,47 +80,69 @@ impl Layout {
     }
 }
 
-/// Copies rows of one channel of a picture, as `split x split` planes of the grid, to where they lie.
-/// Beyond the picture are zeros.
+/// Rows of a channel of a picture, as `split x split` planes of the grid.
+pub struct Part<'a> {
+    /// `[height, width]`
+    pub picture: &'a [f32],
+    pub size: [usize; 2],
+    /// 1 or 2.
+    pub split: usize,
+    /// Of the grid; they may begin before the picture and end behind it.
+    pub rows: Range<isize>,
+}
+
+/// Copies rows to where they lie. Beyond the picture are zeros, and where nothing is `wanted` of every `split`th row,
+/// counted from the given one, at the given row of the grid.
 ///
-/// `picture` is `[height, width]`; `rows` are those of the grid, from the first to be copied on, and may
-/// begin before the picture and end behind it; `out` begins at the row of the layout that the first of them
-/// is. A picture of one plane is copied by `put`.
+/// `out` begins at the row of the layout that the first of the rows is. Numbers are copied by `put`.
 #[inline(always)]
 pub fn copy_rows(
-    picture: &[f32],
-    size: [usize; 2],
-    split: usize,
-    rows: Range<isize>,
+    of: Part<'_>,
+    wanted: impl Fn(usize, isize) -> bool,
     layout: &Layout,
     out: &mut [f32],
     put: impl Fn(&[f32], &mut [f32]),
 ) {
-    let [height, width] = size;
-    for plane in 0..split * split {
-        let (down, right) = (plane / split, plane % split);
-        let out = &mut out[plane * layout.plane..];
-        for (row, out) in rows.clone().zip(out[layout.edge..].chunks_exact_mut(layout.stride)) {
+    /// Numbers of a row that are split at a time.
+    const PART: usize = 128;
+    let Part { picture, size: [height, width], split, rows } = of;
+    let mut line = [0.0; PART];
+    for down in 0..split {
+        let out = &mut out[down * split * layout.plane..];
+        for (i, row) in rows.clone().enumerate() {
+            let start = layout.edge + i * layout.stride;
             let at = row * split as isize + down as isize;
-            if at < 0 || at >= height as isize {
-                out.fill(0.0);
+            if at < 0 || at >= height as isize || !wanted(down, row) {
+                for right in 0..split {
+                    out[right * layout.plane + start..][..layout.stride].fill(0.0);
+                }
                 continue;
             }
             let from = &picture[at as usize * width..][..width];
-            let count = width.saturating_sub(right).div_ceil(split).min(layout.stride);
-            let (inside, beyond) = out.split_at_mut(count);
             if split == 1 {
-                put(&from[..count], inside);
-            } else {
-                let from = &from[right..];
-                let pairs = from.chunks_exact(2);
-                let last = pairs.remainder();
-                inside.iter_mut().zip(pairs).for_each(|(out, x)| *out = x[0]);
-                if let [x] = last {
-                    inside[count - 1] = *x;
+                let (inside, beyond) = out[start..][..layout.stride].split_at_mut(width);
+                put(from, inside);
+                beyond.fill(0.0);
+                continue;
+            }
+            let (even, odd) = out.split_at_mut(layout.plane);
+            let even = &mut even[start..][..layout.stride];
+            let odd = &mut odd[start..][..layout.stride];
+            for (j, from) in from.chunks(PART).enumerate() {
+                let line = &mut line[..from.len()];
+                put(from, line);
+                let (pairs, last) = line.as_chunks::<2>();
+                let even = &mut even[j * PART / 2..];
+                let odd = &mut odd[j * PART / 2..];
+                for ((even, odd), [first, second]) in even.iter_mut().zip(&mut *odd).zip(pairs) {
+                    (*even, *odd) = (*first, *second);
+                }
+                if let [last] = last {
+                    even[pairs.len()] = *last;
                 }
             }
-            beyond.fill(0.0);
+            even[width.div_ceil(2)..].fill(0.0);
+            odd[width / 2..].fill(0.0);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::rng::Stream;
 const KINDS: [Kind; 4] = [Kind::Pixel, Kind::Same, Kind::Halve, Kind::Double];
 
 /// `[batch, inputs, outputs, height, width]`
-const SHAPES: [[usize; 5]; 9] = [
+const SHAPES: [[usize; 5]; 13] = [
     [1, 1, 1, 2, 2],
     [2, 3, 5, 7, 9],
     [3, 5, 3, 4, 6],
@@ -20,6 +20,11 @@ const SHAPES: [[usize; 5]; 9] = [
     [2, 3, 2, 70, 40],
     // Copies of several parts of a picture.
     [1, 70, 3, 40, 41],
+    // In squares: of odd sides, of several pictures and blocks of channels, of many channels, and a part of a row at a time.
+    [2, 17, 26, 13, 11],
+    [3, 16, 50, 18, 34],
+    [1, 300, 16, 16, 19],
+    [1, 130, 17, 6, 150],
 ];
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

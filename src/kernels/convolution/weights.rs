@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::forward::{self, Sizes};
 use super::plan::Plan;
-use super::planes::{self, Layout, SLACK};
+use super::planes::{self, Buffers, Layout, Part, SLACK};
 use super::product::{self, Correlated};
 use crate::kernels::vectors::dispatch;
 
@@ -110,8 +110,8 @@ impl WithSimd for Run<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Sums {
         let mut buffers = planes::take();
-        let [copy, grads] = &mut buffers;
-        let done = run(simd, self.job, self.rows, self.channels, copy, grads);
+        let Buffers { copy, results, .. } = &mut buffers;
+        let done = run(simd, self.job, self.rows, self.channels, copy, results);
         planes::give(buffers);
         done
     }
@@ -216,15 +216,8 @@ fn fill(job: &Job<'_>, image: usize, rows: Range<usize>, filled: usize, copy: &m
             planes::clear_ends(layout, out);
         }
         let out = &mut out[filled * layout.stride..];
-        planes::copy_rows(
-            x,
-            plan.source,
-            plan.split,
-            range.clone(),
-            layout,
-            out,
-            planes::as_they_are,
-        );
+        let part = Part { picture: x, size: plan.source, split: plan.split, rows: range.clone() };
+        planes::copy_rows(part, |_, _| true, layout, out, planes::as_they_are);
         // The vectors of the last places read on.
         for plane in 0..planes {
             let end = layout.edge + range.len() * layout.stride;
@@ -253,15 +246,8 @@ fn fill_grad(
     let copies = grads.chunks_exact_mut(planes * layout.plane);
     for (x, out) in pictures.zip(copies).take(channels.len()) {
         let out = &mut out[filled * layout.stride..];
-        planes::copy_rows(
-            x,
-            plan.target,
-            plan.join,
-            range.clone(),
-            layout,
-            out,
-            planes::as_they_are,
-        );
+        let part = Part { picture: x, size: plan.target, split: plan.join, rows: range.clone() };
+        planes::copy_rows(part, |_, _| true, layout, out, planes::as_they_are);
         // The row between this picture and the next.
         if job.layout.edge == 1 {
             for plane in 0..planes {

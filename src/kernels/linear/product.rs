@@ -63,9 +63,11 @@ impl<'a> Matrix<'a> {
 
 /// Columns of a right side that lie side by side.
 #[derive(Clone, Copy)]
-struct Panel {
-    first: usize,
-    vectors: usize,
+pub struct Panel {
+    /// The first of them.
+    pub first: usize,
+    /// Vectors of them, the last of which may go beyond the last column.
+    pub vectors: usize,
 }
 
 /// Numbers of a vector, and vectors of a panel at most.
@@ -86,8 +88,37 @@ impl WithSimd for Widths {
     }
 }
 
-/// The right side of a product, laid out as it is read: a row of a panel after another, 0 beyond the last
-/// column.
+/// The panels of so many columns, of about one width.
+pub fn panels(columns: usize) -> Vec<Panel> {
+    let Width { lanes, widest } = dispatch(Widths);
+    let vectors = columns.div_ceil(lanes);
+    let count = vectors.div_ceil(widest);
+    let begin = |i: usize| vectors * i / count;
+    let panel = |i| Panel { first: begin(i) * lanes, vectors: begin(i + 1) - begin(i) };
+    (0..count).map(panel).collect()
+}
+
+/// Columns of the widest panel.
+pub fn widest_panel() -> usize {
+    let Width { lanes, widest } = dispatch(Widths);
+    lanes * widest
+}
+
+/// The right side of a product, laid out as it is read: a row of a panel after another, whatever beyond the
+/// last column.
+#[derive(Clone, Copy)]
+pub struct LaidOut<'a> {
+    /// Of panel after panel.
+    pub values: &'a [f32],
+    /// Rows.
+    pub depth: usize,
+    /// Columns.
+    pub columns: usize,
+    /// As [`panels`] gives them.
+    pub panels: &'a [Panel],
+}
+
+/// A right side and the memory that it is laid out in, 0 beyond the last column.
 pub struct Panels {
     values: Vec<f32>,
     depth: usize,
@@ -101,19 +132,20 @@ impl Panels {
         size_of_val(self.values.as_slice())
     }
 
+    /// What is laid out.
+    pub fn laid_out(&self) -> LaidOut<'_> {
+        let Self { values, depth, columns, panels } = self;
+        LaidOut { values, depth: *depth, columns: *columns, panels }
+    }
+
     /// Lays out a matrix.
     pub fn new(right: Matrix<'_>) -> Self {
-        let Width { lanes, widest } = dispatch(Widths);
+        let lanes = dispatch(Widths).lanes;
         let (depth, columns) = (right.rows, right.columns);
-        let vectors = columns.div_ceil(lanes);
-        let count = vectors.div_ceil(widest);
-        let begin = |i: usize| vectors * i / count;
-        let panels: Vec<Panel> = (0..count)
-            .map(|i| Panel { first: begin(i) * lanes, vectors: begin(i + 1) - begin(i) })
-            .collect();
-        let mut values = unwritten(vectors * lanes * depth);
+        let panels = panels(columns);
+        let mut values = unwritten(columns.div_ceil(lanes) * lanes * depth);
         let mut rest = values.as_mut_slice();
-        let mut parts = Vec::with_capacity(count);
+        let mut parts = Vec::with_capacity(panels.len());
         for panel in &panels {
             let (part, after) = rest.split_at_mut(panel.vectors * lanes * depth);
             parts.push((*panel, part));
@@ -193,7 +225,7 @@ pub struct Block<'a, 'out> {
     /// Those rows of the left side.
     pub left: Matrix<'a>,
     /// The right side.
-    pub right: &'a Panels,
+    pub right: LaidOut<'a>,
     /// What is added.
     pub base: Base<'a>,
     /// The rows, one after another.
@@ -211,8 +243,7 @@ impl Block<'_, '_> {
     #[inline(always)]
     fn in_tiles<S: Simd, const M: usize>(self, simd: S) {
         let Self { left, right, base, out, mut sums } = self;
-        let Panels { values, depth, columns, panels } = right;
-        let (depth, columns) = (*depth, *columns);
+        let LaidOut { values, depth, columns, panels } = right;
         if depth == 0 {
             // A sum of no terms.
             for out in out.chunks_exact_mut(columns.max(1)) {
@@ -382,7 +413,7 @@ impl Product<'_> {
             let left = left.some_rows(first, block.len() / columns);
             let base = bias.map_or(Base::Zero, Base::Row);
             let sums = sums.then_some(&mut *by);
-            Block { left, right, base, out: block, sums }.run();
+            Block { left, right: right.laid_out(), base, out: block, sums }.run();
             finish(first, block, by);
         };
         match rows * columns * right.depth >= WORTH_SHARING {
@@ -429,7 +460,8 @@ mod tests {
                 let right = Panels::new(right);
                 for base in [Base::Zero, Base::Row(&row), Base::Present] {
                     let mut out = present.clone();
-                    Block { left, right: &right, base, out: &mut out, sums: None }.run();
+                    let right = right.laid_out();
+                    Block { left, right, base, out: &mut out, sums: None }.run();
                     for (at, found) in out.iter().enumerate() {
                         let (y, x) = (at / columns, at % columns);
                         let terms = (0..depth)
