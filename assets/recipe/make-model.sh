@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Redoes the embedded model, from the pictures to the file: about six hours on two CPU cores.
+# Redoes the embedded model, from the pictures to the file: about seven hours on two CPU cores.
 # Run at the top of the repository. Stopped half-way, it goes on where it was.
 set -euo pipefail
 [ -e data/dicebear/holdout.tsv ] || cargo run --release --locked --manifest-path examples/dicebear/Cargo.toml -- data/dicebear

@@ -401,7 +401,7 @@ mod tests {
                 "batch must be at most 65536, not 1000000000000",
             ),
             (FLOW, "image_size = 64", "image_size = 1000000", "image_size must be at most 8192"),
-            (FLOW, "steps = 10500", "steps = 9000000000000000000", "steps times batch must be"),
+            (FLOW, "steps = 12700", "steps = 9000000000000000000", "steps times batch must be"),
             (FLOW, "out = \"runs/flow\"", "out = \"\"", "must each name a folder"),
             (FLOW, "depth = 8", "depth = 1000000000", "task.backbone.depth must be at most 1024"),
             (FLOW, "tokenizer = ", "lambda_z = 1e-5\n# ", "task.tokenizer is missing"),

@@ -202,7 +202,7 @@ mod tests {
         let plan = Plan::read(&file).unwrap();
         let words: Vec<String> = plan.words().into_iter().map(|(_, value, _)| value).collect();
         assert_eq!(words[0], "a flow, purrception: 192 wide, 8 deep, 6 heads, patches of 2");
-        assert_eq!(words[2], "10500 steps of 64 pictures, seed 1");
+        assert_eq!(words[2], "12700 steps of 64 pictures, seed 1");
         assert_eq!(words[3], "1e-3, rising over 100 steps, falling over the last 40 %");
         let warning = plan.warning.unwrap();
         assert!(warning.contains("nowhere/train"), "{warning}");
