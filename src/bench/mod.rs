@@ -128,6 +128,11 @@ pub fn run(part: Part, selected: &Selected, options: &Options, hear: &mut dyn Fn
     }
 }
 
+/// Whether a row of this name is measured where only those are that have `part` in theirs.
+pub fn is_wanted(name: &str, part: Option<&str>) -> bool {
+    part.is_none_or(|part| name.contains(part))
+}
+
 /// What is said of a row that needs more than the device has.
 fn no_room(device: &Device) -> String {
     match room::largest_buffer(device) {
@@ -203,7 +208,7 @@ impl Bench<'_> {
     }
 
     fn wants(&self, name: &str) -> bool {
-        self.only.is_none_or(|part| name.contains(part))
+        is_wanted(name, self.only)
     }
 
     /// Says that a row is left out, and why.

@@ -128,7 +128,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             document.on(&select(args.device.choice()?)?);
             document.device.clone_from(&found.device);
         }
-        let wanted = |row: &Row| args.row.as_ref().is_none_or(|part| row.name.contains(part));
+        let wanted = |row: &Row| bench::is_wanted(&row.name, args.row.as_deref());
         found.rows().into_iter().filter(wanted).for_each(|row| document.hear(row));
     }
     if let Some(part) = args.row.as_ref().filter(|_| document.rows.is_empty()) {
@@ -199,6 +199,7 @@ impl<'a> Document<'a> {
                 "parts": self.parts,
                 "device": self.args.device.device.to_string(),
                 "row_seconds": self.args.seconds.unwrap_or(ROW_SECONDS),
+                "row": self.args.row,
                 "sizes": self.sizes,
                 "precision": self.precision.to_string(),
             },

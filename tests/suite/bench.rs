@@ -44,6 +44,24 @@ fn measured<'a>(document: &'a Value, name: &str, keys: &[&str]) -> &'a Value {
 }
 
 #[test]
+fn rows_are_measured_alone_by_what_is_in_their_names() {
+    let (said, document) = bench("kernels", &["--row", "copy, f32"]);
+    let rows = document["rows"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["name"].as_str().unwrap().contains("copy, f32")), "{said}");
+    measured(&document, "copy, f32", &["bytes_per_second"]);
+    assert_eq!(document["options"]["row"], "copy, f32");
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["bench", "kernels", "--device", "cpu", "--seconds", "0.001", "--row", "no such row"];
+    fail(
+        folder.path(),
+        &arguments,
+        1,
+        "no row of what was to be measured has 'no such row' in its name",
+    );
+}
+
+#[test]
 fn kernels_are_measured_beside_a_copy_and_the_same_of_plain_operations() {
     let (said, document) = bench("kernels", &[]);
     assert_eq!(

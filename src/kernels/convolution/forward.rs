@@ -335,14 +335,18 @@ fn copied<'a, S: Simd>(
 }
 
 impl Job<'_> {
-    /// What is added to a channel of a task's result: one number, and one each.
-    fn added(&self, task: &Task<'_>, channel: usize, length: usize) -> (f32, Option<&[f32]>) {
+    /// What is added to a channel of an image's result from a row of the grid on: one number, and one each.
+    fn added(
+        &self,
+        (image, row): (usize, usize),
+        channel: usize,
+        length: usize,
+    ) -> (f32, Option<&[f32]>) {
         let Self { plan, sizes, added, .. } = self;
         let bias = added.bias.map_or(0.0, |bias| bias[channel]);
         let residual = added.residual.map(|residual| {
             let plane = plan.target[0] * plan.target[1];
-            let at = (task.image * sizes.outputs + channel) * plane
-                + task.row * plan.join * plan.target[1];
+            let at = (image * sizes.outputs + channel) * plane + row * plan.join * plan.target[1];
             &residual[at..at + length]
         });
         (bias, residual)
@@ -354,7 +358,7 @@ fn of_taps<S: Simd>(
     simd: S,
     job: &Job<'_>,
     packed: &Packed,
-    mut task: Task<'_>,
+    Task { image, row: first_row, block, mut out }: Task<'_>,
     source: &[f32],
     places: usize,
     results: &mut Vec<f32>,
@@ -362,9 +366,8 @@ fn of_taps<S: Simd>(
     let Job { plan, layout, .. } = job;
     let row = places.next_multiple_of(SLACK);
     let results = planes::lend(results, plan.taps.len() * product::most_channels::<S>() * row);
-    let mut made = std::mem::take(&mut task.out);
-    let mut left = made.as_mut_slice();
-    for ((first, size), weights) in job.blocks.iter().zip(&packed.0).skip(task.block) {
+    let mut left = out.as_mut_slice();
+    for ((first, size), weights) in job.blocks.iter().zip(&packed.0).skip(block) {
         if left.is_empty() {
             break;
         }
@@ -378,7 +381,7 @@ fn of_taps<S: Simd>(
         let (of_block, rest) = left.split_at_mut(*size);
         left = rest;
         for (i, out) in of_block.iter_mut().enumerate() {
-            let (bias, residual) = job.added(&task, first + i, out.len());
+            let (bias, residual) = job.added((image, first_row), first + i, out.len());
             store(plan, layout, results, (i, *size, row), bias, out);
             if let Some(residual) = residual {
                 out.iter_mut().zip(residual).for_each(|(out, x)| *out += x);
@@ -392,14 +395,13 @@ fn of_squares<S: Simd>(
     simd: S,
     job: &Job<'_>,
     weights: &winograd::Weights,
-    mut task: Task<'_>,
+    Task { image, row: first_row, block, mut out }: Task<'_>,
     source: winograd::Source<'_>,
     buffers: [&mut Vec<f32>; 2],
 ) {
     let Layout { columns, stride, .. } = *job.layout;
     let width = job.plan.target[1];
-    let mut out = std::mem::take(&mut task.out);
-    let first_channel = job.blocks[task.block].0;
+    let first_channel = job.blocks[block].0;
     let channels = first_channel..first_channel + out.len();
     winograd::convolve(
         simd,
@@ -410,7 +412,7 @@ fn of_squares<S: Simd>(
         #[inline(always)]
         |made| {
             let out = &mut *out[made.channel - first_channel];
-            let (bias, residual) = job.added(&task, made.channel, out.len());
+            let (bias, residual) = job.added((image, first_row), made.channel, out.len());
             let end = made.first + made.results[0].len();
             for row in made.first / stride..end.div_ceil(stride) {
                 let (begin, end) = (made.first.max(row * stride), end.min(row * stride + columns));

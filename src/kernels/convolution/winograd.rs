@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::forward::Sizes;
 use super::plan::Plan;
-use super::planes;
+use super::planes::{self, SLACK};
 use crate::kernels::host::unwritten;
 use crate::kernels::linear::product::{self, Base, Block, LaidOut, Matrix, Panel};
 use crate::kernels::vectors::vectors;
@@ -28,8 +28,6 @@ pub const MOST_CHANNELS: usize = 24;
 const SUMS: usize = 1 << 17;
 /// Squares at a time, at least: all weights are read for them.
 const LEAST: usize = 32;
-/// Numbers of a vector of any processor.
-const MOST_LANES: usize = 16;
 /// Channels from which on the products outweigh the sums.
 const CHANNELS: usize = 16;
 /// Squares of a picture from which on it is worth it to take the sums of the weights. Of one picture, not of all: a
@@ -147,16 +145,16 @@ pub fn convolve<S: Simd>(
         let panels = product::panels(count);
         let of_product = count.next_multiple_of(S::F32_LANES) * depth;
         // Often a power of two: one line of the cache more, and the products do not meet in one set of it.
-        let apart = of_product + MOST_LANES;
+        let apart = of_product + SLACK;
         let sums = planes::lend(sums, PRODUCTS * apart);
         take_sums(simd, source, first, &panels, sums);
         for first_channel in channels.clone().step_by(MOST_CHANNELS) {
             let channels = first_channel..(first_channel + MOST_CHANNELS).min(channels.end);
             let each = channels.len() * count;
             // Vectors of the last numbers go beyond them.
-            let room = count + MOST_LANES;
-            let results = planes::lend(results, PRODUCTS * each + MOST_LANES + RESULTS * room);
-            let (products, results) = results.split_at_mut(PRODUCTS * each + MOST_LANES);
+            let room = count + SLACK;
+            let results = planes::lend(results, PRODUCTS * each + SLACK + RESULTS * room);
+            let (products, results) = results.split_at_mut(PRODUCTS * each + SLACK);
             for (product, out) in products.chunks_exact_mut(each).take(PRODUCTS).enumerate() {
                 let values = &sums[product * apart..][..of_product];
                 let right = LaidOut { values, depth, columns: count, panels: &panels };
