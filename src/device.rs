@@ -3,9 +3,11 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::str::FromStr;
+use std::sync::Once;
 
 use burn::tensor::Device;
 use burn_wgpu::WgpuSetup;
+use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use thiserror::Error;
 
 use crate::fault::panic_text;
@@ -23,7 +25,7 @@ pub const NO_DRIVER: &str = if cfg!(target_os = "macos") {
 };
 
 /// Whether a GPU's operations are autotuned: several ways of doing one are timed, and the fastest is taken
-/// from then on. burn decides it when it is compiled.
+/// from then on, in later runs too. burn decides it when it is compiled.
 pub const AUTOTUNED: bool = cfg!(feature = "autotune");
 
 /// A device that was asked for on the command line.
@@ -318,10 +320,26 @@ pub(crate) fn register(
     description: String,
     shared: bool,
 ) -> Result<Selected, String> {
+    if AUTOTUNED {
+        keep_choices();
+    }
     let (device, queue) = (setup.device.clone(), setup.queue.clone());
     let handles = Some(Handles { device, queue, shared });
     let device = Device::wgpu_options().setup(setup).init().map_err(|error| error.to_string())?;
     Ok(Selected { device, description, handles })
+}
+
+/// Has what autotuning takes kept beside the settings of the studio: burn's own choice is `target` in the
+/// folder that the program is started from. What rests on timings is then the same in every run.
+fn keep_choices() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        // Once loaded, the configuration does not set the folder again.
+        CubeClRuntimeConfig::get();
+        if let Some(folders) = directories::ProjectDirs::from("", "", "purrscope") {
+            cubecl::environment::set_root(folders.data_dir().join("autotune"));
+        }
+    });
 }
 
 #[cfg(test)]

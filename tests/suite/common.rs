@@ -27,32 +27,7 @@ pub fn gpu() -> Device {
 /// A device of the test's own on the same adapter, which grants no more than `limits` makes of the
 /// adapter's.
 pub fn with_limits(limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits) -> Device {
-    opened(wgpu::InstanceDescriptor::new_without_display_handle(), limits)
-}
-
-/// A device that lets a shader bind no more than WebGPU does by default.
-pub fn narrow_device() -> Device {
-    let wgpu::Limits { max_storage_buffer_binding_size, max_buffer_size, .. } =
-        wgpu::Limits::default();
-    with_limits(|limits| wgpu::Limits {
-        max_storage_buffer_binding_size,
-        max_buffer_size,
-        ..limits
-    })
-}
-
-/// As [`with_limits`], where the driver refuses memory beyond so much of what it has, in percent.
-pub fn with_memory(percent: u8) -> Device {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.memory_budget_thresholds.for_resource_creation = Some(percent);
-    opened(descriptor, |limits| limits)
-}
-
-fn opened(
-    instance: wgpu::InstanceDescriptor,
-    limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits,
-) -> Device {
-    let instance = wgpu::Instance::new(instance);
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let options = wgpu::RequestAdapterOptions::default();
     let adapter = pollster::block_on(instance.request_adapter(&options)).unwrap();
     // burn's runtime takes it that a device has all features of its adapter.
@@ -67,6 +42,17 @@ fn opened(
     let backend = adapter.get_info().backend;
     let setup = WgpuSetup { instance, adapter, device, queue, backend };
     Device::wgpu_options().setup(setup).init().unwrap()
+}
+
+/// A device that lets a shader bind no more than WebGPU does by default.
+pub fn narrow_device() -> Device {
+    let wgpu::Limits { max_storage_buffer_binding_size, max_buffer_size, .. } =
+        wgpu::Limits::default();
+    with_limits(|limits| wgpu::Limits {
+        max_storage_buffer_binding_size,
+        max_buffer_size,
+        ..limits
+    })
 }
 
 /// Keeps tests from taking other paths of the kernels, whose last bits differ, while it is held.

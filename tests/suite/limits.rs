@@ -14,7 +14,7 @@ use purrscope::rng::Stream;
 use purrscope::train;
 use serde_json::Value;
 
-use crate::common::{check, cpu, gpu, undisturbed, with_limits, with_memory};
+use crate::common::{check, cpu, gpu, undisturbed, with_limits};
 use crate::training::{flow_run, tokenizer_run, write_pictures};
 use crate::waits::config;
 
@@ -151,22 +151,6 @@ fn a_batch_that_does_not_fit_is_sampled_in_parts_to_the_same_bits() {
     }
     let codes = last_posterior(&found).best_codes();
     assert_eq!(model.decode_codes(&codes, count), twin.decode_codes(&codes, count));
-}
-
-/// How much a hundredth of the memory is depends on the machine, and so does whether the batch is large
-/// enough for it.
-#[test]
-#[ignore = "takes a batch for a machine of about 24 GB"]
-fn a_device_that_is_out_of_memory_samples_in_parts() {
-    let model = Model::embedded(&with_memory(1)).unwrap();
-    let twin = Model::embedded(&gpu()).unwrap();
-    let _turn = undisturbed();
-    let count = 256;
-    let settings = SampleSettings { steps: 1, ..settings(count) };
-    let found = steps(&model, &settings);
-    println!("{} pictures at once", model.images_at_once(count));
-    assert!(model.images_at_once(count) < count);
-    assert_eq!(found[0].x_next.values, steps(&twin, &settings)[0].x_next.values);
 }
 
 #[test]

@@ -137,6 +137,7 @@ fn make(new: &NewRun, choice: DeviceChoice, stop: &Stop) -> Result<Made, String>
     if stop.is_asked() {
         return Err(GIVEN_UP.to_owned());
     }
+    let begun = !new.folder.exists();
     let prepared = looked.write(selected.handles.is_some());
     let Prepared { file, stages, classes, words } =
         prepared.map_err(|error| format!("{error}."))?;
@@ -144,6 +145,10 @@ fn make(new: &NewRun, choice: DeviceChoice, stop: &Stop) -> Result<Made, String>
     if stop.is_asked() {
         // It has been there for some seconds, and nobody was told of it.
         fs::remove_file(&file).map_err(|error| format!("{}: {error}.", file.display()))?;
+        if begun {
+            // Where something else is in it by now, it stays.
+            let _ = fs::remove_dir(&new.folder);
+        }
         return Err(GIVEN_UP.to_owned());
     }
     let outcome = match estimate {
@@ -162,24 +167,56 @@ fn make(new: &NewRun, choice: DeviceChoice, stop: &Stop) -> Result<Made, String>
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use image::{Rgb, RgbImage};
 
     use super::*;
 
+    /// A run of 40 pictures, to go into the sub-folder `run`.
+    fn run_of(folder: &Path) -> NewRun {
+        for i in 0..40u8 {
+            let picture = RgbImage::from_pixel(32, 32, Rgb([i, 2 * i, 255 - i]));
+            picture.save(folder.join(format!("{i}.png"))).unwrap();
+        }
+        let (folder, images) = (folder.join("run"), folder.to_owned());
+        NewRun { folder, images, labels: None, from: None, size: Some(32) }
+    }
+
+    fn gave_up(made: Result<Made, String>) -> bool {
+        made.map(|made| made.file).unwrap_err() == GIVEN_UP
+    }
+
     #[test]
     fn what_was_given_up_leaves_no_run_file() {
         let folder = tempfile::tempdir().unwrap();
-        for i in 0..40u8 {
-            let picture = RgbImage::from_pixel(32, 32, Rgb([i, 2 * i, 255 - i]));
-            picture.save(folder.path().join(format!("{i}.png"))).unwrap();
-        }
-        let run = folder.path().join("run");
-        let images = folder.path().to_owned();
-        let new = NewRun { folder: run.clone(), images, labels: None, from: None, size: Some(32) };
+        let new = run_of(folder.path());
         let stop = Stop::default();
         stop.ask();
-        let made = make(&new, DeviceChoice::Cpu, &stop);
-        assert_eq!(made.map(|made| made.file).unwrap_err(), GIVEN_UP);
-        assert!(!run.exists());
+        assert!(gave_up(make(&new, DeviceChoice::Cpu, &stop)));
+        assert!(!new.folder.exists());
+    }
+
+    #[test]
+    fn what_is_given_up_while_it_is_tried_out_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = run_of(folder.path());
+        let file = new.folder.join("run.toml");
+        for there in [false, true] {
+            if there {
+                fs::create_dir(&new.folder).unwrap();
+            }
+            let stop = Stop::default();
+            thread::scope(|scope| {
+                let making = scope.spawn(|| make(&new, DeviceChoice::Cpu, &stop));
+                while !file.exists() && !making.is_finished() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                stop.ask();
+                assert!(gave_up(making.join().unwrap()));
+            });
+            assert_eq!((file.exists(), new.folder.exists()), (false, there));
+        }
     }
 }
