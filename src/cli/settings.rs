@@ -15,7 +15,8 @@ pub struct SettingsArgs {
     /// Class labels, one an image, such as 3,3,7
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["class", "count"])]
     labels: Option<Vec<usize>>,
-    /// Class by name, or the beginning of several names, which then take turns
+    /// Class by name, or the beginning of several names, which then take turns; words are known however they are
+    /// parted (cat-orange, "Cat orange")
     #[arg(long)]
     class: Option<String>,
     /// Images of the class, or of all classes in turn

@@ -265,7 +265,8 @@ impl ModelCard {
         self.backbone.input_size * self.tokenizer.downsampling()
     }
 
-    /// The labels that a class name means: the class of that name, or all whose names begin with it.
+    /// The labels that a class name means: the class of that name, or all whose names begin with it; if there
+    /// are none, those that begin with its words, however they are written and parted.
     ///
     /// # Errors
     /// No class is meant.
@@ -274,8 +275,14 @@ impl ModelCard {
         if let Some(label) = names.iter().position(|name| name == class) {
             return Ok(vec![label]);
         }
-        let fitting: Vec<usize> =
-            (0..names.len()).filter(|label| names[*label].starts_with(class)).collect();
+        let begin = |begins: &dyn Fn(&str) -> bool| -> Vec<usize> {
+            (0..names.len()).filter(|label| begins(&names[*label])).collect()
+        };
+        let mut fitting = begin(&|name| name.starts_with(class));
+        let meant = words(class);
+        if fitting.is_empty() && !meant.is_empty() {
+            fitting = begin(&|name| words(name).starts_with(&meant));
+        }
         if class.is_empty() || fitting.is_empty() {
             return Err(ModelError::UnknownClass {
                 given: class.to_owned(),
@@ -284,6 +291,12 @@ impl ModelCard {
         }
         Ok(fitting)
     }
+}
+
+/// A name's words in lower case, with a space between them.
+fn words(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 /// The JSON in the header of a tokenizer on its own.
@@ -355,6 +368,19 @@ pub(crate) fn example() -> ModelCard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_class_is_known_by_its_name_its_beginning_or_its_words() {
+        let card = example();
+        let labels = |class: &str| card.labels(class).map_err(|error| error.to_string());
+        assert_eq!(labels("cat-blue-in-the-woods"), Ok(vec![3]));
+        assert_eq!(labels("cat-blue"), Ok(vec![0, 1, 2, 3]));
+        assert_eq!(labels("Cat, blue, in the woods"), Ok(vec![3]));
+        assert_eq!(labels("dog white"), Ok(vec![44, 45, 46, 47]));
+        for unknown in ["", "-", "horse", "blue"] {
+            assert!(labels(unknown).unwrap_err().contains("cat-blue-in-a-meadow"), "{unknown}");
+        }
+    }
 
     #[test]
     fn what_a_model_was_made_of_is_said_once_and_whole() {
