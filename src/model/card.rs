@@ -266,7 +266,7 @@ impl ModelCard {
     }
 
     /// The labels that a class name means: the class of that name, or all whose names begin with it; if there
-    /// are none, those that begin with its words, however they are written and parted.
+    /// are none, the same of its words, however they are written and parted.
     ///
     /// # Errors
     /// No class is meant.
@@ -275,13 +275,16 @@ impl ModelCard {
         if let Some(label) = names.iter().position(|name| name == class) {
             return Ok(vec![label]);
         }
-        let begin = |begins: &dyn Fn(&str) -> bool| -> Vec<usize> {
-            (0..names.len()).filter(|label| begins(&names[*label])).collect()
+        let those = |fits: &dyn Fn(&str) -> bool| -> Vec<usize> {
+            (0..names.len()).filter(|label| fits(&names[*label])).collect()
         };
-        let mut fitting = begin(&|name| name.starts_with(class));
+        let mut fitting = those(&|name| name.starts_with(class));
         let meant = words(class);
         if fitting.is_empty() && !meant.is_empty() {
-            fitting = begin(&|name| words(name).starts_with(&meant));
+            fitting = those(&|name| words(name) == meant);
+            if fitting.is_empty() {
+                fitting = those(&|name| words(name).starts_with(&meant));
+            }
         }
         if class.is_empty() || fitting.is_empty() {
             return Err(ModelError::UnknownClass {
@@ -380,6 +383,11 @@ mod tests {
         for unknown in ["", "-", "horse", "blue"] {
             assert!(labels(unknown).unwrap_err().contains("cat-blue-in-a-meadow"), "{unknown}");
         }
+        let class_names = ["Cat", "Cat (big)"].map(str::to_owned).into();
+        let card = ModelCard { class_names, ..card };
+        assert_eq!(card.labels("cat").unwrap(), [0]);
+        assert_eq!(card.labels("CAT big").unwrap(), [1]);
+        assert_eq!(card.labels("ca").unwrap(), [0, 1]);
     }
 
     #[test]
