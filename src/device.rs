@@ -11,6 +11,7 @@ use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use thiserror::Error;
 
 use crate::fault::panic_text;
+use crate::folders;
 use crate::kernels::Path;
 use crate::room::is_lack_of_room;
 
@@ -336,8 +337,8 @@ fn keep_choices() {
     DONE.call_once(|| {
         // Once loaded, the configuration does not set the folder again.
         CubeClRuntimeConfig::get();
-        if let Some(folders) = directories::ProjectDirs::from("", "", "purrscope") {
-            cubecl::environment::set_root(folders.data_dir().join("autotune"));
+        if let Some(folder) = folders::data() {
+            cubecl::environment::set_root(folder.join("autotune"));
         }
     });
 }

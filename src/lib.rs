@@ -3,7 +3,7 @@
 //! Dependencies point one way, and a test holds them to it. From the top: [`cli`] and [`studio`]; under
 //! them [`mod@bench`], then [`train`], [`sweep`], [`mod@calibrate`], [`judge`] and [`doctor`];
 //! then [`flow`], the method, over [`model`], the networks; then [`data`]; and on the ground [`io`], [`kernels`], [`device`] and the small parts
-//! [`latents`], [`rng`], [`say`] and [`fault`].
+//! [`latents`], [`rng`], [`say`], [`folders`] and [`fault`].
 
 pub mod bench;
 pub mod calibrate;
@@ -13,6 +13,7 @@ pub mod device;
 pub mod doctor;
 pub mod fault;
 pub mod flow;
+pub mod folders;
 pub mod io;
 pub mod judge;
 pub mod kernels;

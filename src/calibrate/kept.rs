@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Calibration;
+use crate::folders;
 use crate::io::atomic;
 
 /// A larger file is not one of these.
@@ -17,8 +18,7 @@ pub struct KeptReports(Option<PathBuf>);
 impl KeptReports {
     /// The user's, beside the settings of the studio; where there is no folder for them, nothing is kept.
     pub fn of_user() -> Self {
-        let folders = directories::ProjectDirs::from("", "", "purrscope");
-        Self(folders.map(|folders| folders.data_dir().join("calibration")))
+        Self(folders::data().map(|folder| folder.join("calibration")))
     }
 
     /// Those in a folder.

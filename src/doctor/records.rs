@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DoctorError, Extent, examine};
 use crate::device::{DeviceChoice, DeviceError, Selected, select};
+use crate::folders;
 use crate::io::atomic;
 
 /// A record larger than this is not this program's.
@@ -40,8 +41,7 @@ pub struct Records {
 impl Records {
     /// The user's record; where there is no folder for it, nothing is remembered.
     pub fn of_user() -> Self {
-        let folders = directories::ProjectDirs::from("", "", "purrscope");
-        Self::at(folders.map(|folders| folders.data_dir().join("devices.json")))
+        Self::at(folders::data().map(|folder| folder.join("devices.json")))
     }
 
     /// The record in a file. What cannot be read counts as not there: it is made again.

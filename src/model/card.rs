@@ -278,21 +278,18 @@ impl ModelCard {
         let those = |fits: &dyn Fn(&str) -> bool| -> Vec<usize> {
             (0..names.len()).filter(|label| fits(&names[*label])).collect()
         };
-        let mut fitting = those(&|name| name.starts_with(class));
         let meant = words(class);
-        if fitting.is_empty() && !meant.is_empty() {
-            fitting = those(&|name| words(name) == meant);
-            if fitting.is_empty() {
-                fitting = those(&|name| words(name).starts_with(&meant));
-            }
-        }
-        if class.is_empty() || fitting.is_empty() {
-            return Err(ModelError::UnknownClass {
-                given: class.to_owned(),
-                known: say::list(names),
-            });
-        }
-        Ok(fitting)
+        // What is empty begins everything.
+        let ways: [&dyn Fn(&str) -> bool; 3] = [
+            &|name| !class.is_empty() && name.starts_with(class),
+            &|name| !meant.is_empty() && words(name) == meant,
+            &|name| !meant.is_empty() && words(name).starts_with(&meant),
+        ];
+        let fitting = ways.into_iter().map(those).find(|labels| !labels.is_empty());
+        fitting.ok_or_else(|| ModelError::UnknownClass {
+            given: class.to_owned(),
+            known: say::list(names),
+        })
     }
 }
 
@@ -388,6 +385,9 @@ mod tests {
         assert_eq!(card.labels("cat").unwrap(), [0]);
         assert_eq!(card.labels("CAT big").unwrap(), [1]);
         assert_eq!(card.labels("ca").unwrap(), [0, 1]);
+        let card = ModelCard { class_names: vec!["(none)".to_owned(), "?".to_owned()], ..card };
+        assert_eq!(card.labels("(").unwrap(), [0], "signs count where a name begins with them");
+        assert!(card.labels("!").is_err());
     }
 
     #[test]

@@ -5,21 +5,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every part of the program, and the parts that it may know.
-const MAY_KNOW: [(&str, &[&str]); 21] = [
+const MAY_KNOW: [(&str, &[&str]); 22] = [
     ("rng", &[]),
     ("say", &[]),
     ("latents", &[]),
+    ("folders", &[]),
     ("fault", &["say"]),
     ("readback", &[]),
     ("room", &["fault"]),
     ("kernels", &["readback", "rng"]),
-    ("device", &["fault", "kernels", "room"]),
+    ("device", &["fault", "folders", "kernels", "room"]),
     ("io", &["rng", "say"]),
     ("data", &["io", "rng", "say"]),
     ("model", &["io", "kernels", "latents", "readback", "rng", "room", "device", "say"]),
     ("flow", &["io", "kernels", "latents", "model", "readback", "rng"]),
     ("sweep", &["flow", "io", "model", "say"]),
-    ("calibrate", &["data", "flow", "io", "latents", "model", "readback", "rng", "say"]),
+    ("calibrate", &["data", "flow", "folders", "io", "latents", "model", "readback", "rng", "say"]),
     (
         "judge",
         &["data", "flow", "io", "kernels", "latents", "model", "readback", "rng", "room", "say"],
@@ -33,7 +34,10 @@ const MAY_KNOW: [(&str, &[&str]); 21] = [
     ),
     (
         "doctor",
-        &["device", "fault", "flow", "io", "kernels", "latents", "model", "readback", "rng", "say"],
+        &[
+            "device", "fault", "flow", "folders", "io", "kernels", "latents", "model", "readback",
+            "rng", "say",
+        ],
     ),
     ("bench", &["device", "fault", "flow", "kernels", "model", "rng", "room", "say", "train"]),
     (
@@ -46,6 +50,7 @@ const MAY_KNOW: [(&str, &[&str]); 21] = [
             "doctor",
             "fault",
             "flow",
+            "folders",
             "io",
             "kernels",
             "latents",

@@ -22,6 +22,7 @@ use self::folder::Folder;
 pub use self::folder::read_picture;
 pub use self::item::{Item, Made};
 use self::worker::{Fresh, GalleryWorker, News, Task};
+use crate::folders;
 use crate::studio::base::notices::{About, Notices};
 use crate::studio::base::text::count;
 use crate::studio::base::worker::{Wake, no_thread};
@@ -31,8 +32,7 @@ pub fn default_folder() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("PURRSCOPE_GALLERY").filter(|named| !named.is_empty()) {
         return Some(named.into());
     }
-    let folders = directories::ProjectDirs::from("", "", "purrscope")?;
-    Some(folders.data_dir().join("gallery"))
+    folders::data().map(|folder| folder.join("gallery"))
 }
 
 /// Pictures that were made. Without a folder, which is how it begins, nothing is kept.
